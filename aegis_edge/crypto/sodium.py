@@ -1,0 +1,118 @@
+"""The primitives: digest, Ed25519, X25519, ChaCha20-Poly1305 and HKDF, strict and typed.
+
+Knows libsodium through `nacl.bindings`; no other module imports nacl.
+Refuses to know what is signed or sealed, and never draws randomness: keys come from the caller.
+Follows: RFC 8032 (Ed25519), RFC 7748 (X25519), RFC 8439 (AEAD), RFC 7693 (BLAKE2b), RFC 5869 (HKDF).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+from nacl import bindings
+from nacl import exceptions as nacl_exceptions
+
+DIGEST_BYTES = 32
+DOMAIN_BYTES_MAX = 16
+KEY_BYTES = 32
+SIGNATURE_BYTES = 64
+NONCE_BYTES = 12
+TAG_BYTES = 16
+
+
+class CryptoError(Exception):
+    """Bytes of somebody else's do not check out; whoever held a state still holds the old one."""
+
+
+# --- digests and key derivation -------------------------------------------------------------
+
+
+def digest(domain: bytes, data: bytes) -> bytes:
+    """BLAKE2b-256 of `data`, personalised with `domain` (1 to 16 bytes), so domains never meet."""
+    assert 0 < len(domain) <= DOMAIN_BYTES_MAX, "a domain has 1 to 16 bytes"
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=domain).digest()
+
+
+def hkdf(hash_name: str, salt: bytes, secret: bytes, info: bytes, size_bytes: int) -> bytes:
+    """HKDF (RFC 5869), extract then expand; `hash_name` is one of hashlib's, such as "sha256"."""
+    key = hmac.digest(salt, secret, hash_name)
+    block = hmac.digest(key, info + b"\x01", hash_name)
+    output = block
+    counter = 1
+    while len(output) < size_bytes:
+        counter += 1
+        block = hmac.digest(key, block + info + bytes((counter,)), hash_name)
+        output += block
+    return output[:size_bytes]
+
+
+# --- Ed25519 --------------------------------------------------------------------------------
+
+
+def ed25519_keypair(seed: bytes) -> tuple[bytes, bytes]:
+    """The 32-byte public and the 64-byte secret key of a 32-byte seed."""
+    assert len(seed) == KEY_BYTES, "an Ed25519 seed has 32 bytes"
+    return bindings.crypto_sign_seed_keypair(seed)
+
+
+def ed25519_sign(secret: bytes, message: bytes) -> bytes:
+    """The 64-byte signature of `message` under a 64-byte secret key of `ed25519_keypair`."""
+    assert len(secret) == 2 * KEY_BYTES, "an Ed25519 secret key has 64 bytes"
+    return bindings.crypto_sign(message, secret)[:SIGNATURE_BYTES]
+
+
+def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` (64 bytes) is `public`'s (32 bytes) on `message`; never raises.
+
+    Strict: keys and R of small order, and non-canonical encodings of A, R or S, are refused.
+    """
+    if len(public) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        bindings.crypto_sign_open(signature + message, public)
+    except nacl_exceptions.BadSignatureError:
+        return False
+    return True
+
+
+# --- X25519 ---------------------------------------------------------------------------------
+
+
+def x25519_public(private: bytes) -> bytes:
+    """The 32-byte public key of a 32-byte private key (any 32 random bytes are one)."""
+    assert len(private) == KEY_BYTES, "an X25519 private key has 32 bytes"
+    return bindings.crypto_scalarmult_base(private)
+
+
+def x25519(private: bytes, public: bytes) -> bytes:
+    """The 32-byte shared secret; CryptoError for a public key of wrong length or of low order."""
+    assert len(private) == KEY_BYTES, "an X25519 private key has 32 bytes"
+    if len(public) != KEY_BYTES:
+        raise CryptoError(f"an X25519 public key has 32 bytes, not {len(public)}")
+    try:
+        return bindings.crypto_scalarmult(private, public)
+    except nacl_exceptions.RuntimeError:
+        raise CryptoError("an X25519 public key of low order: the shared secret is zero") from None
+
+
+# --- ChaCha20-Poly1305 ----------------------------------------------------------------------
+
+
+def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
+    """`plaintext` encrypted, and its 16-byte tag; the caller never repeats (`key`, `nonce`)."""
+    return bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
+        plaintext, associated_data, nonce, key
+    )
+
+
+def aead_open(key: bytes, nonce: bytes, sealed: bytes, associated_data: bytes) -> bytes:
+    """The plaintext of `aead_seal`, or CryptoError if anything was changed or cut off."""
+    if len(sealed) < TAG_BYTES:
+        raise CryptoError(f"{len(sealed)} bytes are too few to hold an authentication tag")
+    try:
+        return bindings.crypto_aead_chacha20poly1305_ietf_decrypt(
+            sealed, associated_data, nonce, key
+        )
+    except nacl_exceptions.CryptoError:
+        raise CryptoError("the authentication tag does not match") from None
