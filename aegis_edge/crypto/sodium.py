@@ -2,7 +2,7 @@
 
 Knows libsodium through `nacl.bindings`; no other module imports nacl.
 Refuses to know what is signed or sealed, and never draws randomness: keys come from the caller.
-Follows: RFC 8032 (Ed25519), RFC 7748 (X25519), RFC 8439 (AEAD), RFC 7693 (BLAKE2b), RFC 5869 (HKDF).
+Follows: RFC 8032 (Ed25519), 7748 (X25519), 8439 (ChaCha20-Poly1305), 7693 (BLAKE2b), 5869 (HKDF).
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def x25519(private: bytes, public: bytes) -> bytes:
 
 def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
     """`plaintext` encrypted, and its 16-byte tag; the caller never repeats (`key`, `nonce`)."""
+    assert len(key) == KEY_BYTES and len(nonce) == NONCE_BYTES, "a 32-byte key, a 12-byte nonce"
     return bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
         plaintext, associated_data, nonce, key
     )
@@ -108,6 +109,7 @@ def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes
 
 def aead_open(key: bytes, nonce: bytes, sealed: bytes, associated_data: bytes) -> bytes:
     """The plaintext of `aead_seal`, or CryptoError if anything was changed or cut off."""
+    assert len(key) == KEY_BYTES and len(nonce) == NONCE_BYTES, "a 32-byte key, a 12-byte nonce"
     if len(sealed) < TAG_BYTES:
         raise CryptoError(f"{len(sealed)} bytes are too few to hold an authentication tag")
     try:
