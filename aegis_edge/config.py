@@ -1,0 +1,415 @@
+"""Local settings: what may differ from node to node, where each value came from, and the home.
+
+Knows one table of settings; each is a key of `config.toml`, an environment variable and a flag.
+Refuses to know what a setting does, and refuses each key that it does not list.
+Follows: TOML 1.0 (tomllib); precedence is flag, then environment, then file, then default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: The longest path that the address of a Unix socket can hold, in bytes.
+SOCKET_PATH_BYTES_MAX = 107
+NAME_BYTES_MAX = 32
+ADDRESSES_MAX = 8
+ADDRESS_BYTES_MAX = 128
+LOG_LEVELS = ("debug", "info", "warning", "error")
+TRANSPORTS = ("direct",)
+
+FILE_NAME = "config.toml"
+HOME_VARIABLE = "AEGIS_EDGE_HOME"
+PREFIX = "AEGIS_EDGE_"
+
+#: Settings of other releases.  Whoever sets one counts on something that this one does not do.
+_ABSENT = ("security_level", "tor_control_port", "tor_socks_port")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names its source and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of the table.  `parse` takes a TOML value or a text, and raises `ValueError`."""
+
+    key: str
+    variable: str
+    flag: str
+    help: str
+    parse: Callable[[Any], Any]
+    default: Callable[[Path], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value and where it came from: a flag, a variable, a file's path, or ``default``."""
+
+    value: Any
+    source: str
+
+
+# --- one parser per kind of value -----------------------------------------------------------
+
+
+def _whole(lowest: int, highest: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        wanted = f"must be a whole number, {lowest} to {highest}"
+        if isinstance(value, str):
+            try:
+                value = int(value)
+            except ValueError:
+                raise ValueError(wanted) from None
+        if type(value) is not int or not lowest <= value <= highest:
+            raise ValueError(wanted)
+        return int(value)
+
+    return parse
+
+
+def _number(lowest: float, highest: float, unit: str) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        wanted = f"must be a number{unit}, {lowest:g} to {highest:g}"
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                raise ValueError(wanted) from None
+        if type(value) not in (int, float) or not lowest <= value <= highest:
+            raise ValueError(wanted)
+        return float(value)
+
+    return parse
+
+
+def _one_of(choices: Sequence[str]) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be {' or '.join(choices)}")
+        return str(value)
+
+    return parse
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("must be a printable name")
+    if len(value.encode()) > NAME_BYTES_MAX:
+        raise ValueError(f"must be a name of at most {NAME_BYTES_MAX} bytes")
+    return value
+
+
+def _ip_address(value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+    raise ValueError(
+        "must be an IP address of this host, such as 127.0.0.1, 192.168.1.20 or 0.0.0.0"
+    )
+
+
+def _addresses(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, (list, tuple)) or len(value) > ADDRESSES_MAX:
+        raise ValueError(f"must be a list of at most {ADDRESSES_MAX} addresses")
+    return tuple(_address(item) for item in value)
+
+
+def _address(value: Any) -> str:
+    wanted = "must hold addresses that look like tcp:192.168.1.20:8080 or tcp:[2001:db8::1]:8080"
+    if not isinstance(value, str) or len(value.encode()) > ADDRESS_BYTES_MAX:
+        raise ValueError(wanted)
+    kind, _, place = value.partition(":")
+    host, _, port = place.rpartition(":")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(wanted)
+    digits = port.isascii() and port.isdigit()
+    if kind != "tcp" or not host or not digits or not 1 <= int(port) <= 65535:
+        raise ValueError(wanted)
+    return value
+
+
+def _socket_path(value: Any) -> Path:
+    if not isinstance(value, (str, Path)) or not os.path.isabs(value):
+        raise ValueError("must be an absolute path")
+    if len(os.fsencode(value)) > SOCKET_PATH_BYTES_MAX:
+        raise ValueError(
+            f"must be a path of at most {SOCKET_PATH_BYTES_MAX} bytes; set a shorter one"
+        )
+    return Path(value)
+
+
+def _host_name(_home: Path) -> str:
+    name = socket.gethostname().partition(".")[0] or "node"
+    return name.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
+
+
+#: The one table of settings.
+SETTINGS: tuple[Setting, ...] = (
+    Setting("name", "AEGIS_EDGE_NAME", "--name", "what people call this node", _name, _host_name),
+    Setting(
+        "listen",
+        "AEGIS_EDGE_LISTEN",
+        "--listen",
+        "the address on which other nodes reach this one; 127.0.0.1 keeps everybody else out",
+        _ip_address,
+        lambda _home: "127.0.0.1",
+    ),
+    Setting(
+        "p2p_port",
+        "P2P_PORT",
+        "--p2p-port",
+        "the TCP port on which other nodes reach this one",
+        _whole(1, 65535),
+        lambda _home: 8080,
+    ),
+    Setting(
+        "advertise",
+        "AEGIS_EDGE_ADVERTISE",
+        "--advertise",
+        "the addresses that this node's record gives to others; from listen and p2p_port if empty",
+        _addresses,
+        lambda _home: (),
+    ),
+    Setting(
+        "transport",
+        "AEGIS_EDGE_TRANSPORT",
+        "--transport",
+        "how links travel; direct (TCP) hides the content of links, not who talks to whom",
+        _one_of(TRANSPORTS),
+        lambda _home: "direct",
+    ),
+    Setting(
+        "api_socket",
+        "AEGIS_EDGE_API_SOCKET",
+        "--api-socket",
+        "the Unix socket of the local HTTP API",
+        _socket_path,
+        lambda home: home / "api.sock",
+    ),
+    Setting(
+        "pbft_timeout",
+        "PBFT_TIMEOUT",
+        "--pbft-timeout",
+        "seconds that a pending operation may wait before the primary is replaced",
+        _number(0.1, 3600, " of seconds"),
+        lambda _home: 30.0,
+    ),
+    Setting(
+        "byzantine_threshold_ratio",
+        "BYZANTINE_THRESHOLD_RATIO",
+        "--byzantine-threshold-ratio",
+        "the share of members that may be faulty; fixed in the genesis when a cluster is made",
+        _number(0, 0.33, ""),
+        lambda _home: 0.33,
+    ),
+    Setting(
+        "log_level",
+        "AEGIS_EDGE_LOG_LEVEL",
+        "--log-level",
+        "how much is logged: debug, info, warning or error",
+        _one_of(LOG_LEVELS),
+        lambda _home: "info",
+    ),
+)
+
+_BY_KEY = {setting.key: setting for setting in SETTINGS}
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one node, each with its source, and the places in its home directory."""
+
+    home: Value
+    values: Mapping[str, Value]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key].value
+
+    @property
+    def directory(self) -> Path:
+        """The home directory."""
+        return Path(self.home.value)
+
+    @property
+    def file(self) -> Path:
+        """The settings file; it need not exist."""
+        return self.directory / FILE_NAME
+
+    @property
+    def key_file(self) -> Path:
+        """The private keys of this node."""
+        return self.directory / "identity.key"
+
+    @property
+    def record_file(self) -> Path:
+        """This node's public, signed record: what its owner hands to the others."""
+        return self.directory / "node.record"
+
+    @property
+    def genesis_file(self) -> Path:
+        """The genesis of the cluster, equal on all members."""
+        return self.directory / "genesis"
+
+    @property
+    def database_file(self) -> Path:
+        """The database."""
+        return self.directory / "aegis-edge.db"
+
+    @property
+    def name(self) -> str:
+        """What people call this node."""
+        return str(self["name"])
+
+    @property
+    def listen(self) -> str:
+        """The IP address to listen on."""
+        return str(self["listen"])
+
+    @property
+    def p2p_port(self) -> int:
+        """The TCP port to listen on."""
+        return int(self["p2p_port"])
+
+    @property
+    def advertise(self) -> tuple[str, ...]:
+        """The addresses that this node's record shall give, such as ``tcp:host:port``."""
+        if self["advertise"]:
+            return tuple(self["advertise"])
+        host = f"[{self.listen}]" if ":" in self.listen else self.listen
+        return (f"tcp:{host}:{self.p2p_port}",)
+
+    @property
+    def api_socket(self) -> Path:
+        """The path of the local API's Unix socket."""
+        return Path(self["api_socket"])
+
+    @property
+    def pbft_timeout_ticks(self) -> int:
+        """`pbft_timeout` in milliseconds, the ticks of the agreement core."""
+        return round(self["pbft_timeout"] * 1000)
+
+    @property
+    def byzantine_ratio_percent(self) -> int:
+        """`byzantine_threshold_ratio` in whole percent, as the genesis holds it."""
+        return int(self["byzantine_threshold_ratio"] * 100 + 1e-9)
+
+    @property
+    def log_level(self) -> str:
+        """One of `LOG_LEVELS`."""
+        return str(self["log_level"])
+
+    def rows(self) -> list[tuple[str, Any, str]]:
+        """(key, value, source) of the home and of each setting, for `config show`."""
+        rows: list[tuple[str, Any, str]] = [("home", str(self.home.value), self.home.source)]
+        for key, held in self.values.items():
+            value = str(held.value) if isinstance(held.value, Path) else held.value
+            rows.append((key, list(value) if isinstance(value, tuple) else value, held.source))
+        return rows
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """The settings in force.  Raises `ConfigError`.
+
+    `flags`: what the command line gave, by key (``home`` and the keys of `SETTINGS`); None and
+    empty tuples mean "not given".  `environment`: `os.environ` unless given.
+    """
+    flags = {k: v for k, v in (flags or {}).items() if v is not None and v != ()}
+    environment = os.environ if environment is None else environment
+    assert flags.keys() <= {"home", *_BY_KEY}
+    home = _home(flags.get("home"), environment)
+    path = Path(home.value) / FILE_NAME
+    table = _read(path)
+    _refuse_unknown(table, path)
+    _refuse_unknown_variables(environment)
+    values = {}
+    for setting in SETTINGS:
+        if setting.key in flags:
+            given, source = flags[setting.key], f"flag {setting.flag}"
+        elif setting.variable in environment:
+            given, source = environment[setting.variable], f"environment {setting.variable}"
+        elif setting.key in table:
+            given, source = table[setting.key], str(path)
+        else:
+            given, source = setting.default(Path(home.value)), "default"
+        values[setting.key] = Value(_parsed(setting, given, source), source)
+    return Config(home, values)
+
+
+def _parsed(setting: Setting, given: Any, source: str) -> Any:
+    try:
+        return setting.parse(given)
+    except ValueError as error:
+        shown = str(given) if isinstance(given, Path) else repr(given)
+        raise ConfigError(f"{source}: {setting.key} is {shown}; it {error}") from None
+
+
+def _home(flag: Any, environment: Mapping[str, str]) -> Value:
+    if flag is not None:
+        found = Value(Path(flag), "flag --home")
+    elif environment.get(HOME_VARIABLE):
+        found = Value(Path(environment[HOME_VARIABLE]), f"environment {HOME_VARIABLE}")
+    elif environment.get("STATE_DIRECTORY"):
+        first = environment["STATE_DIRECTORY"].partition(":")[0]
+        found = Value(Path(first), "environment STATE_DIRECTORY")
+    else:
+        data = environment.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
+        found = Value(Path(data) / "aegis-edge", "default")
+    return Value(Path(os.path.abspath(found.value)), found.source)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); check its owner and its permissions"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}; correct that line") from None
+
+
+def _refuse_unknown(table: Mapping[str, Any], path: Path) -> None:
+    for key in table:
+        if key in _BY_KEY:
+            continue
+        if key in _ABSENT:
+            raise ConfigError(f"{path}: {key} {_WHY_ABSENT}; remove it")
+        raise ConfigError(f"{path}: unknown key {key}; {_nearest(key, list(_BY_KEY))}")
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    if "SECURITY_LEVEL" in environment:
+        raise ConfigError(f"environment SECURITY_LEVEL {_WHY_ABSENT}; unset it")
+    known = [HOME_VARIABLE, *(setting.variable for setting in SETTINGS)]
+    for variable in environment:
+        if variable.startswith(PREFIX) and variable not in known:
+            near = _nearest(variable, known)
+            raise ConfigError(f"environment {variable}: there is no such setting; {near}")
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(known)}"
+
+
+_WHY_ABSENT = (
+    "asks for links through Tor, and this version has only direct ones, which do not hide who"
+    " talks to whom"
+)
