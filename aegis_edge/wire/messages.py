@@ -1,0 +1,630 @@
+"""The vocabulary: every message that two nodes exchange, as frozen dataclasses and one tag table.
+
+Knows the shape and the bounds of each message, and which bytes stand for it.
+Refuses to know what a message is for: no quorum, no view, no clock.
+Follows: Castro and Liskov, "Practical Byzantine Fault Tolerance" (OSDI '99), sections 4.2 to 4.5,
+in the variant with signatures; the encoding is `codec`, the signatures are `envelope`.
+
+Two families travel on a link.  *Signed* messages go inside an envelope and are what a node says.
+*Carriers* are containers without a signature of their own: each part is a signed envelope, or is
+covered by a digest that a signed envelope names, so nothing in them is believed unproven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from aegis_edge.crypto import sodium
+from aegis_edge.wire import codec
+from aegis_edge.wire.codec import WireError
+
+#: Sizes and counts that no message may exceed: the decoders allocate nothing beyond them.
+DIGEST_BYTES = 32
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+OPERATION_BYTES_MAX = 320 * 1024
+BUNDLE_OPERATIONS_MAX = 512
+BUNDLE_BYTES_MAX = 512 * 1024
+BATCH_BUNDLES_MAX = 64
+BATCH_BYTES_MAX = 1024 * 1024
+MEMBERS_MAX = 64
+WINDOW_MAX = 256
+ADDRESSES_MAX = 8
+ADDRESS_BYTES_MAX = 128
+NAME_BYTES_MAX = 32
+COUNTER_MAX = 2**63 - 1
+FETCH_BATCHES_MAX = 128
+
+M = TypeVar("M", bound="Signed")
+M_co = TypeVar("M_co", bound="Signed", covariant=True)
+
+
+class Verified(Generic[M_co]):
+    """A message whose signature has been checked; only `envelope` makes one.
+
+    `message` is what was said, `signer` the 32-byte public key that said it, `raw` the whole
+    envelope as it came, ready to be stored or passed on.
+    """
+
+    __slots__ = ("message", "raw", "signer")
+    message: M_co
+    signer: bytes
+    raw: bytes
+
+    def __init__(self, *_: object, **__: object) -> None:
+        raise TypeError("only the check of an envelope makes a Verified: see envelope.Opener")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Verified never changes: {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Verified never changes: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verified) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"Verified({self.message!r}, signer={self.signer.hex()[:8]})"
+
+
+_new = object.__new__
+_set_message = Verified.__dict__["message"].__set__
+_set_signer = Verified.__dict__["signer"].__set__
+_set_raw = Verified.__dict__["raw"].__set__
+
+
+def mint(message: M, signer: bytes, raw: bytes) -> Verified[M]:
+    """For `envelope` alone, after the check: a test sees to it that no other module calls it."""
+    verified: Verified[M] = _new(Verified)
+    _set_message(verified, message)
+    _set_signer(verified, signer)
+    _set_raw(verified, raw)
+    return verified
+
+
+Open = Callable[[bytes], "Verified[Any]"]
+
+
+class Signed:
+    """Base of the messages that travel in envelopes; `TAG` opens the payload array."""
+
+    TAG: ClassVar[int]
+    #: False for messages that exist before any cluster does: their signature covers no cluster id.
+    IN_CLUSTER: ClassVar[bool] = True
+
+    def fields(self) -> tuple[Any, ...]:
+        raise AssertionError("each message lists its own fields")
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Signed:
+        raise AssertionError("each message parses its own fields")
+
+
+# --- identity -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord(Signed):
+    """What a node says about itself: how to reach it and which Noise key is its own.
+
+    `version` rises with every change, `expires_s` is Unix seconds, `addresses` are texts such as
+    ``tcp:host:port``.  The signer of the envelope is the node.
+    """
+
+    TAG: ClassVar[int] = 1
+    IN_CLUSTER: ClassVar[bool] = False
+    version: int
+    noise_key: bytes
+    addresses: tuple[str, ...]
+    expires_s: int
+    name: str
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.version, self.noise_key, self.addresses, self.expires_s, self.name)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> NodeRecord:
+        version, noise_key, addresses, expires_s, name = _count(fields, 5)
+        return cls(
+            _counter(version),
+            _digest(noise_key),
+            tuple(_text(a, ADDRESS_BYTES_MAX) for a in _array(addresses, ADDRESSES_MAX)),
+            _counter(expires_s),
+            _text(name, NAME_BYTES_MAX),
+        )
+
+
+# --- requests -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle(Signed):
+    """Operations that one node took from its callers, signed once by that node (the origin).
+
+    It executes at most once: exactly when (`incarnation`, `number`) follows the origin's last
+    executed pair, i.e. the same incarnation and the next number, or a higher incarnation and 1.
+    """
+
+    TAG: ClassVar[int] = 2
+    incarnation: int
+    number: int
+    operations: tuple[bytes, ...]
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.incarnation, self.number, self.operations)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Bundle:
+        incarnation, number, operations = _count(fields, 3)
+        taken = tuple(
+            _bytes(op, OPERATION_BYTES_MAX) for op in _array(operations, BUNDLE_OPERATIONS_MAX)
+        )
+        if not taken:
+            raise WireError("a bundle without operations")
+        if sum(map(len, taken)) > BUNDLE_BYTES_MAX:
+            raise WireError("a bundle above its size bound")
+        return cls(_positive(incarnation), _positive(number), taken)
+
+
+# --- agreement: the three phases -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Vote(Signed):
+    configuration: int
+    view: int
+    sequence: int
+    digest: bytes
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.view, self.sequence, self.digest)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> _Vote:
+        configuration, view, sequence, digest = _count(fields, 4)
+        return cls(_counter(configuration), _counter(view), _positive(sequence), _digest(digest))
+
+
+@dataclass(frozen=True, slots=True)
+class PrePrepare(_Vote):
+    """The primary of `view` gives `sequence` to the batch with `digest`."""
+
+    TAG: ClassVar[int] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare(_Vote):
+    """A backup took that pre-prepare, and will take no other for the same view and sequence."""
+
+    TAG: ClassVar[int] = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(_Vote):
+    """The sender holds a prepared certificate; `clock_ms` is its clock (Unix milliseconds)."""
+
+    TAG: ClassVar[int] = 5
+    clock_ms: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.view, self.sequence, self.digest, self.clock_ms)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Commit:
+        configuration, view, sequence, digest, clock_ms = _count(fields, 5)
+        return cls(
+            _counter(configuration),
+            _counter(view),
+            _positive(sequence),
+            _digest(digest),
+            _counter(clock_ms),
+        )
+
+
+# --- agreement: checkpoints, views, repair ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint(Signed):
+    """The sender's state root after it executed `sequence`."""
+
+    TAG: ClassVar[int] = 6
+    configuration: int
+    sequence: int
+    root: bytes
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.sequence, self.root)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Checkpoint:
+        configuration, sequence, root = _count(fields, 3)
+        return cls(_counter(configuration), _counter(sequence), _digest(root))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCertificate:
+    """A pre-prepare and the prepares that match it; counted and judged by `pbft.log`."""
+
+    pre_prepare: Verified[PrePrepare]
+    prepares: tuple[Verified[Prepare], ...]
+
+    def pack(self) -> tuple[Any, ...]:
+        return (self.pre_prepare.raw, tuple(p.raw for p in self.prepares))
+
+    @classmethod
+    def unpack(cls, value: Any, open_: Open) -> PreparedCertificate:
+        pre_prepare, prepares = _count(_array(value, 2), 2)
+        return cls(
+            _nested(pre_prepare, PrePrepare, open_),
+            tuple(_nested(p, Prepare, open_) for p in _array(prepares, MEMBERS_MAX)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChange(Signed):
+    """The sender leaves for `view` with what it knows: a stable checkpoint and what it prepared."""
+
+    TAG: ClassVar[int] = 7
+    configuration: int
+    view: int
+    stable_sequence: int
+    stable: tuple[Verified[Checkpoint], ...]
+    prepared: tuple[PreparedCertificate, ...]
+
+    def fields(self) -> tuple[Any, ...]:
+        return (
+            self.configuration,
+            self.view,
+            self.stable_sequence,
+            tuple(c.raw for c in self.stable),
+            tuple(p.pack() for p in self.prepared),
+        )
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> ViewChange:
+        configuration, view, stable_sequence, stable, prepared = _count(fields, 5)
+        return cls(
+            _counter(configuration),
+            _positive(view),
+            _counter(stable_sequence),
+            tuple(_nested(c, Checkpoint, open_) for c in _array(stable, MEMBERS_MAX)),
+            tuple(PreparedCertificate.unpack(p, open_) for p in _array(prepared, WINDOW_MAX)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NewView(Signed):
+    """The primary of `view` shows a quorum of view changes and the pre-prepares that follow."""
+
+    TAG: ClassVar[int] = 8
+    configuration: int
+    view: int
+    view_changes: tuple[Verified[ViewChange], ...]
+    pre_prepares: tuple[Verified[PrePrepare], ...]
+
+    def fields(self) -> tuple[Any, ...]:
+        return (
+            self.configuration,
+            self.view,
+            tuple(v.raw for v in self.view_changes),
+            tuple(p.raw for p in self.pre_prepares),
+        )
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> NewView:
+        configuration, view, view_changes, pre_prepares = _count(fields, 4)
+        return cls(
+            _counter(configuration),
+            _positive(view),
+            tuple(_nested(v, ViewChange, open_) for v in _array(view_changes, MEMBERS_MAX)),
+            tuple(_nested(p, PrePrepare, open_) for p in _array(pre_prepares, WINDOW_MAX)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Signed):
+    """Where the sender stands, so that a peer can resend what it lacks; also a clock reading.
+
+    `view` is the view the sender is in or, while `changing`, the view it wants.
+    """
+
+    TAG: ClassVar[int] = 9
+    configuration: int
+    view: int
+    changing: bool
+    stable_sequence: int
+    executed_sequence: int
+    clock_ms: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (
+            self.configuration,
+            self.view,
+            self.changing,
+            self.stable_sequence,
+            self.executed_sequence,
+            self.clock_ms,
+        )
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Status:
+        configuration, view, changing, stable, executed, clock_ms = _count(fields, 6)
+        return cls(
+            _counter(configuration),
+            _counter(view),
+            _bool(changing),
+            _counter(stable),
+            _counter(executed),
+            _counter(clock_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBatches(Signed):
+    """Asks for the committed batches `first` to `last`, both included."""
+
+    TAG: ClassVar[int] = 10
+    configuration: int
+    first: int
+    last: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.first, self.last)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> FetchBatches:
+        configuration, first, last = _count(fields, 3)
+        if not _positive(first) <= _positive(last) < first + FETCH_BATCHES_MAX:
+            raise WireError("a fetch of no batches, or of too many")
+        return cls(_counter(configuration), first, last)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchBody(Signed):
+    """Asks for the batch with `digest`, which a certificate names and the sender lacks."""
+
+    TAG: ClassVar[int] = 11
+    configuration: int
+    digest: bytes
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.digest)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> FetchBody:
+        configuration, digest = _count(fields, 2)
+        return cls(_counter(configuration), _digest(digest))
+
+
+#: The one table of signed messages.
+SIGNED: dict[int, type[Signed]] = {
+    kind.TAG: kind
+    for kind in (
+        NodeRecord,
+        Bundle,
+        PrePrepare,
+        Prepare,
+        Commit,
+        Checkpoint,
+        ViewChange,
+        NewView,
+        Status,
+        FetchBatches,
+        FetchBody,
+    )
+}
+
+
+# --- carriers -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one sequence number orders: bundles, and clock readings that move the agreed time.
+
+    `evidence` is empty, or clock readings (commits or statuses) of distinct members.  The digest
+    is recomputed from the content, never taken from a field.  The null batch of a new view has
+    neither bundles nor evidence.
+    """
+
+    evidence: tuple[Verified[Commit] | Verified[Status], ...]
+    bundles: tuple[Verified[Bundle], ...]
+    _raw: bytes | None = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def raw(self) -> bytes:
+        if self._raw is not None:
+            return self._raw
+        return codec.encode(
+            (tuple(e.raw for e in self.evidence), tuple(b.raw for b in self.bundles))
+        )
+
+    @cached_property
+    def digest(self) -> bytes:
+        return sodium.digest(b"aegis-edge batch", self.raw)
+
+    @classmethod
+    def open(cls, raw: bytes, open_: Open) -> Batch:
+        """Decode and check a batch; raises `WireError`."""
+        evidence, bundles = _count(_array(codec.decode(raw), 2), 2)
+        return cls(
+            tuple(
+                cast("Verified[Commit] | Verified[Status]", _nested(e, (Commit, Status), open_))
+                for e in _array(evidence, MEMBERS_MAX)
+            ),
+            tuple(_nested(b, Bundle, open_) for b in _array(bundles, BATCH_BUNDLES_MAX)),
+            raw,
+        )
+
+
+NULL_BATCH = Batch((), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A pre-prepare and the batch that it names."""
+
+    TAG: ClassVar[int] = 1
+    pre_prepare: Verified[PrePrepare]
+    batch: Batch
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, self.pre_prepare.raw, self.batch.raw))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Proposal:
+        pre_prepare, raw = _count(fields, 2)
+        batch = Batch.open(_bytes(raw, MESSAGE_BYTES_MAX), open_)
+        named = _nested(pre_prepare, PrePrepare, open_)
+        if named.message.digest != batch.digest:
+            raise WireError("the batch is not the one that its pre-prepare names")
+        return cls(named, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch and the commits that prove it; counted and judged by `pbft.log`."""
+
+    TAG: ClassVar[int] = 2
+    commits: tuple[Verified[Commit], ...]
+    batch: Batch
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, tuple(c.raw for c in self.commits), self.batch.raw))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Committed:
+        commits, raw = _count(fields, 2)
+        batch = Batch.open(_bytes(raw, MESSAGE_BYTES_MAX), open_)
+        taken = tuple(_nested(c, Commit, open_) for c in _array(commits, MEMBERS_MAX))
+        if any(c.message.digest != batch.digest for c in taken):
+            raise WireError("a commit is for another batch")
+        return cls(taken, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A batch on its own: the answer to `FetchBody`."""
+
+    TAG: ClassVar[int] = 3
+    batch: Batch
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, self.batch.raw))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Body:
+        (raw,) = _count(fields, 1)
+        return cls(Batch.open(_bytes(raw, MESSAGE_BYTES_MAX), open_))
+
+
+@dataclass(frozen=True, slots=True)
+class StableCheckpoint:
+    """A quorum of equal checkpoints; counted and judged by `pbft.log`."""
+
+    TAG: ClassVar[int] = 4
+    checkpoints: tuple[Verified[Checkpoint], ...]
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, tuple(c.raw for c in self.checkpoints)))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> StableCheckpoint:
+        (checkpoints,) = _count(fields, 1)
+        return cls(tuple(_nested(c, Checkpoint, open_) for c in _array(checkpoints, MEMBERS_MAX)))
+
+
+Carrier = Proposal | Committed | Body | StableCheckpoint
+
+#: The one table of carriers.
+CARRIERS: dict[int, type[Carrier]] = {
+    kind.TAG: kind for kind in (Proposal, Committed, Body, StableCheckpoint)
+}
+
+#: Anything that may come over a link, after the check of its signatures and digests.
+Message = Verified[Any] | Carrier
+
+
+def read(raw: bytes, open_: Open) -> Message:
+    """The message in the bytes that a link brought; raises `WireError`, and nothing else.
+
+    `open_` is `envelope.Opener.open`.  An envelope starts with a byte string, a carrier with its
+    tag, so the first item tells the families apart.
+    """
+    if len(raw) > MESSAGE_BYTES_MAX:
+        raise WireError("a message above its size bound")
+    if raw[:1] == b"\x84":
+        first = raw[1:2]
+        if first and first[0] >> 5 == 2:
+            return open_(raw)
+    tag, *fields = _array(codec.decode(raw), 8) or (None,)
+    if type(tag) is not int or tag not in CARRIERS:
+        raise WireError("a carrier of an unknown kind")
+    return CARRIERS[tag].unpack(tuple(fields), open_)
+
+
+# --- checks of shape ------------------------------------------------------------------------
+
+
+def _count(fields: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    if len(fields) != count:
+        raise WireError(f"{len(fields)} fields where {count} belong")
+    return fields
+
+
+def _array(value: Any, count_max: int) -> tuple[Any, ...]:
+    if type(value) is not tuple or len(value) > count_max:
+        raise WireError(f"not an array of at most {count_max} items")
+    return value
+
+
+def _counter(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= COUNTER_MAX:
+        raise WireError("not a counter")
+    return value
+
+
+def _positive(value: Any) -> int:
+    if _counter(value) == 0:
+        raise WireError("zero where counting starts at one")
+    return cast(int, value)
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise WireError("not a truth value")
+    return value
+
+
+def _bytes(value: Any, size_max: int) -> bytes:
+    if type(value) is not bytes or len(value) > size_max:
+        raise WireError(f"not a byte string of at most {size_max} bytes")
+    return value
+
+
+def _digest(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != DIGEST_BYTES:
+        raise WireError("not 32 bytes")
+    return value
+
+
+def _text(value: Any, size_max: int) -> str:
+    if type(value) is not str or len(value.encode()) > size_max:
+        raise WireError(f"not a text of at most {size_max} bytes")
+    return value
+
+
+S = TypeVar("S", bound=Signed)
+
+
+def _nested(raw: Any, kind: type[S] | tuple[type[S], ...], open_: Open) -> Verified[S]:
+    inner = open_(_bytes(raw, MESSAGE_BYTES_MAX))
+    if not isinstance(inner.message, kind):
+        raise WireError("a signed message of another kind than belongs here")
+    return cast("Verified[S]", inner)
