@@ -1,0 +1,22 @@
+"""aegis-edge: a few small boards share knowledge and decide together, whatever f of them do.
+
+The house.  Imports go strictly down by floor and never sideways between rooms of one floor.
+
+    6  cli          one screen per command; a client of the local API
+    5  node         composes the tasks of one node: no decisions, no state
+    4  replication  owns the replica and performs its effects, in order
+       api          HTTP/1.1 on a Unix socket          client   the same, for Python programs
+       config       one TOML file, and the environment
+    3  net          links to the peers: Trio begins here
+       disk         the SQLite database and the key file
+    2  pbft         agreement, as a pure state machine: step(event) -> effects
+       knowledge    what is agreed upon: keys, versions, the state root
+       peers        who exists: ids, the genesis, the dial plan
+    1  wire         bytes <-> meaning; bad input raises WireError and nothing else
+    0  crypto       bytes in, bytes out; entropy is an argument
+
+Floors 0 to 2 know no clock, no chance, no I/O and no concurrency: time and entropy are arguments,
+so the simulator runs the same code as the node.
+"""
+
+__version__ = "0.1.0"
