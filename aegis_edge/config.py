@@ -298,7 +298,7 @@ class Config:
     @property
     def pbft_timeout_ticks(self) -> int:
         """`pbft_timeout` in milliseconds, the ticks of the agreement core."""
-        return round(self["pbft_timeout"] * 1000)
+        return int(self["pbft_timeout"] * 1000)
 
     @property
     def byzantine_ratio_percent(self) -> int:
