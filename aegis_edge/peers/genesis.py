@@ -18,7 +18,14 @@ from aegis_edge.peers.identity import open_record
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
-from aegis_edge.wire.messages import COUNTER_MAX, MEMBERS_MAX, WINDOW_MAX, NodeRecord, Open, Verified
+from aegis_edge.wire.messages import (
+    COUNTER_MAX,
+    MEMBERS_MAX,
+    WINDOW_MAX,
+    NodeRecord,
+    Open,
+    Verified,
+)
 
 LABEL = "AEGIS-EDGE GENESIS"
 FORMAT = 1
@@ -132,9 +139,7 @@ def _decode(data: bytes, open_: Open) -> Genesis:
 
 
 def _is_array_of(value: Any, kind: type, count_max: int) -> bool:
-    return (
-        type(value) is tuple and len(value) <= count_max and all(type(v) is kind for v in value)
-    )
+    return type(value) is tuple and len(value) <= count_max and all(type(v) is kind for v in value)
 
 
 def _within(name: str, value: Any, lowest: int, highest: int) -> None:

@@ -46,10 +46,10 @@ def parse_node_id(text: str) -> bytes:
     Raises `IdentityError`.
     """
     name = text.strip().lower()
-    strange = sorted({c for c in name if c not in _ALPHABET})
-    if strange:
+    strange = next((c for c in name if c not in _ALPHABET), None)
+    if strange is not None:
         raise IdentityError(
-            f"{strange[0]!r} does not occur in node ids, which use a-z and 2-7; look for a typing error"
+            f"{strange!r} does not occur in node ids (a-z and 2-7 do); look for a typing error"
         )
     if len(name) != NODE_ID_CHARACTERS:
         raise IdentityError(

@@ -1,0 +1,204 @@
+"""The dial plan: which member to try when, at which address, and which of two links stays.
+
+Knows members' records, back-off, and the rule by which both ends of a pair keep the same link.
+Refuses to know sockets, clocks and dice: `now_ticks` (monotonic milliseconds) and `jitter`
+(evenly in 0..1) are arguments.  Back-off is "full jitter" (Brooker, AWS Architecture Blog, 2015).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+#: Dials under way at once; a board on a slow uplink must not time out all of them.
+DIALS_MAX = 4
+BACKOFF_TICKS = 500
+BACKOFF_TICKS_MAX = 60_000
+#: A link that lasted this long was good: the next dial starts the back-off anew.
+STEADY_TICKS = 10_000
+#: Longer than a dial and its handshakes may take.  A peer that dials although our link to it is
+#: older than this has lost that link, and did not merely dial at the same moment.
+SIMULTANEOUS_TICKS = 25_000
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Try `peer` (a public key) at `address` now; report with `Book.dial_failed` or `opened`."""
+
+    peer: bytes
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An open link; `outbound` if this node dialled it."""
+
+    outbound: bool
+    since_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the book holds on one member.
+
+    `dial_at` is None while there is nothing to dial, `dialing` the address that is being tried,
+    `tries` counts the failures since the last good link, `good_address` last led to the member.
+    """
+
+    record: Verified[NodeRecord]
+    dial_at: int | None
+    link: Link | None = None
+    dialing: str = ""
+    tries: int = 0
+    good_at: int = -1
+    good_address: str = ""
+    last_error: str = ""
+
+
+class Book:
+    """The other members and the plan to reach them; one task owns it.
+
+    `own` is this node's key and `schemes` the kinds of address that it can dial, such as "tcp".
+    """
+
+    def __init__(
+        self,
+        own: bytes,
+        records: Iterable[Verified[NodeRecord]],
+        schemes: Iterable[str],
+        now_ticks: int = 0,
+    ) -> None:
+        self.own = own
+        self._schemes = frozenset(schemes)
+        self._entries = {
+            r.signer: Entry(r, now_ticks if self._reachable(r) else None)
+            for r in records
+            if r.signer != own
+        }
+
+    def __contains__(self, peer: bytes) -> bool:
+        return peer in self._entries
+
+    def __getitem__(self, peer: bytes) -> Entry:
+        return self._entries[peer]
+
+    @property
+    def members(self) -> tuple[bytes, ...]:
+        """The keys of the other members, in the order that everybody uses."""
+        return tuple(sorted(self._entries))
+
+    # --- records ----------------------------------------------------------------------------
+
+    def refusal(self, record: Verified[NodeRecord]) -> str:
+        """Why this record of a member must not be believed, or "" if it may be.
+
+        An older version may name a Noise key that was stolen and replaced since.  That a record
+        has expired is shown to people, never a reason to refuse: boards lose their clocks.
+        """
+        known = self._entries[record.signer].record
+        if record.message.version < known.message.version:
+            return (
+                f"its node record is version {record.message.version}, but version "
+                f"{known.message.version} is known; was it restored from an old backup?"
+            )
+        if record.message.version == known.message.version and record != known:
+            return "it has two different node records with one version; was its key file copied?"
+        return ""
+
+    def learn(self, record: Verified[NodeRecord]) -> None:
+        """Keep a member's record that `refusal` had nothing against; it may hold new addresses."""
+        assert not self.refusal(record)
+        entry = self._entries[record.signer]
+        self._entries[record.signer] = replace(entry, record=record)
+
+    # --- dialling ---------------------------------------------------------------------------
+
+    def dials(self, now_ticks: int) -> tuple[Dial, ...]:
+        """The dials to start now: those that are due, members known to be good lately first."""
+        due = sorted(
+            (-entry.good_at, peer)
+            for peer, entry in self._entries.items()
+            if entry.dial_at is not None and entry.dial_at <= now_ticks
+        )
+        return tuple(self._dial(peer) for _, peer in due[: self._room])
+
+    @property
+    def wake_at(self) -> int | None:
+        """When `dials` will next have something, if nothing else happens; None for never."""
+        if not self._room:
+            return None
+        waiting = (e.dial_at for e in self._entries.values() if e.dial_at is not None)
+        return min(waiting, default=None)
+
+    def dial_failed(self, peer: bytes, now_ticks: int, reason: str, jitter: float) -> None:
+        """The dial of `peer` brought no link; `reason` is for people."""
+        entry = replace(self._entries[peer], dialing="")
+        if entry.link is None:
+            entry = replace(entry, last_error=reason, tries=entry.tries + 1)
+        self._entries[peer] = self._postponed(entry, now_ticks, jitter)
+
+    # --- links ------------------------------------------------------------------------------
+
+    def opened(self, peer: bytes, outbound: bool, now_ticks: int) -> bool:
+        """A link to `peer` has proven itself: whether it stays; if so, an older one must go.
+
+        Of two links dialled at the same moment, both ends keep the one that the member with the
+        lower key dialled.  Of two links dialled one after the other, the newer one stays: its
+        dialler would not have dialled if it still had the older one.
+        """
+        entry = self._entries[peer]
+        address = entry.dialing
+        if outbound:
+            entry = replace(entry, dialing="", good_address=address)
+        self._entries[peer] = entry
+        if entry.link is not None and not self._supersedes(peer, entry.link, outbound, now_ticks):
+            return False
+        self._entries[peer] = replace(
+            entry,
+            link=Link(outbound, now_ticks),
+            dial_at=None,
+            good_at=now_ticks,
+            last_error="",
+        )
+        return True
+
+    def closed(self, peer: bytes, now_ticks: int, reason: str, jitter: float) -> None:
+        """The link to `peer` that stayed is gone; `reason` is for people."""
+        entry = self._entries[peer]
+        assert entry.link is not None
+        steady = now_ticks - entry.link.since_ticks >= STEADY_TICKS
+        tries = 0 if steady else entry.tries + 1
+        entry = replace(entry, link=None, last_error=reason, tries=tries)
+        self._entries[peer] = self._postponed(entry, now_ticks, jitter)
+
+    # --- rules ------------------------------------------------------------------------------
+
+    @property
+    def _room(self) -> int:
+        return DIALS_MAX - sum(e.dialing != "" for e in self._entries.values())
+
+    def _supersedes(self, peer: bytes, old: Link, outbound: bool, now_ticks: int) -> bool:
+        return (
+            outbound == (self.own < peer)
+            or old.outbound == outbound
+            or now_ticks - old.since_ticks > SIMULTANEOUS_TICKS
+        )
+
+    def _dial(self, peer: bytes) -> Dial:
+        entry = self._entries[peer]
+        addresses = sorted(self._reachable(entry.record), key=lambda a: a != entry.good_address)
+        address = addresses[entry.tries % len(addresses)]
+        self._entries[peer] = replace(entry, dialing=address, dial_at=None)
+        return Dial(peer, address)
+
+    def _postponed(self, entry: Entry, now_ticks: int, jitter: float) -> Entry:
+        if entry.link is not None or entry.dialing or not self._reachable(entry.record):
+            return entry
+        ceiling = min(BACKOFF_TICKS_MAX, BACKOFF_TICKS << min(entry.tries, 16))
+        return replace(entry, dial_at=now_ticks + int(jitter * ceiling))
+
+    def _reachable(self, record: Verified[NodeRecord]) -> tuple[str, ...]:
+        """The addresses that can be dialled from here."""
+        return tuple(a for a in record.message.addresses if a.partition(":")[0] in self._schemes)
