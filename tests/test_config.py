@@ -1,0 +1,207 @@
+"""The local settings: where each value comes from, and what is said about a bad one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aegis_edge import config
+from aegis_edge.config import SETTINGS, ConfigError, load
+
+BARE: dict[str, str] = {}
+
+
+def written(home: Path, text: str) -> dict[str, str]:
+    """A home with this settings file, named by the environment."""
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(text)
+    return {"AEGIS_EDGE_HOME": str(home)}
+
+
+# --- precedence and sources -----------------------------------------------------------------
+
+
+def test_a_flag_beats_the_environment_beats_the_file_beats_the_default(tmp_path: Path) -> None:
+    environment = written(tmp_path, "p2p_port = 1003\npbft_timeout = 3\nname = 'c'\n")
+    environment |= {"P2P_PORT": "1002", "PBFT_TIMEOUT": "2"}
+    found = load({"p2p_port": 1001}, environment)
+    assert [found[k] for k in ("p2p_port", "pbft_timeout", "name", "log_level")] == [
+        1001,
+        2.0,
+        "c",
+        "info",
+    ]
+    assert [found.values[k].source for k in ("p2p_port", "pbft_timeout", "name", "log_level")] == [
+        "flag --p2p-port",
+        "environment PBFT_TIMEOUT",
+        str(tmp_path / "config.toml"),
+        "default",
+    ]
+
+
+def test_flags_that_were_not_given_count_nothing(tmp_path: Path) -> None:
+    found = load({"name": None, "advertise": ()}, written(tmp_path, "name = 'attic'"))
+    assert found.name == "attic"
+
+
+def test_rows_show_every_setting_once_and_the_home_first(tmp_path: Path) -> None:
+    rows = load({"home": tmp_path}, BARE).rows()
+    assert [row[0] for row in rows] == ["home", *(s.key for s in SETTINGS)]
+    assert rows[0] == ("home", str(tmp_path), "flag --home")
+    by_key = {key: value for key, value, _ in rows}
+    assert by_key["api_socket"] == str(tmp_path / "api.sock")
+    assert by_key["advertise"] == []
+
+
+def test_the_names_that_users_know_are_kept_with_their_defaults() -> None:
+    by_variable = {s.variable: s for s in SETTINGS}
+    home = Path("/nowhere")
+    assert by_variable["P2P_PORT"].default(home) == 8080
+    assert by_variable["PBFT_TIMEOUT"].default(home) == 30
+    assert by_variable["BYZANTINE_THRESHOLD_RATIO"].default(home) == 0.33
+
+
+def test_defaults_pass_their_own_checks() -> None:
+    found = load({"home": "/nowhere"}, BARE)
+    assert found.listen == "127.0.0.1"
+    assert found.pbft_timeout_ticks == 30_000
+    assert found.byzantine_ratio_percent == 33
+    assert 1 <= len(found.name.encode()) <= 32
+
+
+# --- the home -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "home", "source"),
+    [
+        ("/f", {"AEGIS_EDGE_HOME": "/e"}, "/f", "flag --home"),
+        (None, {"AEGIS_EDGE_HOME": "/e", "STATE_DIRECTORY": "/s"}, "/e", "AEGIS_EDGE_HOME"),
+        (None, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a", "STATE_DIRECTORY"),
+        (None, {"XDG_DATA_HOME": "/x"}, "/x/aegis-edge", "default"),
+        ("/a/../b", {}, "/b", "flag --home"),
+    ],
+)
+def test_where_the_home_is(
+    flag: str | None, environment: dict[str, str], home: str, source: str
+) -> None:
+    found = load({"home": flag}, environment)
+    assert found.directory == Path(home)
+    assert found.home.source.endswith(source)
+    assert found.database_file.parent == found.key_file.parent == Path(home)
+
+
+def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert load({}, BARE).directory == Path("/home/somebody/.local/share/aegis-edge")
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("p2p_prot = 1\n", "unknown key p2p_prot; did you mean p2p_port?"),
+        ("zzz = 1\n", "unknown key zzz; the known ones are name, listen"),
+        ("[network]\nport = 1\n", "unknown key network"),
+        ("p2p_port = \n", "not TOML"),
+        ("p2p_port = true\n", "p2p_port is True; it must be a whole number, 1 to 65535"),
+        ("p2p_port = 65536\n", "p2p_port is 65536"),
+        ("p2p_port = 'many'\n", "p2p_port is 'many'"),
+        ("pbft_timeout = 0\n", "must be a number of seconds, 0.1 to 3600"),
+        ("pbft_timeout = nan\n", "must be a number of seconds"),
+        ("pbft_timeout = 'soon'\n", "must be a number of seconds"),
+        ("byzantine_threshold_ratio = 0.5\n", "must be a number, 0 to 0.33"),
+        ("log_level = 'loud'\n", "must be debug or info or warning or error"),
+        ("log_level = []\n", "must be debug or info"),
+        ("listen = 'myhost'\n", "must be an IP address of this host"),
+        ("listen = 1\n", "must be an IP address of this host"),
+        ("name = ''\n", "must be a printable name"),
+        ("name = 3\n", "must be a printable name"),
+        ('name = "a\\u0007"\n', "must be a printable name"),
+        ("name = '" + "ä" * 17 + "'\n", "at most 32 bytes"),
+        ("advertise = 5\n", "list of at most 8 addresses"),
+        ("advertise = [5]\n", "addresses that look like tcp:"),
+        ("advertise = ['http://x']\n", "addresses that look like tcp:"),
+        ("advertise = ['tcp:host:0']\n", "addresses that look like tcp:"),
+        ("advertise = ['tcp:2001:db8::1:80']\n", "addresses that look like tcp:"),
+        ("advertise = ['tcp::80']\n", "addresses that look like tcp:"),
+        ("api_socket = 'relative'\n", "must be an absolute path"),
+        ("api_socket = '/" + "x" * 107 + "'\n", "at most 107 bytes"),
+        ("transport = 'tor'\n", "transport is 'tor'; it must be direct"),
+        ("security_level = 'HIGH'\n", "security_level asks for links through Tor"),
+        ("tor_socks_port = 9050\n", "tor_socks_port asks for links through Tor"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_key_and_what_to_do(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    environment = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load({}, environment)
+    assert str(caught.value).startswith(str(tmp_path / "config.toml"))
+    assert said in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load({"home": tmp_path}, BARE)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").mkdir()
+    with pytest.raises(ConfigError, match=r"cannot be read .*; check its owner"):
+        load({"home": tmp_path}, BARE)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"P2P_PORT": "x"}, "environment P2P_PORT: p2p_port is 'x'"),
+        ({"AEGIS_EDGE_NMAE": "a"}, "did you mean AEGIS_EDGE_NAME?"),
+        ({"AEGIS_EDGE_TRANSPORT": "tor"}, "it must be direct"),
+        ({"SECURITY_LEVEL": "HIGH"}, "environment SECURITY_LEVEL asks for links through Tor"),
+    ],
+)
+def test_a_bad_environment_is_refused(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"home": "/nowhere"}, environment)
+    assert said in str(caught.value)
+
+
+def test_a_bad_flag_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^flag --api-socket: api_socket is here; it must be an"):
+        load({"home": "/nowhere", "api_socket": Path("here")}, BARE)
+
+
+# --- values ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, ("tcp:127.0.0.1:8080",)),
+        ({"listen": "::1", "p2p_port": "81"}, ("tcp:[::1]:81",)),
+        ({"advertise": ("tcp:a.example:1",)}, ("tcp:a.example:1",)),
+        ({"advertise": "tcp:a:1, tcp:[::1]:2,"}, ("tcp:a:1", "tcp:[::1]:2")),
+    ],
+)
+def test_advertised_addresses(given: dict[str, Any], shown: tuple[str, ...]) -> None:
+    assert load({"home": "/nowhere", **given}, BARE).advertise == shown
+
+
+def test_a_long_host_name_is_cut_to_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.socket, "gethostname", lambda: "ä" * 40 + ".example")
+    assert load({"home": "/nowhere"}, BARE).name == "ä" * 16
+    monkeypatch.setattr(config.socket, "gethostname", lambda: "")
+    assert load({"home": "/nowhere"}, BARE).name == "node"
+
+
+def test_ratio_percent_rounds_down_without_losing_a_whole_one() -> None:
+    for text, percent in (("0.29", 29), ("0.33", 33), ("0.255", 25), ("0", 0)):
+        found = load({"home": "/nowhere", "byzantine_threshold_ratio": text}, BARE)
+        assert found.byzantine_ratio_percent == percent
