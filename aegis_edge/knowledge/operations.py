@@ -1,0 +1,166 @@
+"""What callers ask of the knowledge base, as values and as bytes.
+
+Knows the shape and the bounds of each operation.  Refuses to know what it does, and to whom.
+Follows: the house's deterministic CBOR (RFC 8949 section 4.2); any bytes at all give an operation
+or `OperationError`, the same everywhere, for bad bytes may well be agreed on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, NamedTuple
+
+from aegis_edge.wire import codec
+from aegis_edge.wire.codec import WireError
+
+KEY_BYTES_MAX = 512
+VALUE_BYTES_MAX = 256 * 1024
+REVISION_MAX = 2**63 - 1
+
+#: What a value is; the state machine itself never looks inside one.
+MEDIA_BYTES = 0
+MEDIA_JSON = 1
+
+#: Segments between slashes: none empty, none "." or "..", and no control characters (C0, DEL, C1).
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f]+"
+_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*").fullmatch
+
+
+class OperationError(WireError):
+    """An operation that nobody may execute; the message says what to change."""
+
+
+class Status(IntEnum):
+    """What came of an operation."""
+
+    DONE = 0
+    #: The key's revision is not the expected one; nothing changed.
+    CONFLICT = 1
+    #: There was nothing to delete; nothing changed.
+    ABSENT = 2
+    #: The bytes are no operation; nothing changed.
+    INVALID = 3
+
+
+class Outcome(NamedTuple):
+    """What an executed operation answers; equal on every correct node.
+
+    `revision`: the one that a write made, and for a barrier the last one of all; for a conflict
+    the revision that the key has (0: none); else 0.  `time_ms`: the agreed time, Unix milliseconds.
+    """
+
+    status: Status
+    revision: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Give `key` a value.  `expected`: the revision the key must have (0: it must not exist)."""
+
+    TAG: ClassVar[int] = 1
+    key: str
+    value: bytes
+    media: int = MEDIA_BYTES
+    expected: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle; raises `OperationError` when a bound is passed."""
+        _check_put(self.key, self.value, self.media, self.expected)
+        return codec.encode((self.TAG, self.key, self.value, self.media, self.expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Take `key` away; its history stays.  `expected`: the revision the key must have."""
+
+    TAG: ClassVar[int] = 2
+    key: str
+    expected: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle; raises `OperationError` when a bound is passed."""
+        _check_delete(self.key, self.expected)
+        return codec.encode((self.TAG, self.key, self.expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Change nothing: its outcome says that everything agreed before it is readable."""
+
+    TAG: ClassVar[int] = 3
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle."""
+        return codec.encode((self.TAG,))
+
+
+Operation = Put | Delete | Barrier
+
+
+def decode(raw: bytes) -> Operation:
+    """The operation that `raw` stands for; raises `OperationError`, and nothing else."""
+    try:
+        fields = codec.decode(raw)
+    except WireError as error:
+        raise OperationError(f"not an operation: {error}") from None
+    if type(fields) is not tuple or not fields or type(fields[0]) is not int:
+        raise OperationError("not an operation: no array that starts with a kind")
+    kind, *rest = fields
+    if kind == Put.TAG and len(rest) == 4:
+        key, value, media, expected = rest
+        _check_put(key, value, media, expected)
+        return Put(key, value, media, expected)
+    if kind == Delete.TAG and len(rest) == 2:
+        key, expected = rest
+        _check_delete(key, expected)
+        return Delete(key, expected)
+    if kind == Barrier.TAG and not rest:
+        return Barrier()
+    raise OperationError("not an operation: an unknown kind, or fields that do not belong to it")
+
+
+def check_key(key: object) -> None:
+    """Raise `OperationError` unless `key` is a path of 1 to 512 bytes of UTF-8.
+
+    Keys are compared byte by byte: texts that look alike but are composed differently (Unicode
+    normal forms) are different keys.
+    """
+    if type(key) is not str or not key:
+        raise OperationError("a key is a text that is not empty, such as notes/garden")
+    try:
+        size_bytes = len(key.encode())
+    except UnicodeEncodeError:
+        raise OperationError("a key must be UTF-8; this one holds half a surrogate pair") from None
+    if size_bytes > KEY_BYTES_MAX:
+        raise OperationError(f"a key of {size_bytes} bytes: at most {KEY_BYTES_MAX} are allowed")
+    if _KEY(key) is None:
+        raise OperationError(
+            "a key is segments with single slashes between them: none at either end, "
+            'no segment "." or "..", and no control characters'
+        )
+
+
+def _check_put(key: object, value: object, media: object, expected: object) -> None:
+    check_key(key)
+    if type(value) is not bytes:
+        raise OperationError("a value is a byte string")
+    if len(value) > VALUE_BYTES_MAX:
+        raise OperationError(
+            f"a value of {len(value)} bytes: at most {VALUE_BYTES_MAX} are allowed; split it"
+        )
+    if type(media) is not int or media not in (MEDIA_BYTES, MEDIA_JSON):
+        raise OperationError("a value is marked 0 (bytes) or 1 (JSON), nothing else")
+    _check_expected(expected)
+
+
+def _check_delete(key: object, expected: object) -> None:
+    check_key(key)
+    _check_expected(expected)
+
+
+def _check_expected(expected: object) -> None:
+    if expected is not None and (type(expected) is not int or not 0 <= expected <= REVISION_MAX):
+        raise OperationError("an expected revision is a number from 0 to 2^63-1, or absent")
