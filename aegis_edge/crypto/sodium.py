@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from nacl import bindings
 from nacl import exceptions as nacl_exceptions
@@ -79,15 +80,52 @@ def ed25519_sign(secret: bytes, message: bytes) -> bytes:
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) is `public`'s (32 bytes) on `message`; never raises.
 
-    Strict: keys and R of small order, and non-canonical encodings of A, R or S, are refused.
+    Strict: a key A or a nonce R that is not of prime order, and non-canonical encodings of A, R or
+    S, are refused.  So all nodes judge alike, whichever libsodium they have: releases up to 1.0.21
+    check the equation itself, its main branch checks it times the cofactor, and signatures can be
+    made on purpose that only the latter accepts.
     """
     if len(public) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
+    if not _matches(public, message, signature) or not _member_of_prime_order(public):
+        return False
+    return not _COFACTORED or _of_prime_order(signature[:KEY_BYTES])
+
+
+def _matches(public: bytes, message: bytes, signature: bytes) -> bool:
     try:
         bindings.crypto_sign_open(signature + message, public)
     except nacl_exceptions.BadSignatureError:
         return False
     return True
+
+
+def _of_prime_order(point: bytes) -> bool:
+    """Whether a point times the group order L, plus itself, is itself; none of small order is.
+
+    libsodium has a check of its own, but before CVE-2025-69277 was fixed it let a part of order
+    2 pass; such a part falls out here, because L + 1 is even.
+    """
+    try:
+        product = bindings.crypto_scalarmult_ed25519_noclamp(_ORDER_AND_ONE, point)
+    except nacl_exceptions.RuntimeError:
+        return False
+    return product == point
+
+
+#: Keys come again and again, the R of a signature never does.
+_member_of_prime_order = lru_cache(maxsize=256)(_of_prime_order)
+_ORDER_AND_ONE = (2**252 + 27742317777372353535851937790883648494).to_bytes(32, "little")
+
+#: Whether this libsodium takes a signature of the empty message whose R has a part of order 8.
+_COFACTORED = _matches(
+    bytes.fromhex("ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c"),
+    b"",
+    bytes.fromhex(
+        "e9b2fe981587efae6478f48ba1fa60cec6126d0e26dde72a0a24f640dcd783e5"
+        "7220bc52fc4428a90c7eff446bc102f1a00cddefd1ad687a25521669908c3b07"
+    ),
+)
 
 
 # --- X25519 ---------------------------------------------------------------------------------
