@@ -1,0 +1,70 @@
+"""How a replica that missed batches gets them: from one peer at a time, each with its certificate.
+
+Knows where the peers say they stand and what was asked of whom.
+Refuses to know what a certificate is, and believes no claim: only executed batches count.
+Follows: rule 9 of the PBFT checklist: a source that claims much and delivers nothing is left for
+the next one when its time is up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is being fetched: `first` to `last` from `peer`, in vain after `deadline_ticks`."""
+
+    peer: bytes
+    first: int
+    last: int
+    deadline_ticks: int
+
+
+class Catchup:
+    """`patience_ticks`: how long a source may take; `lag`: when to fetch without waiting."""
+
+    def __init__(self, patience_ticks: int, lag: int) -> None:
+        self._patience = patience_ticks
+        self._lag = lag
+        self.statuses: dict[bytes, Status] = {}
+        self.request: Request | None = None
+
+    def note(self, peer: bytes, status: Status) -> None:
+        self.statuses[peer] = status
+
+    def target(self, executed: int) -> int:
+        """The highest sequence that any peer claims to have executed."""
+        return max((s.executed_sequence for s in self.statuses.values()), default=executed)
+
+    def choose(
+        self, executed: int, stuck: bool, now_ticks: int, spoke: bytes | None = None
+    ) -> Request | None:
+        """The next request to send, if one is due.
+
+        `stuck`: nothing was executed for a while; `spoke`: the peer whose status just came (it
+        sends one after its answer).  A request that brought something is continued with the same
+        peer; one that ran out of time goes to the next peer in turn.
+        """
+        ahead = sorted(p for p, s in self.statuses.items() if s.executed_sequence > executed)
+        current = self.request
+        if not ahead:
+            self.request = None
+            return None
+        if current is None:
+            if not stuck and self.target(executed) - executed <= self._lag:
+                return None
+            peer = max(ahead, key=lambda p: self.statuses[p].executed_sequence)
+        elif current.peer in ahead and (
+            executed >= current.last or (spoke == current.peer and executed >= current.first)
+        ):
+            peer = current.peer
+        elif now_ticks < current.deadline_ticks:
+            return None
+        else:
+            peer = next((p for p in ahead if p > current.peer), ahead[0])
+        last = min(self.statuses[peer].executed_sequence, executed + FETCH_BATCHES_MAX)
+        self.request = Request(peer, executed + 1, last, now_ticks + self._patience)
+        return self.request

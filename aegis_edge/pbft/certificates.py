@@ -1,0 +1,64 @@
+"""What counts as proof: prepared and commit certificates, stable checkpoints.
+
+Knows how many matching votes of whom prove what, in one configuration.
+Refuses to know how votes arrive or where they are kept; signatures were checked before.
+Follows: Castro and Liskov (OSDI '99) sections 4.2 (prepared, committed) and 4.3 (stable).
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.wire.messages import (
+    Checkpoint,
+    Commit,
+    Committed,
+    PreparedCertificate,
+    Verified,
+)
+
+
+def is_prepared(certificate: PreparedCertificate, configuration: Configuration) -> bool:
+    """A pre-prepare of that view's primary and quorum-1 equal prepares of distinct backups."""
+    named = certificate.pre_prepare.message
+    primary = configuration.primary(named.view)
+    if named.configuration != configuration.number or certificate.pre_prepare.signer != primary:
+        return False
+    backups = {p.signer for p in certificate.prepares}
+    return (
+        len(backups) == len(certificate.prepares) >= configuration.quorum - 1
+        and all(b in configuration and b != primary for b in backups)
+        and all(p.message.fields() == named.fields() for p in certificate.prepares)
+    )
+
+
+def is_commit(commits: tuple[Verified[Commit], ...], configuration: Configuration) -> bool:
+    """A quorum of commits of distinct members, equal but for their clocks."""
+    signers = {c.signer for c in commits}
+    if not len(signers) == len(commits) >= configuration.quorum:
+        return False
+    named = commits[0].message.fields()[:4]
+    return (
+        named[0] == configuration.number
+        and all(s in configuration for s in signers)
+        and all(c.message.fields()[:4] == named for c in commits)
+    )
+
+
+def proves(carrier: Committed, configuration: Configuration) -> bool:
+    """The carrier's commits are a certificate; that they name its batch was checked on reading."""
+    return is_commit(carrier.commits, configuration)
+
+
+def is_stable(
+    sequence: int, checkpoints: tuple[Verified[Checkpoint], ...], configuration: Configuration
+) -> bool:
+    """A quorum of equal checkpoints at `sequence`; the genesis (sequence 0) needs and has none."""
+    if sequence == 0:
+        return not checkpoints
+    signers = {c.signer for c in checkpoints}
+    if not len(signers) == len(checkpoints) >= configuration.quorum:
+        return False
+    root = checkpoints[0].message.root
+    return all(s in configuration for s in signers) and all(
+        c.message.fields() == (configuration.number, sequence, root) for c in checkpoints
+    )

@@ -1,0 +1,70 @@
+"""Who votes, and the constants that all voters share.
+
+Knows the members of one configuration and the arithmetic that follows from them.
+Refuses to know how members are chosen, or how to reach them.
+Follows: Castro and Liskov (OSDI '99) section 4: the primary of view v is member v mod n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aegis_edge.pbft import quorum
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The voters: `members` are 32-byte public keys in bytewise order; `number` names the set."""
+
+    number: int
+    members: tuple[bytes, ...]
+    f: int
+    quorum: int = field(init=False)
+    _member_set: frozenset[bytes] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if list(self.members) != sorted(set(self.members)):
+            raise ValueError("members must be distinct and in bytewise order")
+        object.__setattr__(self, "quorum", quorum.quorum(len(self.members), self.f))
+        object.__setattr__(self, "_member_set", frozenset(self.members))
+
+    def primary(self, view: int) -> bytes:
+        return self.members[view % len(self.members)]
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._member_set
+
+    def others(self, key: bytes) -> tuple[bytes, ...]:
+        return tuple(m for m in self.members if m != key)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What the protocol counts and waits for; ticks are milliseconds.
+
+    `timeout_ticks`: how long the oldest request may wait before its primary is suspected.  A
+    primary whose link is lost gets a `LOST_PRIMARY`-th of it.  `checkpoint_interval` and `window`
+    must be equal on all members (they are genesis parameters); the rest may differ.
+    """
+
+    checkpoint_interval: int = 64
+    window: int = 128
+    timeout_ticks: int = 30_000
+    status_ticks: int = 10_000
+    pipeline: int = 4
+    bundles_in_flight: int = 4
+
+    LOST_PRIMARY = 20
+    RESEND = 30
+
+    def __post_init__(self) -> None:
+        if self.window < 2 * self.checkpoint_interval:
+            raise ValueError("the window must hold two checkpoint intervals")
+
+    @property
+    def lost_primary_ticks(self) -> int:
+        return max(1, self.timeout_ticks // self.LOST_PRIMARY)
+
+    @property
+    def resend_ticks(self) -> int:
+        return max(1, self.timeout_ticks // self.RESEND)

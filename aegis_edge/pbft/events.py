@@ -1,0 +1,179 @@
+"""What goes into a replica and what comes out: the whole surface of the agreement core.
+
+Knows the nouns only.  Refuses to know how an effect is performed, or when.
+The order of effects IS the contract: whoever performs them makes a `Persist` durable before any
+effect that follows it in the list, or in a later list, is seen by anybody else.
+Follows: Castro and Liskov (OSDI '99); the "persist before send" of rule 13 is data here, not prose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aegis_edge.wire.messages import Bundle, Message, Verified
+
+# --- events ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed.  `now_ticks`: a monotonic clock in milliseconds; `clock_ms`: Unix milliseconds.
+
+    The two never mix: time-outs use ticks, `clock_ms` only goes into commits and statuses.
+    """
+
+    now_ticks: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`peer` (a member's public key, authenticated by its link) sent `message`."""
+
+    peer: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """Callers of this node want these operations executed; they become one bundle.
+
+    Only while `replica.bundle_room` is positive.
+    """
+
+    operations: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A link to `peer` is open."""
+
+    peer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link to `peer` is gone."""
+
+    peer: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RootTaken:
+    """The answer to `TakeRoot`: the state root after `sequence`."""
+
+    sequence: int
+    root: bytes
+
+
+Event = Tick | Received | Submitted | LinkUp | LinkDown | RootTaken
+
+# --- effects --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One durable fact of the protocol.
+
+    (`kind`, `view`, `sequence`) is the key: a later record with the same key replaces the earlier.
+    Kinds and what `data` holds: see `pbft.journal`.
+    """
+
+    kind: int
+    view: int
+    sequence: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make `record` durable before performing anything that follows."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give `raw` to the links of `peers`; losing it is allowed, reordering per peer is not."""
+
+    peers: tuple[bytes, ...]
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """The operations of the last `Submitted` are this node's bundle (`incarnation`, `number`)."""
+
+    incarnation: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Execute the batch at `sequence`: exactly these bundles, in this order, at this agreed time.
+
+    `bundles` is what remains of the batch after de-duplication; `certificate` is the packed
+    `Committed` carrier, kept so that this node can prove the batch to others.
+    """
+
+    sequence: int
+    time_ms: int
+    bundles: tuple[Verified[Bundle], ...]
+    certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TakeRoot:
+    """After the last `Deliver`, compute the state root and answer with `RootTaken`."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """A checkpoint at `sequence` is stable: older records serve no more (see `journal`)."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendCommitted:
+    """Read the certificates of `first` to `last` from disk and send them to `peer`, in order.
+
+    Stop at the first one that is missing, or after about 1 MiB.
+    """
+
+    peer: bytes
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that an owner must hear of, about the member `about`.
+
+    `evidence` holds envelopes that prove it to anybody.
+    """
+
+    reason: str
+    about: bytes
+    evidence: tuple[bytes, ...] = ()
+
+
+Effect = Persist | Send | Bundled | Deliver | TakeRoot | Prune | SendCommitted | Alarm
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a replica starts from: all zero for a new node, else read from the disk.
+
+    `executed`: the last sequence whose execution is durable; `time_ms` the agreed time there;
+    `origins`: each origin's last executed (incarnation, number), as the state machine keeps it;
+    `incarnation`: higher than any that this node ever used, made durable before it is passed in.
+    """
+
+    incarnation: int
+    executed: int = 0
+    time_ms: int = 0
+    origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    records: tuple[Record, ...] = ()

@@ -1,0 +1,157 @@
+"""The bundles that wait for their place in the order, per origin and bounded.
+
+Knows which bundle of an origin may execute next, and since when the oldest one waits.
+Refuses to know operations, views, or who is primary.
+Follows: rules 10, 20 and 22 of the PBFT checklist: one execution per bundle whatever is resent,
+fairness between origins, age of the oldest request as the measure of a primary.
+
+A bundle is named by its origin's (incarnation, number) and may execute exactly when it follows the
+origin's last executed name: the next number of the same incarnation, or number 1 of a higher one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aegis_edge.wire.messages import (
+    BATCH_BUNDLES_MAX,
+    BATCH_BYTES_MAX,
+    Bundle,
+    Verified,
+)
+
+Name = tuple[int, int]
+
+#: How far ahead of its last executed bundle an origin may send: its share of everybody's memory.
+AHEAD_MAX = 8
+
+
+def follows(name: Name, last: Name) -> bool:
+    """True if the bundle `name` executes right after `last`."""
+    if name[0] == last[0]:
+        return name[1] == last[1] + 1
+    return name[0] > last[0] and name[1] == 1
+
+
+class Pool:
+    """Waiting bundles by origin; `executed` is the de-duplication table of the agreed state."""
+
+    def __init__(self, executed: dict[bytes, Name]) -> None:
+        self.executed = dict(executed)
+        self._proposed: dict[bytes, Name] = {}
+        self._waiting: dict[bytes, dict[Name, tuple[Verified[Bundle], int]]] = {}
+        self._turn = 0
+
+    def last_executed(self, origin: bytes) -> Name:
+        return self.executed.get(origin, (0, 0))
+
+    def add(self, bundle: Verified[Bundle], now_ticks: int) -> str:
+        """Take a bundle in; says "new", "known", "stale", "far" (refused) or "conflict"."""
+        name = (bundle.message.incarnation, bundle.message.number)
+        last = self.last_executed(bundle.signer)
+        if name <= last:
+            return "stale"
+        ahead = name[1] - (last[1] if name[0] == last[0] else 0)
+        if ahead > AHEAD_MAX:
+            return "far"
+        waiting = self._waiting.setdefault(bundle.signer, {})
+        if name in waiting:
+            return "known" if waiting[name][0].raw == bundle.raw else "conflict"
+        newest = max(waiting, default=name)[0]
+        if name[0] < newest:
+            return "stale"
+        if name[0] > newest:  # the origin restarted: what it did not get executed is void
+            waiting.clear()
+        waiting[name] = (bundle, now_ticks)
+        return "new"
+
+    def eligible(self, origin: bytes, last: Name) -> Iterator[tuple[Verified[Bundle], int]]:
+        """The waiting bundles of `origin` that follow `last` without a gap, with their ages."""
+        waiting = self._waiting.get(origin, {})
+        names = sorted(waiting)
+        for name in names:
+            if follows(name, last):
+                yield waiting[name]
+                last = name
+
+    def oldest_ticks(self) -> int | None:
+        """Since when the longest-waiting bundle that could execute waits; None if none does."""
+        ages = [
+            since
+            for origin in self._waiting
+            for _, since in self.eligible(origin, self.last_executed(origin))
+        ]
+        return min(ages, default=None)
+
+    def waiting(self, origin: bytes) -> list[tuple[Verified[Bundle], int]]:
+        """The bundles of `origin` that could execute, oldest first."""
+        return list(self.eligible(origin, self.last_executed(origin)))
+
+    def origins(self) -> list[bytes]:
+        return sorted(self._waiting)
+
+    def has_unproposed(self) -> bool:
+        return any(
+            next(self.eligible(origin, self._last_proposed(origin)), None) is not None
+            for origin in self._waiting
+        )
+
+    def take(self) -> tuple[Verified[Bundle], ...]:
+        """The next batch of a primary: a bundle of each origin in turn, within the size bound."""
+        origins = self.origins()
+        if not origins:
+            return ()
+        self._turn += 1
+        start = self._turn % len(origins)
+        queues = [
+            (origin, self.eligible(origin, self._last_proposed(origin)))
+            for origin in origins[start:] + origins[:start]
+        ]
+        taken: list[Verified[Bundle]] = []
+        size = 0
+        while queues and len(taken) < BATCH_BUNDLES_MAX:
+            origin, queue = queues.pop(0)
+            entry = next(queue, None)
+            if entry is None:
+                continue
+            bundle = entry[0]
+            if taken and size + len(bundle.raw) > BATCH_BYTES_MAX:
+                break
+            taken.append(bundle)
+            size += len(bundle.raw)
+            self._proposed[origin] = (bundle.message.incarnation, bundle.message.number)
+            queues.append((origin, queue))
+        return tuple(taken)
+
+    def _last_proposed(self, origin: bytes) -> Name:
+        return max(self._proposed.get(origin, (0, 0)), self.last_executed(origin))
+
+    def mark_proposed(self, bundles: tuple[Verified[Bundle], ...]) -> None:
+        """These bundles stand in an open slot of this view: they are not proposed again."""
+        for bundle in bundles:
+            name = (bundle.message.incarnation, bundle.message.number)
+            if follows(name, self._last_proposed(bundle.signer)):
+                self._proposed[bundle.signer] = name
+
+    def forget_proposed(self, now_ticks: int) -> None:
+        """A new view begins: nothing is proposed yet, and every age starts anew."""
+        self._proposed.clear()
+        for waiting in self._waiting.values():
+            for name, (bundle, _) in waiting.items():
+                waiting[name] = (bundle, now_ticks)
+
+    def execute(self, bundles: tuple[Verified[Bundle], ...]) -> tuple[Verified[Bundle], ...]:
+        """Those of a batch's bundles that execute, in order; the rest are repeats or gaps."""
+        done = []
+        for bundle in bundles:
+            name = (bundle.message.incarnation, bundle.message.number)
+            if follows(name, self.last_executed(bundle.signer)):
+                self.executed[bundle.signer] = name
+                done.append(bundle)
+        for origin in {b.signer: None for b in done}:
+            waiting = self._waiting.get(origin, {})
+            for name in [n for n in waiting if n <= self.executed[origin]]:
+                del waiting[name]
+            if not waiting:
+                self._waiting.pop(origin, None)
+        return tuple(done)

@@ -1,0 +1,808 @@
+"""The replica: one member's whole part in the agreement, as `step(event) -> effects`.
+
+Knows the protocol: three phases, checkpoints, view changes, repair of what the network lost.
+Refuses to know clocks, disks, sockets, dice and what an operation means.
+Follows: Castro and Liskov, "Practical Byzantine Fault Tolerance" (OSDI '99), section 4, with
+signatures instead of authenticators; what it waits for is `suspicion`, what it counts is `log`.
+
+A replica never contradicts what it may have said: every vote is preceded by the record of it, and a
+restarted replica starts from those records.  It sends no vote for a batch whose body it lacks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Protocol
+
+from aegis_edge.pbft import certificates, clocks, journal, view_change
+from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.events import (
+    Alarm,
+    Bundled,
+    Deliver,
+    Effect,
+    Event,
+    LinkDown,
+    LinkUp,
+    Persist,
+    Prune,
+    Received,
+    Record,
+    Restored,
+    RootTaken,
+    Send,
+    SendCommitted,
+    Submitted,
+    TakeRoot,
+    Tick,
+)
+from aegis_edge.pbft.log import Log, Slot
+from aegis_edge.pbft.pool import Pool
+from aegis_edge.pbft.suspicion import Suspicion
+from aegis_edge.wire.messages import (
+    Batch,
+    Body,
+    Bundle,
+    Checkpoint,
+    Commit,
+    Committed,
+    FetchBatches,
+    FetchBody,
+    Message,
+    NewView,
+    Open,
+    Prepare,
+    PrePrepare,
+    Proposal,
+    Signed,
+    StableCheckpoint,
+    Status,
+    Verified,
+    ViewChange,
+)
+
+#: Messages of a later view or window that are kept per sender until they are of use.
+EARLY_MAX = 64
+#: Slots that one STATUS may make us resend.
+RESEND_SLOTS = 8
+
+
+class Signs(Protocol):
+    """What the replica needs of `wire.envelope.Signer`."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, message: Any) -> Verified[Any]: ...
+
+
+class Replica:
+    """One member.  `step` is the only way in; the attributes are for display and tests."""
+
+    def __init__(
+        self,
+        signer: Signs,
+        configuration: Configuration,
+        parameters: Parameters,
+        restored: Restored,
+        open_: Open,
+    ) -> None:
+        self._signer = signer
+        self.key = signer.public
+        self.configuration = configuration
+        self.parameters = parameters
+        self._others = configuration.others(self.key)
+        self.view = 0
+        self.changing = False
+        self.halted: str | None = None
+        self.executed = restored.executed
+        self.time_ms = restored.time_ms
+        self.log = Log(configuration, parameters)
+        self.pool = Pool(restored.origins)
+        self.readings = clocks.Readings()
+        self.suspicion = Suspicion(self.key, configuration, parameters)
+        self.catchup = Catchup(5 * parameters.resend_ticks, parameters.window // 4)
+        self._incarnation = restored.incarnation
+        self._number = 0
+        self._next_sequence = 1
+        self._view_changes: dict[bytes, Verified[ViewChange]] = {}
+        self._new_view: Verified[NewView] | None = None
+        self._early: dict[bytes, deque[Message]] = {}
+        self._answered: dict[bytes, int] = {}
+        self._alarmed: set[tuple[str, bytes]] = set()
+        self._now: int | None = None
+        self._clock_ms = 0
+        self._status_at = 0
+        self._complain_at = 0
+        self._root_owed: int | None = None
+        self._out: list[Effect] = []
+        self._handlers: dict[type, Any] = {
+            Bundle: self._on_bundle,
+            Prepare: self._on_prepare,
+            Commit: self._on_commit,
+            Checkpoint: self._on_checkpoint,
+            ViewChange: self._on_view_change,
+            NewView: self._on_new_view,
+            Status: self._on_status,
+            FetchBatches: self._on_fetch_batches,
+            FetchBody: self._on_fetch_body,
+            Proposal: self._on_proposal,
+            Committed: self._on_committed,
+            Body: self._on_body,
+            StableCheckpoint: self._on_stable_checkpoint,
+        }
+        self._restore(restored, open_)
+
+    # --- for display ------------------------------------------------------------------------
+
+    @property
+    def primary(self) -> bytes:
+        return self.configuration.primary(self.view)
+
+    @property
+    def stable(self) -> int:
+        return self.log.low
+
+    @property
+    def bundle_room(self) -> int:
+        """How many bundles may be submitted now."""
+        if self.halted is not None:
+            return 0
+        return max(0, self.parameters.bundles_in_flight - len(self.pool.waiting(self.key)))
+
+    @property
+    def wake_at(self) -> int | None:
+        """The tick at which this replica wants its next `Tick`; None once halted."""
+        if self.halted is not None or self._now is None:
+            return None
+        times = [self._status_due(), self._complaint_due(), self._change_due()]
+        if self.catchup.request is not None:
+            times.append(self.catchup.request.deadline_ticks)
+        return min((t for t in times if t is not None), default=None)
+
+    # --- the one way in -----------------------------------------------------------------------
+
+    def step(self, event: Event) -> list[Effect]:
+        """Take one event in; what comes out must be performed in order (see `events`)."""
+        self._out = []
+        match event:
+            case Tick():
+                self._on_tick(event)
+            case LinkUp() | LinkDown():
+                self._on_link(event.peer, isinstance(event, LinkUp))
+            case _ if self.halted is not None:
+                return []
+            case Received():
+                self._on_message(event.message, event.peer)
+            case Submitted():
+                self._on_submitted(event.operations)
+            case RootTaken():
+                self._on_root(event.sequence, event.root)
+        if self.halted is None:
+            self._execute()
+            self._propose()
+        out, self._out = self._out, []
+        return out
+
+    def _on_message(self, message: Message, peer: bytes) -> None:
+        if isinstance(message, Verified):
+            if message.signer in self.configuration:
+                handler = self._handlers.get(type(message.message))
+                if handler is not None:
+                    handler(message, peer)
+        else:
+            self._handlers[type(message)](message, peer)
+
+    # --- effects --------------------------------------------------------------------------------
+
+    def _sign(self, message: Signed) -> Verified[Any]:
+        return self._signer.sign(message)
+
+    def _persist(self, record: Record) -> None:
+        self._out.append(Persist(record))
+
+    def _send(self, raw: bytes, *peers: bytes) -> None:
+        """Send to these peers, or to all others where none is named."""
+        to = peers or self._others
+        if to:
+            self._out.append(Send(to, raw))
+
+    def _alarm(self, reason: str, about: bytes, *evidence: bytes) -> None:
+        if (reason, about) not in self._alarmed:
+            self._alarmed.add((reason, about))
+            self._out.append(Alarm(reason, about, evidence))
+
+    def _halt(self, reason: str, *evidence: bytes) -> None:
+        self.halted = reason
+        self._alarm(reason, self.key, *evidence)
+
+    # --- time -----------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        return self._now or 0
+
+    def _on_tick(self, tick: Tick) -> None:
+        if self._now is None:
+            self.suspicion.start(tick.now_ticks)
+            self._status_at = tick.now_ticks
+        self._now, self._clock_ms = tick.now_ticks, tick.clock_ms
+        if self.halted is not None:
+            return
+        if self._root_owed is not None:  # the answer to a TakeRoot was lost in a crash
+            self._out.append(TakeRoot(self._root_owed))
+            self._root_owed = None
+        change = self._change_due()
+        if change is not None and change <= self.now:
+            self._start_view_change(self.view + 1)
+        complaint = self._complaint_due()
+        if complaint is not None and complaint <= self.now:
+            self._complain()
+        if self._status_due() <= self.now:
+            self._status_at = self.now
+            self._send(self._status().raw)
+        self._fetch()
+
+    def _oldest_ticks(self) -> int | None:
+        """Since when the oldest thing that should have been executed waits."""
+        since = [
+            slot.since_ticks
+            for slot in self.log.slots.values()
+            if slot.pre_prepare is not None and slot.sequence > self.executed
+        ]
+        oldest = self.pool.oldest_ticks()
+        if oldest is not None:
+            since.append(oldest)
+        return min(since, default=None)
+
+    def _change_due(self) -> int | None:
+        if self.changing:
+            return self.suspicion.give_up_at(self.primary)
+        return self.suspicion.suspect_at(self.primary, self._oldest_ticks())
+
+    def _stuck(self) -> bool:
+        """Something waits, and nothing was executed for a while."""
+        behind = self.catchup.target(self.executed) > self.executed
+        waiting = self.changing or behind or self._oldest_ticks() is not None
+        return waiting and self.now >= self.suspicion.progress_ticks + self.parameters.resend_ticks
+
+    def _status_due(self) -> int:
+        """Statuses go out every `status_ticks`, and every `resend_ticks` while stuck."""
+        behind = self.catchup.target(self.executed) > self.executed
+        if self.changing or behind or self._oldest_ticks() is not None:
+            since = max(self._status_at, self.suspicion.progress_ticks)
+            return min(
+                since + self.parameters.resend_ticks,
+                self._status_at + self.parameters.status_ticks,
+            )
+        return self._status_at + self.parameters.status_ticks
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def _on_submitted(self, operations: tuple[bytes, ...]) -> None:
+        assert self.bundle_room > 0, "submitted more bundles than there is room for"
+        self._number += 1
+        bundle = self._sign(Bundle(self._incarnation, self._number, operations))
+        self.pool.add(bundle, self.now)
+        self._out.append(Bundled(self._incarnation, self._number))
+        if self.changing or self.primary == self.key:
+            return
+        if self.suspicion.reachable(self.primary):
+            self._send(bundle.raw, self.primary)
+            self._complain_at = max(self._complain_at, self.now + self._complaint_ticks())
+        else:
+            self._send(bundle.raw)
+
+    def _complaint_ticks(self) -> int:
+        return max(1, self.parameters.timeout_ticks // 4)
+
+    def _complaint_due(self) -> int | None:
+        """When to tell everybody of our bundles that the primary has not got executed."""
+        own = self.pool.waiting(self.key)
+        if not own or self.changing or not self._others:
+            return None
+        return max(self._complain_at, own[0][1] + self._complaint_ticks())
+
+    def _complain(self) -> None:
+        self._complain_at = self.now + self._complaint_ticks()
+        for bundle, _ in self.pool.waiting(self.key):
+            self._send(bundle.raw)
+
+    def _on_bundle(self, bundle: Verified[Bundle], peer: bytes) -> None:
+        outcome = self.pool.add(bundle, self.now)
+        if outcome == "conflict":
+            self._alarm("two bundles under one number", bundle.signer, bundle.raw)
+        elif (
+            outcome == "new"
+            and peer == bundle.signer
+            and not self.changing
+            and self.primary not in (self.key, peer)
+        ):  # the origin complained: the primary shall not say that it never heard
+            self._send(bundle.raw, self.primary)
+
+    # --- ordering -------------------------------------------------------------------------------
+
+    def _propose(self) -> None:
+        if self.primary != self.key or self.changing:
+            return
+        self._next_sequence = max(self._next_sequence, self.executed + 1)
+        while (
+            self.log.in_window(self._next_sequence)
+            and self._next_sequence - self.executed <= self.parameters.pipeline
+            and self.pool.has_unproposed()
+        ):
+            if self._clock_ms - self.readings.clock_ms(self.key) >= clocks.STEP_MS:
+                self.readings.note(self._status())
+            evidence = self.readings.evidence(self.configuration, self.time_ms)
+            batch = Batch(evidence, self.pool.take())
+            named = PrePrepare(
+                self.configuration.number, self.view, self._next_sequence, batch.digest
+            )
+            pre_prepare = self._sign(named)
+            slot = self.log.slot(self._next_sequence)
+            self._next_sequence += 1
+            self._accept(slot, pre_prepare, batch)
+            self._execute()
+
+    def _early_for(self, signer: bytes, message: Message) -> None:
+        self._early.setdefault(signer, deque(maxlen=EARLY_MAX)).append(message)
+
+    def _replay_early(self) -> None:
+        early, self._early = self._early, {}
+        for signer, messages in sorted(early.items()):
+            for message in messages:
+                self._on_message(message, signer)
+
+    def _timely(self, view: int, sequence: int, signer: bytes, message: Message) -> bool:
+        """True if a message belongs to this view and window; one that may yet is kept."""
+        if view < self.view or sequence <= self.log.low:
+            return False
+        if view > self.view or self.changing or sequence > self.log.high:
+            self._early_for(signer, message)
+            return False
+        return True
+
+    def _on_proposal(self, proposal: Proposal, peer: bytes) -> None:
+        pre_prepare, batch = proposal.pre_prepare, proposal.batch
+        named, signer = pre_prepare.message, pre_prepare.signer
+        if (
+            named.configuration != self.configuration.number
+            or signer != self.configuration.primary(named.view)
+            or signer == self.key
+            or not self._timely(named.view, named.sequence, signer, proposal)
+        ):
+            return
+        slot = self.log.slot(named.sequence)
+        if slot.pre_prepare is not None and slot.pre_prepare.message != named:
+            evidence = (slot.pre_prepare.raw, pre_prepare.raw)
+            self._alarm("the primary gave one number to two batches", signer, *evidence)
+            self._start_view_change(self.view + 1)
+        elif named.sequence <= self.executed or slot.journalled:
+            return
+        elif slot.pre_prepare is None and not self._is_acceptable(batch):
+            self._alarm("the primary proposed a batch that is not valid", signer, pre_prepare.raw)
+            self._start_view_change(self.view + 1)
+        else:
+            self._accept(slot, pre_prepare, batch)
+
+    def _is_acceptable(self, batch: Batch) -> bool:
+        return (
+            bool(batch.bundles)
+            and clocks.acceptable(batch.evidence, self.configuration)
+            and all(b.signer in self.configuration for b in batch.bundles)
+        )
+
+    def _accept(self, slot: Slot, pre_prepare: Verified[PrePrepare], batch: Batch) -> None:
+        """Take a pre-prepare and its body: this replica votes for nothing else in this slot."""
+        slot.pre_prepare, slot.since_ticks = pre_prepare, self.now
+        self.log.add_body(batch)
+        self._persist(journal.proposal(pre_prepare, batch))
+        if pre_prepare.signer == self.key:
+            self._send(Proposal(pre_prepare, batch).pack())
+        self._vote(slot)
+
+    def _vote(self, slot: Slot) -> None:
+        """Prepare (unless primary), for what the journal says was accepted."""
+        assert slot.pre_prepare is not None
+        slot.journalled = True
+        if slot.pre_prepare.signer != self.key:
+            prepare = self._sign(Prepare(*slot.pre_prepare.message.fields()))
+            slot.prepares[self.key] = prepare
+            self._send(prepare.raw)
+        self._try_prepared(slot)
+
+    def _on_prepare(self, prepare: Verified[Prepare], peer: bytes) -> None:
+        vote, signer = prepare.message, prepare.signer
+        if (
+            vote.configuration != self.configuration.number
+            or signer == self.configuration.primary(vote.view)
+            or not self._timely(vote.view, vote.sequence, signer, prepare)
+        ):
+            return
+        slot = self.log.slot(vote.sequence)
+        earlier = slot.prepares.get(signer)
+        if earlier is not None and earlier.message.view == vote.view:
+            if earlier.message.digest != vote.digest:
+                evidence = (earlier.raw, prepare.raw)
+                self._alarm("two different prepares for one slot", signer, *evidence)
+            return
+        slot.prepares[signer] = prepare
+        self._try_prepared(slot)
+
+    def _try_prepared(self, slot: Slot) -> None:
+        if not slot.journalled or slot.prepared_in(self.view):
+            return
+        certificate = slot.preparing(self.configuration)
+        if certificate is None:
+            return
+        named = certificate.pre_prepare.message
+        commit = self._sign(
+            Commit(named.configuration, named.view, named.sequence, named.digest, self._clock_ms)
+        )
+        slot.prepared, slot.own_commit = certificate, commit
+        slot.commits[self.key] = commit
+        self.readings.note(commit)
+        self._persist(journal.prepared(certificate, commit))
+        self._send(commit.raw)
+
+    def _on_commit(self, commit: Verified[Commit], peer: bytes) -> None:
+        """Commits count in any view: a quorum of them is proof, whatever this replica wants."""
+        vote = commit.message
+        if vote.configuration != self.configuration.number:
+            return
+        self.readings.note(commit)
+        if vote.sequence <= self.executed or vote.sequence <= self.log.low:
+            return
+        if vote.sequence > self.log.high:
+            self._early_for(commit.signer, commit)
+            return
+        slot = self.log.slot(vote.sequence)
+        earlier = slot.commits.get(commit.signer)
+        if earlier is not None and earlier.message.view >= vote.view:
+            if earlier.message.fields()[1:3] == vote.fields()[1:3] and (
+                earlier.message.digest != vote.digest
+            ):
+                evidence = (earlier.raw, commit.raw)
+                self._alarm("two different commits for one slot", commit.signer, *evidence)
+            return
+        slot.commits[commit.signer] = commit
+
+    # --- execution ------------------------------------------------------------------------------
+
+    def _execute(self) -> None:
+        while self.halted is None:
+            committed = self.log.certificate(self.executed + 1)
+            if committed is None:
+                return
+            self._deliver(committed)
+
+    def _deliver(self, committed: Committed) -> None:
+        batch = committed.batch
+        self.executed += 1
+        self.time_ms = clocks.agreed_ms(self.time_ms, batch.evidence)
+        bundles = self.pool.execute(batch.bundles)
+        self._out.append(Deliver(self.executed, self.time_ms, bundles, committed.pack()))
+        if not self.changing:
+            self.suspicion.progressed(self.now)
+        if self.executed % self.parameters.checkpoint_interval == 0:
+            self._out.append(TakeRoot(self.executed))
+        if self.pool.last_executed(self.key)[0] > self._incarnation:
+            self._halt(
+                "this node's key is in use elsewhere, or it runs from an old backup: "
+                "stop the other one, or make a new identity"
+            )
+
+    # --- checkpoints ----------------------------------------------------------------------------
+
+    def _on_root(self, sequence: int, root: bytes) -> None:
+        checkpoint = self._sign(Checkpoint(self.configuration.number, sequence, root))
+        if self.log.add_checkpoint(checkpoint, self.executed):
+            self._persist(journal.checkpoint(checkpoint))
+            self._send(checkpoint.raw)
+            self._stabilise(sequence)
+
+    def _on_checkpoint(self, checkpoint: Verified[Checkpoint], peer: bytes) -> None:
+        if self.log.add_checkpoint(checkpoint, self.executed):
+            self._stabilise(checkpoint.message.sequence)
+
+    def _on_stable_checkpoint(self, carrier: StableCheckpoint, peer: bytes) -> None:
+        for checkpoint in carrier.checkpoints:
+            if checkpoint.signer in self.configuration and self.halted is None:
+                self._on_checkpoint(checkpoint, peer)
+
+    def _stabilise(self, sequence: int) -> None:
+        """Advance the low watermark once a quorum and this replica agree on the root there."""
+        agreed = self.log.agreed_root(sequence)
+        own = self.log.checkpoint_of(self.key, sequence)
+        if agreed is None or own is None:
+            return
+        if own.message.root != agreed[0].message.root:
+            evidence = (own.raw, *(c.raw for c in agreed))
+            self._halt("this node's state differs from what a quorum agreed on", *evidence)
+        else:
+            self._advance(sequence, agreed)
+
+    def _advance(self, sequence: int, stable: tuple[Verified[Checkpoint], ...]) -> None:
+        self.log.advance(sequence, stable)
+        self._persist(journal.stable(stable))
+        self._out.append(Prune(sequence))
+        self._replay_early()
+
+    # --- view changes ---------------------------------------------------------------------------
+
+    def _start_view_change(self, view: int) -> None:
+        """Leave for `view`: from now on no vote in any lower one."""
+        self.view, self.changing = view, True
+        self.suspicion.asked(self.now)
+        own = self._sign(
+            ViewChange(
+                self.configuration.number,
+                view,
+                self.log.low,
+                self.log.stable,
+                self.log.prepared(),
+            )
+        )
+        self._view_changes[self.key] = own
+        self._persist(journal.view(view, True))
+        self._persist(journal.view_change(own))
+        self._send(own.raw)
+        self._consider_views()
+
+    def _on_view_change(self, change: Verified[ViewChange], peer: bytes) -> None:
+        said = change.message
+        known = self._view_changes.get(change.signer)
+        if known is not None and known.message.view >= said.view:
+            return
+        reason = view_change.judge_view_change(change, self.configuration, self.parameters)
+        if reason is not None:
+            self._alarm(f"a view change was refused: {reason}", change.signer, change.raw)
+            return
+        self._view_changes[change.signer] = change
+        if self._new_view is not None and said.view <= self._new_view.message.view:
+            self._send(self._new_view.raw, change.signer)
+        else:
+            self._consider_views()
+
+    def _consider_views(self) -> None:
+        """Join a view that f+1 others ask for; count a quorum; make the new view if it is ours."""
+        higher = sorted(
+            c.message.view for c in self._view_changes.values() if c.message.view > self.view
+        )
+        if len(higher) > self.configuration.f:
+            self._start_view_change(higher[0])
+            return
+        if not self.changing:
+            return
+        joined = [c for _, c in sorted(self._view_changes.items()) if c.message.view == self.view]
+        if len(joined) < self.configuration.quorum:
+            return
+        self.suspicion.joined_by_quorum(self.now)
+        if self.primary == self.key:
+            self._make_new_view(tuple(joined[: self.configuration.quorum]))
+
+    def _make_new_view(self, changes: tuple[Verified[ViewChange], ...]) -> None:
+        number = self.configuration.number
+        pre_prepares = tuple(
+            self._sign(PrePrepare(number, self.view, sequence, digest))
+            for sequence, digest in view_change.order(changes)
+        )
+        self._install(self._sign(NewView(number, self.view, changes, pre_prepares)))
+
+    def _on_new_view(self, new: Verified[NewView], peer: bytes) -> None:
+        view = new.message.view
+        if view < self.view or (view == self.view and not self.changing):
+            return
+        reason = view_change.judge_new_view(new, self.configuration, self.parameters)
+        if reason is not None:
+            self._alarm(f"a new view was refused: {reason}", new.signer, new.raw)
+            return
+        self._install(new)
+
+    def _install(self, new: Verified[NewView]) -> None:
+        said = new.message
+        self.view, self.changing, self._new_view = said.view, False, new
+        self.suspicion.entered(self.now)
+        self._persist(journal.new_view(new))
+        self._persist(journal.view(said.view, False))
+        if self.primary == self.key:
+            self._send(new.raw)
+        start, stable = view_change.stable_of(said.view_changes)
+        for slot in self.log.slots.values():
+            slot.pre_prepare, slot.journalled = None, False
+        self.pool.forget_proposed(self.now)
+        if start > self.log.low:
+            self._advance(start, stable)
+        self._next_sequence = max(start + len(said.pre_prepares), self.executed) + 1
+        for pre_prepare in said.pre_prepares:
+            self._adopt(pre_prepare)
+        if self.primary != self.key:
+            for bundle, _ in self.pool.waiting(self.key):
+                self._send(bundle.raw, self.primary)
+        self._replay_early()
+
+    def _adopt(self, pre_prepare: Verified[PrePrepare]) -> None:
+        """Take a pre-prepare of a new view; its body may have to be fetched first."""
+        sequence, digest = pre_prepare.message.sequence, pre_prepare.message.digest
+        if not self.log.in_window(sequence):
+            return
+        slot = self.log.slot(sequence)
+        slot.pre_prepare, slot.since_ticks = pre_prepare, self.now
+        body = self.log.body(digest)
+        if body is not None:
+            self.pool.mark_proposed(body.bundles)
+            self._persist(journal.proposal(pre_prepare, body))
+            self._vote(slot)
+        elif sequence <= self.executed:  # the body is with its certificate on the disk
+            self._vote(slot)
+        else:
+            self._send(self._sign(FetchBody(self.configuration.number, digest)).raw)
+
+    # --- repair ---------------------------------------------------------------------------------
+
+    def _status(self) -> Verified[Status]:
+        status = self._sign(
+            Status(
+                self.configuration.number,
+                self.view,
+                self.changing,
+                self.log.low,
+                self.executed,
+                self._clock_ms,
+            )
+        )
+        self.readings.note(status)
+        return status
+
+    def _on_link(self, peer: bytes, up: bool) -> None:
+        if peer not in self.configuration or peer == self.key:
+            return
+        self.suspicion.link(peer, up, self.now)
+        if self.halted is not None:
+            return
+        if up:
+            self._send(self._status().raw, peer)
+        if peer == self.primary and not self.changing:
+            for bundle, _ in self.pool.waiting(self.key):
+                self._send(bundle.raw, *((peer,) if up else ()))
+
+    def _on_status(self, status: Verified[Status], peer: bytes) -> None:
+        said, signer = status.message, status.signer
+        if said.configuration != self.configuration.number or signer == self.key:
+            return
+        self.readings.note(status)
+        self.catchup.note(signer, said)
+        self._help(signer, said)
+        if (
+            (said.view, said.stable_sequence) > (self.view, self.log.low)
+            or said.executed_sequence != self.executed
+            or said.stable_sequence > self.log.low
+        ):
+            self._answer(signer)
+        self._fetch(signer)
+
+    def _answer(self, peer: bytes) -> None:
+        """Tell `peer` where we stand, so that it can help us or itself; not too often."""
+        if self.now >= self._answered.get(peer, -self.parameters.resend_ticks) + (
+            self.parameters.resend_ticks // 2
+        ):
+            self._answered[peer] = self.now
+            self._send(self._status().raw, peer)
+
+    def _help(self, peer: bytes, said: Status) -> None:
+        """Resend what a peer's status says that it lacks."""
+        lacks_view = said.view < self.view or (said.view == self.view and said.changing)
+        if self._new_view is not None and not self.changing and lacks_view:
+            self._send(self._new_view.raw, peer)
+        if self.changing and said.view <= self.view:
+            self._send(self._view_changes[self.key].raw, peer)
+        if said.stable_sequence < self.log.low:
+            self._send(StableCheckpoint(self.log.stable).pack(), peer)
+        else:
+            for checkpoint in self.log.own_checkpoints(self.key):
+                self._send(checkpoint.raw, peer)
+        if not self.changing and not said.changing and said.view == self.view:
+            first = max(said.executed_sequence, self.log.low) + 1
+            for sequence in range(first, first + RESEND_SLOTS):
+                if sequence in self.log.slots:
+                    self._resend(self.log.slots[sequence], peer)
+
+    def _resend(self, slot: Slot, peer: bytes) -> None:
+        if slot.pre_prepare is None:
+            return
+        body = self.log.body(slot.pre_prepare.message.digest)
+        if not slot.journalled:
+            wanted = FetchBody(self.configuration.number, slot.pre_prepare.message.digest)
+            self._send(self._sign(wanted).raw, peer)
+        elif slot.pre_prepare.signer != self.key:
+            self._send(slot.prepares[self.key].raw, peer)
+        elif body is not None:
+            self._send(Proposal(slot.pre_prepare, body).pack(), peer)
+        if slot.own_commit is not None:
+            self._send(slot.own_commit.raw, peer)
+
+    def _fetch(self, spoke: bytes | None = None) -> None:
+        due = self.catchup.choose(self.executed, self._stuck(), self.now, spoke)
+        if due is not None:
+            fetch = FetchBatches(self.configuration.number, due.first, due.last)
+            self._send(self._sign(fetch).raw, due.peer)
+
+    def _on_fetch_batches(self, fetch: Verified[FetchBatches], peer: bytes) -> None:
+        said = fetch.message
+        last = min(said.last, self.executed)
+        if said.first <= last:
+            self._out.append(SendCommitted(fetch.signer, said.first, last))
+        self._send(self._status().raw, fetch.signer)
+
+    def _on_committed(self, committed: Committed, peer: bytes) -> None:
+        if (
+            committed.commits
+            and committed.commits[0].message.sequence == self.executed + 1
+            and certificates.proves(committed, self.configuration)
+        ):
+            self._deliver(committed)
+            request = self.catchup.request
+            if request is not None and self.executed >= request.last and self.halted is None:
+                self._fetch()
+
+    def _on_fetch_body(self, fetch: Verified[FetchBody], peer: bytes) -> None:
+        body = self.log.body(fetch.message.digest)
+        if body is not None:
+            self._send(Body(body).pack(), fetch.signer)
+
+    def _on_body(self, carrier: Body, peer: bytes) -> None:
+        digest = carrier.batch.digest
+        for _, slot in sorted(self.log.slots.items()):
+            named = slot.pre_prepare
+            if named is not None and not slot.journalled and named.message.digest == digest:
+                self.log.add_body(carrier.batch)
+                self.pool.mark_proposed(carrier.batch.bundles)
+                self._persist(journal.proposal(named, carrier.batch))
+                self._vote(slot)
+
+    # --- restart --------------------------------------------------------------------------------
+
+    def _restore(self, restored: Restored, open_: Open) -> None:
+        """Become the replica that wrote these records; raises `WireError` if they are damaged."""
+        kinds: dict[int, list[Record]] = {}
+        for record in sorted(restored.records, key=lambda r: (r.kind, r.view, r.sequence)):
+            kinds.setdefault(record.kind, []).append(record)
+        for record in kinds.get(journal.STABLE, ()):
+            stable = journal.read_stable(record, open_)
+            self.log.advance(stable[0].message.sequence, stable)
+        for record in kinds.get(journal.VIEW, ()):
+            self.view, self.changing = journal.read_view(record)
+        for record in kinds.get(journal.VIEW_CHANGE, ()):
+            self._view_changes[self.key] = open_(record.data)
+        for record in kinds.get(journal.NEW_VIEW, ()):
+            self._new_view = open_(record.data)
+        for record in kinds.get(journal.CHECKPOINT, ()):
+            self.log.add_checkpoint(open_(record.data), self.executed)
+        for record in kinds.get(journal.PROPOSAL, ()):
+            if self.log.in_window(record.sequence):
+                pre_prepare, batch = journal.read_proposal(record, open_)
+                self.log.add_body(batch)
+                self._restore_vote(pre_prepare)
+        for record in kinds.get(journal.PREPARED, ()):
+            if self.log.in_window(record.sequence):
+                slot = self.log.slot(record.sequence)
+                slot.prepared, slot.own_commit = journal.read_prepared(record, open_)
+                slot.commits[self.key] = slot.own_commit
+                self._restore_vote(slot.prepared.pre_prepare)
+        self._next_sequence = max(self.log.last_accepted(), self.executed) + 1
+        interval = self.parameters.checkpoint_interval
+        if (
+            self.executed % interval == 0
+            and self.executed > self.log.low
+            and self.log.checkpoint_of(self.key, self.executed) is None
+        ):
+            self._root_owed = self.executed
+
+    def _restore_vote(self, pre_prepare: Verified[PrePrepare]) -> None:
+        if pre_prepare.message.view == self.view and not self.changing:
+            slot = self.log.slot(pre_prepare.message.sequence)
+            slot.pre_prepare, slot.journalled = pre_prepare, True
+            if pre_prepare.signer != self.key:
+                prepare = self._sign(Prepare(*pre_prepare.message.fields()))
+                slot.prepares[self.key] = prepare
