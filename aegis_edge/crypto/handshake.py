@@ -7,7 +7,6 @@ Follows: The Noise Protocol Framework, revision 34, sections 5 (processing rules
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 
 from aegis_edge.crypto import sodium
@@ -79,8 +78,7 @@ class Symmetric:
     cipher: Cipher
 
     def mix_hash(self, data: bytes) -> Symmetric:
-        mixed = hashlib.new(self.hash_name, self.hash + data).digest()
-        return replace(self, hash=mixed)
+        return replace(self, hash=sodium.plain_hash(self.hash_name, self.hash + data))
 
     def mix_key(self, secret: bytes) -> Symmetric:
         chaining_key, key = self._derive(secret)
@@ -241,7 +239,7 @@ def start(
         sodium.x25519(ephemeral, remote_static)
     name = f"Noise_{pattern}_25519_ChaChaPoly_{hash_name}".encode()
     function = HASHES[hash_name]
-    hashed = name.ljust(hashlib.new(function).digest_size, b"\0")
+    hashed = name.ljust(len(sodium.plain_hash(function, b"")), b"\0")
     symmetric = Symmetric(function, hashed, hashed, Cipher()).mix_hash(prologue)
     if row.responder_known:
         symmetric = symmetric.mix_hash(remote_static or sodium.x25519_public(static))

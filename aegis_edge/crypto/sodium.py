@@ -42,6 +42,11 @@ def digest(domain: bytes, data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=domain).digest()
 
 
+def plain_hash(hash_name: str, data: bytes) -> bytes:
+    """The hash of `data` without a domain, for protocols that lay it down: "sha256", "blake2b"."""
+    return hashlib.new(hash_name, data).digest()
+
+
 def hkdf(hash_name: str, salt: bytes, secret: bytes, info: bytes, size_bytes: int) -> bytes:
     """HKDF (RFC 5869), extract then expand; `hash_name` is one of hashlib's, such as "sha256"."""
     key = hmac.digest(salt, secret, hash_name)
