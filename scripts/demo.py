@@ -1,0 +1,386 @@
+"""The demonstration: four real processes agree while the one that leads them is killed.
+
+Uses only the command line and the client library, as anybody would.  Exits with 1 if a write that
+was acknowledged is missing anywhere, or if two nodes disagree about anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aegis_edge.client import Client, ClientError
+from cluster import Cluster, ClusterError, Node, ending_in_order
+from show import Show
+
+CALM_S, STORM_S, BACK_S = 4.0, 6.0, 3.0
+DOCUMENT_BYTES_MAX = 256 * 1024
+DOCUMENTS_MAX = 400
+#: A writer thinks this long between two writes: two cores carry four nodes and this program.
+THINK_S = 0.01
+#: Seconds that a pending write may wait before the primary is replaced; a real cluster takes 30.
+PBFT_TIMEOUT = "1"
+
+
+class Disagreement(Exception):
+    """The promise is broken: something was lost, or two nodes differ."""
+
+
+@dataclass
+class Acknowledged:
+    """What the cluster has promised to keep: key -> (revision, digest of the value)."""
+
+    held: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    at: list[float] = field(default_factory=list)
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    retries: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, key: str, value: bytes, revision: int, asked: float) -> None:
+        now = time.monotonic()
+        with self.lock:
+            self.held[key] = (revision, hashlib.sha256(value).digest())
+            self.at.append(now)
+            self.gaps.append((now - asked, asked))
+
+    def longest_wait(self, since: float) -> float:
+        """The longest that any caller waited for one write asked for after, or about, `since`."""
+        return max((wait for wait, asked in self.gaps if asked + wait >= since), default=0.0)
+
+
+class Writer(threading.Thread):
+    """A caller of one node: writes, waits for the acknowledgement, writes the next."""
+
+    def __init__(
+        self, node: Node, make: Callable[[int], tuple[str, Any]], done: Acknowledged, think_s: float
+    ) -> None:
+        super().__init__(daemon=True)
+        self.node, self.stopping, self.failure = node, threading.Event(), ""
+        self._make, self._done, self._think_s = make, done, think_s
+
+    def run(self) -> None:
+        with self.node.client(30.0) as client:
+            for number in itertools.count():
+                if self.stopping.wait(self._think_s):
+                    return
+                self._write(client, *self._make(number))
+
+    def _write(self, client: Client, key: str, value: Any) -> None:
+        """One write, tried again until it is acknowledged: the same key and value do no harm."""
+        raw = value if isinstance(value, bytes) else json_bytes(value)
+        asked = time.monotonic()
+        while True:
+            try:
+                written = client.put(key, value)
+            except ClientError as error:
+                self._done.retries += 1
+                if self.stopping.wait(0.1):
+                    self.failure = f"{self.node.name} did not acknowledge {key}: {error}"
+                    return
+            else:
+                self._done.add(key, raw, written.revision, asked)
+                return
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as the client library sends it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def reading(number: int) -> tuple[str, Any]:
+    """This host, now: load, free memory, and the temperatures that it can feel."""
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    zones = sorted(Path("/sys/class/thermal").glob("thermal_zone*/temp"))
+    temperatures = {}
+    for zone in zones:
+        try:
+            temperatures[zone.parent.name] = int(zone.read_text()) / 1000
+        except (OSError, ValueError):
+            continue  # a sensor that sleeps or lies
+    return f"host/{socket.gethostname()}/{number:06d}", {
+        "load": os.getloadavg(),
+        "memory_available_kb": int(meminfo["MemAvailable"].split()[0]),
+        "temperatures_c": temperatures,
+        "time": time.time(),
+    }
+
+
+def work(name: str) -> Callable[[int], tuple[str, Any]]:
+    """A made-up sensor: short binary values under keys of its own."""
+    return lambda number: (f"work/{name}/{number:06d}", b"%s %d " % (name.encode(), number) * 8)
+
+
+def documents(given: Path | None, staged: Path) -> dict[str, bytes]:
+    """Copies real documents to one folder; each one's path in it and its content."""
+    here = Path(__file__).resolve().parent.parent
+    if given is not None:
+        sources = [(given, path) for path in sorted(given.rglob("*"))]
+    else:
+        wanted = [*here.glob("*.md"), *here.glob("LICENSE"), *here.glob("aegis_edge/**/*.py")]
+        debian = Path("/usr/share/doc")
+        sources = [(here, path) for path in sorted(wanted)]
+        sources += [(debian, path) for path in sorted(debian.glob("*/copyright"))]
+    found: dict[str, bytes] = {}
+    for root, path in sources:
+        if path.is_file() and path.stat().st_size <= DOCUMENT_BYTES_MAX:
+            name = str(path.relative_to(root))
+            target = staged / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            found[name] = target.read_bytes()
+        if len(found) == DOCUMENTS_MAX:
+            break
+    return found
+
+
+class Demo:
+    """The play, act by act; `figures` is what came out."""
+
+    def __init__(self, directory: Path, show: Show) -> None:
+        self.show, self.directory = show, directory
+        self.cluster = Cluster(directory, PBFT_TIMEOUT=PBFT_TIMEOUT)
+        self.done = Acknowledged()
+        self.writers: list[Writer] = []
+        self.figures: dict[str, Any] = {}
+        self.began = 0.0
+
+    def raise_cluster(self, *, tied: bool) -> None:
+        self.show.now("making four identities and a genesis")
+        self.cluster.make()
+        self.show.step("four boards made: init, records exchanged, one genesis")
+        self.cluster.start(tied=tied)
+        self.show.now("waiting until every node is linked to every other")
+        self.cluster.wait_ready()
+        status = self.cluster.nodes[0].status()
+        self.show.step(
+            f"four processes linked and agreeing: n = {status['nodes']},"
+            f" any {status['faulty_max']} may fail, quorum {status['quorum']}"
+        )
+
+    def import_documents(self, given: Path | None) -> None:
+        staged = self.directory / "documents"
+        texts = documents(given, staged)
+        if not texts:
+            raise ClusterError(f"no documents of at most {DOCUMENT_BYTES_MAX} bytes in {given}")
+        self.show.now(f"importing {len(texts)} documents")
+        began = time.monotonic()
+        self.cluster.nodes[1].run("kb", "import", staged, "documents")
+        took = time.monotonic() - began
+        with self.cluster.nodes[1].client() as client:
+            for version in client.ls("documents/"):
+                raw = texts[version.key.removeprefix("documents/")]
+                digest = hashlib.sha256(raw).digest()
+                self.done.held[version.key] = (version.revision, digest)
+        if len(self.done.held) != len(texts):
+            raise Disagreement(f"{len(texts)} documents went in, {len(self.done.held)} are there")
+        size = sum(map(len, texts.values()))
+        self.figures |= {"documents": len(texts), "documents_bytes": size}
+        self.show.step(f"{len(texts)} documents imported, {size / 1e6:.1f} MB in {took:.1f} s")
+
+    def storm(self) -> None:
+        """Load, the kill, the view change, the return."""
+        first = self.cluster.nodes[0].status()
+        victim = next(n for n in self.cluster.nodes if n.name == first["primary_name"])
+        others = [node for node in self.cluster.nodes if node is not victim]
+        self.writers = [Writer(others[0], reading, self.done, 0.05)]
+        self.writers += [
+            Writer(n, work(f"{n.name}-{i}"), self.done, THINK_S) for n in others for i in "ab"
+        ]
+        self.began = time.monotonic()
+        for writer in self.writers:
+            writer.start()
+        self.show.step(f"{len(self.writers)} callers write; {victim.name} leads (view 0)")
+        self._watch(CALM_S, others)
+
+        killed = time.monotonic()
+        victim.kill()
+        self.show.event(f"kill -9 {victim.name}, the primary, under load")
+        status = self.cluster.wait(
+            others[0],
+            lambda s: s["view"] > first["view"] and not s["view_changing"],
+            "reach a new view",
+        )
+        self.show.step(f"view {status['view']}: {status['primary_name']} leads now")
+        self._watch(STORM_S - (time.monotonic() - killed), others)
+        pause = self.done.longest_wait(killed)
+        self.show.step(f"the longest that any caller waited: {pause:.2f} s")
+
+        victim.start()
+        self.show.event(f"{victim.name} starts again")
+        self.cluster.wait(
+            victim, lambda s: len(s["reachable"]) == len(others), "come back to its peers"
+        )
+        back = time.monotonic()
+        self.cluster.wait(
+            victim,
+            lambda s: s["executed"] >= status["executed"],
+            "catch up with the others",
+        )
+        self.show.step(f"{victim.name} is back and has caught up")
+        self._watch(BACK_S - (time.monotonic() - back), others)
+        self._end_load()
+        self.figures |= {
+            "pause_s": round(pause, 3),
+            "killed": victim.name,
+            "view_before": first["view"],
+            "view_after": status["view"],
+            "killed_after_s": round(killed - self.began, 2),
+        }
+
+    def _watch(self, seconds: float, alive: list[Node]) -> None:
+        """Lets the load run on, and shows it."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.25, left))
+            recent = sum(at > time.monotonic() - 1 for at in self.done.at[-20_000:])
+            self.show.now(f"{len(self.done.held)} acknowledged, {recent}/s")
+            for writer in self.writers:
+                if writer.failure:
+                    raise Disagreement(writer.failure)
+
+    def _end_load(self) -> None:
+        for writer in self.writers:
+            writer.stopping.set()
+        for writer in self.writers:
+            writer.join(30)
+            if writer.is_alive() or writer.failure:
+                raise ClusterError(writer.failure or f"a caller of {writer.node.name} hangs")
+        span = time.monotonic() - self.began
+        self.figures |= {
+            "acknowledged": len(self.done.at),
+            "load_s": round(span, 1),
+            "retries": self.done.retries,
+        }
+        self.show.step(f"load ends: {len(self.done.at)} writes acknowledged in {span:.0f} s")
+
+    def compare(self) -> None:
+        """Four equal roots, and every acknowledged write on every node."""
+        self.show.now("waiting for equal state roots")
+        top = max(node.status()["executed"] for node in self.cluster.nodes)
+        for node in self.cluster.nodes:
+            self.cluster.wait(node, lambda s: s["executed"] >= top, f"reach sequence {top}")
+        deadline = time.monotonic() + 30
+        while True:
+            statuses = [node.status() for node in self.cluster.nodes]
+            roots = {status["state_root"] for status in statuses}
+            at = {status["executed"] for status in statuses}
+            if len(at) == 1 and len(roots) == 1 and "" not in roots:
+                break
+            if time.monotonic() > deadline:
+                raise Disagreement(f"the state roots differ: {sorted(roots)} at {sorted(at)}")
+            time.sleep(0.05)
+        self.show.step(f"four equal state roots at sequence {at.pop()}")
+        lost = [problem for node in self.cluster.nodes for problem in self._missing(node)]
+        if lost:
+            shown = "; ".join(lost[:5])
+            raise Disagreement(f"{len(lost)} acknowledged writes are lost or changed: {shown}")
+        self.figures |= {"lost": 0, "state_root": roots.pop(), "revision": statuses[0]["revision"]}
+        self.show.step(
+            f"{len(self.done.held)} acknowledged writes found on each of the four nodes, 0 lost"
+        )
+
+    def _missing(self, node: Node) -> list[str]:
+        """Acknowledged writes that this node lacks, or holds with another revision or content.
+
+        Every key's revision is compared on every node; the content, key by key, is read back from
+        the node where a quarter of the keys falls to it (equal roots carry that to the others).
+        """
+        self.show.now(f"reading everything back from {node.name}")
+        mine, every = self.cluster.nodes.index(node), len(self.cluster.nodes)
+        problems = []
+        with node.client() as client:
+            there = {version.key: version.revision for version in client.ls()}
+            for index, (key, (revision, digest)) in enumerate(sorted(self.done.held.items())):
+                if there.get(key) != revision:
+                    problems.append(f"{node.name}: {key} at {there.get(key)}, not {revision}")
+                elif index % every == mine:
+                    raw = client.get(key).raw
+                    if hashlib.sha256(raw).digest() != digest:
+                        problems.append(f"{node.name}: {key} has another content")
+        return problems
+
+    def summary(self) -> None:
+        f = self.figures
+        slots = [0] * int(f["load_s"] * 4 + 1)
+        for at in self.done.at:
+            slots[min(len(slots) - 1, int((at - self.began) * 4))] += 1
+        kill_slot = int(f["killed_after_s"] * 4)
+        self.show.title("  four nodes, one killed, nothing lost")
+        self.show.rows(
+            [
+                ("writes a second", self.show.bars(slots)),
+                ("", " " * kill_slot + "^ kill -9 of the primary"),
+                ("acknowledged", f"{f['acknowledged']} writes and {f['documents']} documents"),
+                ("lost", f"{f['lost']}"),
+                ("pause", f"{f['pause_s']:.2f} s, view {f['view_before']} to {f['view_after']}"),
+                ("state root", f"{f['state_root'][:16]}... on all four, revision {f['revision']}"),
+            ]
+        )
+
+
+def kept(cluster: Cluster) -> list[str]:
+    """What to type to talk to a cluster that goes on running."""
+    node = cluster.nodes[0]
+    command = Path(sys.executable).parent / "aegis-edge"
+    pids = " ".join(str(n.process.pid) for n in cluster.nodes if n.process is not None)
+    return [
+        f"export AEGIS_EDGE_HOME={node.home} PATH={command.parent}:$PATH",
+        "aegis-edge status",
+        "aegis-edge kb ls documents/",
+        f"curl --unix-socket {node.socket} http://aegis-edge/v1/status",
+        f"kill {pids}; rm -r {cluster.directory}    # when you have seen enough",
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end")
+    parser.add_argument("--documents", type=Path, metavar="DIR", help="import these files instead")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    options = parser.parse_args()
+    show = Show()
+    directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
+    demo = Demo(directory, show)
+    keep = False
+    with ending_in_order():
+        try:
+            show.title("aegis-edge: four nodes on this machine")
+            demo.raise_cluster(tied=not options.keep)
+            demo.import_documents(options.documents)
+            demo.storm()
+            demo.compare()
+            demo.summary()
+            keep = options.keep
+        except (Disagreement, ClusterError, ClientError) as error:
+            show.bad(f"FAILED: {error}")
+            for node in demo.cluster.nodes:
+                print(f"--- the end of {node.name}'s log\n{demo.cluster.tail(node, 5)}")
+            return 1
+        finally:
+            if not keep:
+                demo.cluster.stop()
+                shutil.rmtree(directory, ignore_errors=True)
+    if options.json:
+        options.json.write_text(json.dumps(demo.figures, indent=2) + "\n")
+    show.good("everything that was acknowledged is on every node")
+    if keep:
+        print("The cluster goes on running.  Talk to it:\n")
+        print("".join(f"    {line}\n" for line in kept(demo.cluster)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

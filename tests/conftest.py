@@ -1,0 +1,21 @@
+"""Settings of the whole suite: how hard Hypothesis tries, here and where nobody waits.
+
+`HYPOTHESIS_PROFILE=thorough` makes a long run of it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Shared cores: a slow example is no finding.  No database: each run stands alone.
+settings.register_profile(
+    "modest",
+    max_examples=50,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("modest"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "modest"))
