@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import trio
 
-from aegis_edge.knowledge.operations import Barrier
+from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.pbft.events import (
     Alarm,
@@ -59,6 +59,8 @@ PENDING_BYTES_MAX = 16 * 1024 * 1024
 BURST_MESSAGES_MAX = 64
 #: The last alarms that `status` shows.
 ALARMS_MAX = 16
+#: How much of each envelope that proves an alarm goes to the log: all of a vote.
+EVIDENCE_BYTES_LOGGED = 1024
 #: Certificates sent at a time to a peer that catches up.
 FETCH_BYTES_MAX = 1024 * 1024
 
@@ -109,6 +111,13 @@ class Stopped(ReplicationError):
     advice = "wait until the node runs again, and read the key before trying again"
 
 
+class Halted(ReplicationError):
+    """This node takes no part any more, for the reason in the message."""
+
+    code = "halted"
+    advice = "use another node, and mend this one: its log and `status` say what happened"
+
+
 class Core(Protocol):
     """The replica as its performer sees it: `pbft.replica.Replica`, or a play in a test."""
 
@@ -118,6 +127,8 @@ class Core(Protocol):
     def primary(self) -> bytes: ...
     @property
     def changing(self) -> bool: ...
+    @property
+    def halted(self) -> str | None: ...
     @property
     def executed(self) -> int: ...
     @property
@@ -130,7 +141,7 @@ class Core(Protocol):
 
 
 class Store(Protocol):
-    """The database as its performer sees it; every method runs in a worker thread, one at a time."""
+    """The database as its performer sees it; all methods run in one worker thread."""
 
     def perform(self, steps: Sequence[Persist | Deliver | TakeRoot | Prune]) -> Sequence[Any]: ...
     def certificates(self, first: int, last: int, max_bytes: int) -> Sequence[bytes]: ...
@@ -145,7 +156,7 @@ class Wires(Protocol):
 
 #: Called once, from the owner's task, with the outcome of an operation or why there is none.
 #: It must be quick and must not raise.
-Done = Callable[[Any], None]
+Done = Callable[["Outcome | ReplicationError"], None]
 
 
 class Ticket:
@@ -257,7 +268,7 @@ class Replication:
         self.quorum = quorum
         self.faulty_max = faulty_max
         self.counters = Counters()
-        self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
+        self.alarms: deque[dict[str, str]] = deque(maxlen=ALARMS_MAX)
         self.revision = revision
         self._core = core
         self._store = store
@@ -280,7 +291,7 @@ class Replication:
         self._room = trio.Event()
         self._moved = trio.Event()
         self._stopping = False
-        # What goes out: effects behind a write that has not begun, and those of the write under way.
+        # What goes out: effects that wait for a write to begin, and those of the write under way.
         self._held: list[Effect] = []
         self._flying: list[Effect] | None = None
         self._landed: tuple[Any, BaseException | None] | None = None
@@ -288,15 +299,15 @@ class Replication:
 
     # --- for callers ------------------------------------------------------------------------
 
-    async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Any:
+    async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
         """Execute `operation` (encoded, see `knowledge.operations`); its `Outcome` once durable.
 
         Raises `Busy`, `TooLarge`, `NoQuorum`, `Unconfirmed` or `Stopped`.
         """
-        answer: list[Any] = []
+        answer: list[Outcome | ReplicationError] = []
         answered = trio.Event()
 
-        def done(outcome: Any) -> None:
+        def done(outcome: Outcome | ReplicationError) -> None:
             answer.append(outcome)
             answered.set()
 
@@ -314,23 +325,21 @@ class Replication:
 
     async def submit_many(
         self, operations: Sequence[bytes], *, timeout_s: float = math.inf
-    ) -> list[Any]:
+    ) -> list[Outcome]:
         """The outcomes of many operations, in their order; waits for room instead of refusing.
 
         Raises what `submit` raises; then some may have happened, in the order given.
         """
-        outcomes: list[Any] = [None] * len(operations)
-        left = len(operations)
+        outcomes: dict[int, Outcome] = {}
         answered = trio.Event()
         failed: list[ReplicationError] = []
 
-        def done(outcome: Any, index: int) -> None:
-            nonlocal left
-            outcomes[index] = outcome
-            left -= 1
+        def done(outcome: Outcome | ReplicationError, index: int) -> None:
             if isinstance(outcome, ReplicationError):
                 failed.append(outcome)
-            if left == 0 or failed:
+            else:
+                outcomes[index] = outcome
+            if failed or len(outcomes) == len(operations):
                 answered.set()
 
         tickets: list[Ticket] = []
@@ -350,9 +359,9 @@ class Replication:
             untouched = [ticket.withdraw() for ticket in tickets]
         if failed:
             raise failed[0]
-        if left:
+        if len(outcomes) < len(operations):
             raise self.late(timeout_s, taken=not all(untouched))
-        return outcomes
+        return [outcomes[index] for index in range(len(operations))]
 
     def enqueue(self, operation: bytes, done: Done) -> Ticket:
         """The fast path: `done(outcome)` is called later from the owner's task.
@@ -362,6 +371,8 @@ class Replication:
         """
         if self._stopping:
             raise Stopped("this node is stopping")
+        if self._core.halted is not None:
+            raise Halted(self._core.halted)
         size = len(operation)
         if size > OPERATION_BYTES_MAX:
             raise TooLarge(f"an operation of {size} bytes; the bound is {OPERATION_BYTES_MAX}")
@@ -436,6 +447,7 @@ class Replication:
             "primary": core.primary.hex(),
             "primary_name": self.names[core.primary],
             "view_changing": core.changing,
+            "halted": core.halted,
             "executed": core.executed,
             "stable": core.stable,
             "revision": self.revision,
@@ -479,7 +491,7 @@ class Replication:
                     await self._sleep()
         finally:
             self.stop()
-            self._refuse_all()
+            self._refuse_all(Stopped("this node stopped before the operation was confirmed"))
 
     def stop(self) -> None:
         """Take nothing more, and let `run` return after the write under way."""
@@ -494,7 +506,7 @@ class Replication:
         if self._landed is not None:
             self._land()
         if self._stopping:
-            return False
+            return self._flying is None
         now_ticks = int(trio.current_time() * 1000)
         self._step(Tick(now_ticks, self._wall_ms()))
         while self._link_events:
@@ -543,8 +555,16 @@ class Replication:
             self._wires.send(peer, effect.raw)
 
     def _alarm(self, effect: Alarm) -> None:
-        log.error("alarm: %s (%d envelopes of evidence)", effect.reason, len(effect.evidence))
-        self.alarms.append(effect.reason)
+        about = self.names.get(effect.about, effect.about.hex())
+        log.error(
+            "alarm about %s: %s (envelopes of evidence: %s)",
+            about,
+            effect.reason,
+            " ".join(raw[:EVIDENCE_BYTES_LOGGED].hex() for raw in effect.evidence) or "none",
+        )
+        self.alarms.append({"about": about, "reason": effect.reason})
+        if self._core.halted is not None:
+            self._refuse_all(Halted(self._core.halted))
 
     # --- from the links ---------------------------------------------------------------------
 
@@ -608,15 +628,14 @@ class Replication:
             self._room.set()
             self._room = trio.Event()
 
-    def _refuse_all(self) -> None:
-        stopped = Stopped("this node stopped before the operation was confirmed")
+    def _refuse_all(self, error: ReplicationError) -> None:
         waiting = [*self._pending, *(t for tickets in self._bundles.values() for t in tickets)]
         self._pending.clear()
         self._pending_bytes = 0
         self._bundles.clear()
         for ticket in waiting:
             if ticket.done is not None:
-                ticket.done(stopped)
+                ticket.done(error)
 
     # --- to the disk ------------------------------------------------------------------------
 
