@@ -1,0 +1,297 @@
+"""The routes: which request is answered with what.
+
+Knows the meaning of paths and methods.  Refuses to know HTTP's framing and the socket.
+
+    GET    /v1/status  /v1/peers  /v1/config  /v1/version  /metrics
+    GET    /v1/kb?prefix=&after=&limit=            the keys, without values
+    GET    /v1/kb/KEY?revision=&linearizable=1&timeout=   PUT, DELETE ...?expected=&timeout=
+    GET    /v1/history/KEY?limit=
+    GET    /v1/watch?after=&prefix=                one JSON object a line, without end
+    POST   /v1/pipeline                            see `pipeline`
+"""
+
+from __future__ import annotations
+
+import json
+from binascii import b2a_base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aegis_edge.api import metrics
+from aegis_edge.api.messages import (
+    BYTES_TYPE,
+    JSON_TYPE,
+    Refusal,
+    Reply,
+    Request,
+    allow,
+    check_json,
+    flag,
+    json_reply,
+    number,
+    seconds,
+    unquoted,
+)
+from aegis_edge.api.port import Node
+from aegis_edge.knowledge import operations
+from aegis_edge.knowledge.operations import (
+    MEDIA_BYTES,
+    MEDIA_JSON,
+    Delete,
+    OperationError,
+    Outcome,
+    Put,
+    Status,
+)
+
+WAIT_S = 30.0
+WAIT_S_MAX = 3600.0
+PAGE = 100
+PAGE_MAX = 1000
+#: Rows that a watch holds at a time: each may carry a value.
+WATCH_ROWS = 8
+
+KB = "/v1/kb/"
+HISTORY = "/v1/history/"
+
+Handler = Callable[[Node, Request], Awaitable[Reply]]
+
+
+async def answer(node: Node, request: Request) -> Reply:
+    """The reply to a request; raises `Refusal`, or what the node raises."""
+    path = request.path
+    if path.startswith(KB):
+        methods = _KEY
+    elif path.startswith(HISTORY):
+        methods = _HISTORY
+    elif path in _FIXED:
+        methods = _FIXED[path]
+    else:
+        raise Refusal(
+            "not_found", f"no route {path[:80]}", "the routes start with /v1/kb, /v1/status, ..."
+        )
+    handler = methods.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        known = ", ".join(methods) or "an upgrade"
+        raise Refusal(
+            "method_not_allowed", f"{request.method} is not for {path[:80]}", f"use {known}"
+        )
+    return await handler(node, request)
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+def _key(request: Request, start: str) -> str:
+    key = unquoted(request.path[len(start) :])
+    try:
+        operations.check_key(key)
+    except OperationError as error:
+        raise Refusal("invalid", str(error), "keys in URLs are percent-encoded UTF-8") from None
+    return key
+
+
+async def _get(node: Node, request: Request) -> Reply:
+    allow(request.query, "revision", "linearizable", "timeout")
+    key = _key(request, KB)
+    revision = number(request.query, "revision")
+    timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
+    if flag(request.query, "linearizable"):
+        await node.replication.barrier(timeout_s=timeout_s)
+    version = await node.replication.read(lambda database: database.get(key, revision))
+    if version is None or version.deleted:
+        missing = f"no key {key}" if revision is None else f"no revision {revision} of {key}"
+        advice = "list the keys: aegis-edge kb ls" if version is None else "it was deleted"
+        raise Refusal("not_found", missing, advice)
+    headers = (
+        ("X-Aegis-Revision", str(version.revision)),
+        ("X-Aegis-Author", node.author(version.author)),
+        ("X-Aegis-Time", str(version.time_ms)),
+    )
+    kind = JSON_TYPE if version.media == MEDIA_JSON else BYTES_TYPE
+    return Reply(version.value, kind, headers=headers)
+
+
+async def _put(node: Node, request: Request) -> Reply:
+    allow(request.query, "expected", "timeout")
+    key = _key(request, KB)
+    if request.is_json:
+        check_json(request.body)
+    media = MEDIA_JSON if request.is_json else MEDIA_BYTES
+    return await _write(node, request, Put(key, request.body, media, _expected(request)))
+
+
+async def _delete(node: Node, request: Request) -> Reply:
+    allow(request.query, "expected", "timeout")
+    return await _write(node, request, Delete(_key(request, KB), _expected(request)))
+
+
+def _expected(request: Request) -> int | None:
+    return number(request.query, "expected")
+
+
+async def _write(node: Node, request: Request, operation: Put | Delete) -> Reply:
+    timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
+    try:
+        raw = operation.encode()
+    except OperationError as error:
+        raise Refusal("invalid", str(error)) from None
+    outcome = await node.replication.submit(raw, timeout_s=timeout_s)
+    if outcome.status is Status.DONE:
+        return json_reply({"revision": outcome.revision, "time_ms": outcome.time_ms})
+    code, message = refusal_words(outcome)
+    if code == "conflict":
+        raise Refusal(
+            code,
+            f"{operation.key}: {message}",
+            "read it again, then decide",
+            revision=outcome.revision,
+        )
+    raise Refusal(code, f"{operation.key}: {message}")
+
+
+def refusal_words(outcome: Outcome) -> tuple[str, str]:
+    """The error code and the message for an outcome that is not `DONE`."""
+    if outcome.status is Status.CONFLICT:
+        if outcome.revision == 0:
+            return "conflict", "there is no such key now"
+        return "conflict", f"the key has revision {outcome.revision} now"
+    if outcome.status is Status.ABSENT:
+        return "not_found", "there is no such key"
+    return "invalid", "the operation is not valid"
+
+
+async def _ls(node: Node, request: Request) -> Reply:
+    allow(request.query, "prefix", "after", "limit")
+    prefix, after = request.query.get("prefix", ""), request.query.get("after", "")
+    limit = _limit(request)
+    rows = await node.replication.read(lambda database: database.ls(prefix, after, limit + 1))
+    return _page(node, rows, limit)
+
+
+async def _history(node: Node, request: Request) -> Reply:
+    allow(request.query, "limit")
+    key = _key(request, HISTORY)
+    limit = _limit(request)
+    rows = await node.replication.read(lambda database: database.history(key, limit + 1))
+    if not rows:
+        raise Refusal("not_found", f"no key {key}", "list the keys: aegis-edge kb ls")
+    return _page(node, rows, limit)
+
+
+def _limit(request: Request) -> int:
+    limit = number(request.query, "limit", PAGE)
+    if limit is None or not 1 <= limit <= PAGE_MAX:
+        raise Refusal("invalid", f"limit must be 1 to {PAGE_MAX}")
+    return limit
+
+
+def _page(node: Node, rows: Any, limit: int) -> Reply:
+    entries = [_described(node, row) for row in rows[:limit]]
+    return json_reply({"entries": entries, "more": len(rows) > limit})
+
+
+def _described(node: Node, row: Any) -> dict[str, Any]:
+    return {
+        "key": row.key,
+        "revision": row.revision,
+        "author": node.author(row.author),
+        "time_ms": row.time_ms,
+        "media": "json" if row.media == MEDIA_JSON else "bytes",
+        "deleted": row.deleted,
+        "size_bytes": row.size_bytes,
+    }
+
+
+# --- watch ----------------------------------------------------------------------------------
+
+
+async def _watch(node: Node, request: Request) -> Reply:
+    allow(request.query, "after", "prefix")
+    after = number(request.query, "after")
+    if after is None:
+        after = await node.replication.revision_after(-1)
+    return Reply(
+        b"", "application/x-ndjson", stream=_changes(node, after, request.query.get("prefix", ""))
+    )
+
+
+async def _changes(node: Node, after: int, prefix: str) -> AsyncIterator[bytes]:
+    def rows_after(database: Any) -> Any:
+        return database.changes(after, WATCH_ROWS, prefix)
+
+    while True:
+        newest = await node.replication.revision_after(after)
+        while True:
+            rows = await node.replication.read(rows_after)
+            for row in rows:
+                yield _line(node, row)
+                after = row.revision
+            if len(rows) < WATCH_ROWS:
+                break
+        after = max(after, newest)
+
+
+def _line(node: Node, row: Any) -> bytes:
+    change = _described(node, row)
+    if row.deleted:
+        return json.dumps(change, ensure_ascii=False).encode() + b"\n"
+    if row.media == MEDIA_JSON:
+        try:
+            change["value"] = json.loads(row.value)
+            return json.dumps(change, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        except (ValueError, RecursionError):
+            change.pop("value", None)  # another node's caller may have said JSON of what is none
+    change["value_base64"] = b2a_base64(row.value, newline=False).decode()
+    return json.dumps(change, ensure_ascii=False).encode() + b"\n"
+
+
+# --- the node -------------------------------------------------------------------------------
+
+
+async def _status(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    return json_reply(node.status())
+
+
+async def _peers(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    return json_reply(node.peers())
+
+
+async def _config(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    return json_reply(node.config())
+
+
+async def _version(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    return json_reply(node.version())
+
+
+async def _metrics(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    text = metrics.rendered(node.replication.status())
+    return Reply(text.encode(), metrics.CONTENT_TYPE)
+
+
+async def _pipeline(node: Node, request: Request) -> Reply:
+    raise Refusal(
+        "invalid",
+        "the pipeline needs an upgrade",
+        "send the headers Connection: Upgrade and Upgrade: aegis-pipeline",
+    )
+
+
+_KEY: dict[str, Handler] = {"GET": _get, "PUT": _put, "DELETE": _delete}
+_HISTORY: dict[str, Handler] = {"GET": _history}
+_FIXED: dict[str, dict[str, Handler]] = {
+    "/v1/kb": {"GET": _ls},
+    "/v1/watch": {"GET": _watch},
+    "/v1/status": {"GET": _status},
+    "/v1/peers": {"GET": _peers},
+    "/v1/config": {"GET": _config},
+    "/v1/version": {"GET": _version},
+    "/metrics": {"GET": _metrics},
+    "/v1/pipeline": {"POST": _pipeline},
+}

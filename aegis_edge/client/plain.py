@@ -1,0 +1,297 @@
+"""The client for plain code: blocking calls over one kept connection, standard library only.
+
+Knows a Unix socket and how to wait on it.  Refuses to know what is said: that is `protocol`.
+One client belongs to one thread at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from aegis_edge.client import protocol
+from aegis_edge.client.protocol import (
+    Call,
+    Change,
+    ClientError,
+    Disconnected,
+    Entry,
+    Inbox,
+    NotRunning,
+    Parser,
+    TimedOut,
+    Version,
+    Written,
+)
+
+T = TypeVar("T")
+
+RECEIVE_BYTES = 64 * 1024
+PAGE = 1000
+#: How much longer than the node this side waits, so that the node's own words arrive.
+GRACE_S = 5.0
+
+
+class _Wire:
+    """One connection and what came over it; every foreign exception ends here."""
+
+    def __init__(self, path: str, timeout_s: float | None) -> None:
+        self.inbox = Inbox()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise not_running(path, error) from None
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except TimeoutError:
+            raise _late() from None
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a node that refuses says why before it closes: the reader finds it
+        except OSError as error:
+            raise _lost(error) from None
+
+    def read(self, parser: Parser[T]) -> T:
+        """Run a parser to its end."""
+        while True:
+            try:
+                next(parser)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            try:
+                data = self._socket.recv(RECEIVE_BYTES)
+            except TimeoutError:
+                raise _late() from None
+            except OSError as error:
+                raise _lost(error) from None
+            if not data:
+                raise Disconnected(
+                    "the node closed the connection", "look at its log, and read before you retry"
+                )
+            self.inbox.feed(data)
+
+    def wait_for_ever(self) -> None:
+        self._socket.settimeout(None)
+
+    @property
+    def stale(self) -> bool:
+        """True if the other side closed, or spoke without being asked."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Client:
+    """The knowledge base of the node whose API listens at `path`.
+
+    `timeout_s` bounds each call.  Values are bytes, or anything that JSON knows.  All calls raise
+    `ClientError` and its kinds.  Connects at the first call.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 30.0) -> None:
+        self.path = os.fspath(path)
+        self.timeout_s = timeout_s
+        self._wire: _Wire | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later call opens another."""
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+
+    # --- the knowledge base -----------------------------------------------------------------
+
+    def put(self, key: str, value: Any, *, expected: int | None = None) -> Written:
+        """Write `value`; returns when a quorum holds it durably.
+
+        `expected`: the revision that the key must have now (0: none), else `Conflict`.
+        """
+        return self._do(protocol.put(key, value, expected, self.timeout_s))
+
+    def delete(self, key: str, *, expected: int | None = None) -> Written:
+        """Delete the key; its history stays.  Raises `NotFound` if there is no such key."""
+        return self._do(protocol.delete(key, expected, self.timeout_s))
+
+    def get(self, key: str, *, revision: int | None = None, linearizable: bool = False) -> Entry:
+        """Read this node's copy, or `linearizable` through the cluster; may raise `NotFound`."""
+        return self._do(protocol.get(key, revision, linearizable, self.timeout_s))
+
+    def ls(self, prefix: str = "") -> Iterator[Version]:
+        """The keys under `prefix` in bytewise order, without their values."""
+        after, more = "", True
+        while more:
+            page, more = self._do(protocol.ls(prefix, after, PAGE))
+            yield from page
+            after = page[-1].key if page else after
+
+    def history(self, key: str, *, limit: int = 100) -> list[Version]:
+        """The versions of a key that are kept, the newest first."""
+        return self._do(protocol.history(key, limit))[0]
+
+    def watch(self, *, after: int | None = None, prefix: str = "") -> Iterator[Change]:
+        """Follow the writes under `prefix`, from now on or from revision `after`; never ends."""
+        wire = _Wire(self.path, self.timeout_s + GRACE_S)
+        try:
+            wire.send(protocol.watch(after, prefix))
+            wire.read(protocol.watched(wire.inbox))
+            wire.wait_for_ever()
+            lines = Inbox()
+            while piece := wire.read(protocol.chunk(wire.inbox)):
+                lines.feed(piece)
+                yield from protocol.changes(lines)
+        finally:
+            wire.close()
+
+    def pipeline(self) -> Pipeline:
+        """Thousands of writes a second: ``with kb.pipeline() as p: p.put(...); ...; p.flush()``."""
+        return Pipeline(self.path, timeout_s=self.timeout_s)
+
+    # --- the node ---------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Where the node stands."""
+        return self._do(protocol.table("status"))
+
+    def peers(self) -> dict[str, Any]:
+        """The members, and the links to them."""
+        return self._do(protocol.table("peers"))
+
+    def config(self) -> dict[str, Any]:
+        """The settings that the node runs with, and where each came from."""
+        return self._do(protocol.table("config"))
+
+    def version(self) -> dict[str, Any]:
+        """The version of the node."""
+        return self._do(protocol.table("version"))
+
+    def metrics(self) -> str:
+        """The metrics as Prometheus text."""
+        return self._do(protocol.metrics())
+
+    def _do(self, call: Call[T]) -> T:
+        if self._wire is not None and self._wire.stale:
+            self.close()
+        if self._wire is None:
+            self._wire = _Wire(self.path, self.timeout_s + GRACE_S)
+        wire, self._wire = self._wire, None
+        try:
+            wire.send(call.request)
+            answer = wire.read(protocol.response(wire.inbox))
+        except BaseException:
+            wire.close()
+            raise
+        if answer.headers.get("connection", "").lower() == "close":
+            wire.close()
+        else:
+            self._wire = wire
+        return call.read(answer)
+
+
+class Pipeline:
+    """Many writes on the way at once, over a connection of their own.
+
+    `put` and `delete` return at once (or wait for room) with the operation's number; `flush` waits
+    for all answers.  Leaving the `with` block flushes.
+    """
+
+    def __init__(self, path: str, *, timeout_s: float) -> None:
+        from aegis_edge.client import flight
+
+        self._flight = flight.Flight()
+        self._wire = _Wire(path, timeout_s + GRACE_S)
+        try:
+            self._wire.send(protocol.upgrade())
+            self._wire.read(protocol.upgraded(self._wire.inbox))
+        except BaseException:
+            self._wire.close()
+            raise
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._wire.close()
+
+    def put(self, key: str, value: Any, *, expected: int | None = None) -> int:
+        """Send a put on its way; its number, from 0."""
+        number = self._flight.put(key, value, expected)
+        self._pump()
+        return number
+
+    def delete(self, key: str, *, expected: int | None = None) -> int:
+        """Send a deletion on its way; its number, from 0."""
+        number = self._flight.delete(key, expected)
+        self._pump()
+        return number
+
+    def settle(self) -> list[Written | ClientError]:
+        """Wait for all answers since the last flush, in order; an error is an item, not raised."""
+        self._wire.send(self._flight.frame())
+        while self._flight.open:
+            self._wire.read(self._flight.answers(self._wire.inbox))
+        return self._flight.landed()
+
+    def flush(self) -> list[Written]:
+        """Wait until all writes since the last flush are durable; raises the first error."""
+        return self._flight.all_written(self.settle())
+
+    def _pump(self) -> None:
+        if self._flight.frame_due:
+            self._wire.send(self._flight.frame())
+        while self._flight.full:
+            self._wire.send(self._flight.frame())
+            self._wire.read(self._flight.answers(self._wire.inbox))
+
+
+def not_running(path: str, error: OSError) -> ClientError:
+    """Why nobody answers at `path`, as the error for people."""
+    if isinstance(error, PermissionError):
+        return NotRunning(
+            f"no permission to use {path}",
+            "ask to join the group that owns the socket, or use the account of the node",
+        )
+    if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+        return NotRunning("the node is not running", "start it with: aegis-edge run")
+    return NotRunning(
+        f"cannot reach the node at {path}: {error.strerror or error}",
+        "check the path of the socket",
+    )
+
+
+def _late() -> ClientError:
+    return TimedOut("the node did not answer in time", "look at: aegis-edge status")
+
+
+def _lost(error: OSError) -> ClientError:
+    return Disconnected(
+        f"the connection to the node broke: {error.strerror or error}", "is the node still running?"
+    )
