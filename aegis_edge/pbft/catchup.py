@@ -31,20 +31,21 @@ class Catchup:
         self._lag = lag
         self.statuses: dict[bytes, Status] = {}
         self.request: Request | None = None
+        self._vain: set[bytes] = set()  # whose last answer brought nothing
 
     def note(self, peer: bytes, status: Status) -> None:
         self.statuses[peer] = status
 
-    def target(self, executed: int) -> int:
-        """The highest sequence that any peer claims to have executed."""
-        return max((s.executed_sequence for s in self.statuses.values()), default=executed)
+    def is_behind(self, executed: int, f: int) -> bool:
+        """More than `f` peers claim to have executed more: at least one of them is honest."""
+        return sum(s.executed_sequence > executed for s in self.statuses.values()) > f
 
     def choose(
-        self, executed: int, stuck: bool, now_ticks: int, spoke: bytes | None = None
+        self, executed: int, stalled: bool, now_ticks: int, spoke: bytes | None = None
     ) -> Request | None:
         """The next request to send, if one is due.
 
-        `stuck`: nothing was executed for a while; `spoke`: the peer whose status just came (it
+        `stalled`: nothing was executed for a while; `spoke`: the peer whose status just came (it
         sends one after its answer).  A request that brought something is continued with the same
         peer; one that ran out of time goes to the next peer in turn.
         """
@@ -53,10 +54,13 @@ class Catchup:
         if not ahead:
             self.request = None
             return None
+        if current is not None and executed >= current.first:
+            self._vain.discard(current.peer)
         if current is None:
-            if not stuck and self.target(executed) - executed <= self._lag:
+            claimed = max(self.statuses[p].executed_sequence for p in ahead)
+            if not stalled and claimed - executed <= self._lag:
                 return None
-            peer = max(ahead, key=lambda p: self.statuses[p].executed_sequence)
+            peer = next((p for p in ahead if p not in self._vain), ahead[0])
         elif current.peer in ahead and (
             executed >= current.last or (spoke == current.peer and executed >= current.first)
         ):
@@ -64,6 +68,8 @@ class Catchup:
         elif now_ticks < current.deadline_ticks:
             return None
         else:
+            if executed < current.first:
+                self._vain.add(current.peer)
             peer = next((p for p in ahead if p > current.peer), ahead[0])
         last = min(self.statuses[peer].executed_sequence, executed + FETCH_BATCHES_MAX)
         self.request = Request(peer, executed + 1, last, now_ticks + self._patience)

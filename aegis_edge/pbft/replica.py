@@ -11,12 +11,12 @@ restarted replica starts from those records.  It sends no vote for a batch whose
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Protocol
 
 from aegis_edge.pbft import certificates, clocks, journal, view_change
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.early import Early
 from aegis_edge.pbft.events import (
     Alarm,
     Bundled,
@@ -62,8 +62,6 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 
-#: Messages of a later view or window that are kept per sender until they are of use.
-EARLY_MAX = 64
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
 
@@ -108,7 +106,7 @@ class Replica:
         self._next_sequence = 1
         self._view_changes: dict[bytes, Verified[ViewChange]] = {}
         self._new_view: Verified[NewView] | None = None
-        self._early: dict[bytes, deque[Message]] = {}
+        self._early = Early()
         self._answered: dict[bytes, int] = {}
         self._alarmed: set[tuple[str, bytes]] = set()
         self._now: int | None = None
@@ -261,15 +259,13 @@ class Replica:
             return self.suspicion.give_up_at(self.primary)
         return self.suspicion.suspect_at(self.primary, self._oldest_ticks())
 
-    def _stuck(self) -> bool:
-        """Something waits, and nothing was executed for a while."""
-        behind = self.catchup.target(self.executed) > self.executed
-        waiting = self.changing or behind or self._oldest_ticks() is not None
-        return waiting and self.now >= self.suspicion.progress_ticks + self.parameters.resend_ticks
+    def _stalled(self) -> bool:
+        """Nothing was executed for a while."""
+        return self.now >= self.suspicion.progress_ticks + self.parameters.resend_ticks
 
     def _status_due(self) -> int:
-        """Statuses go out every `status_ticks`, and every `resend_ticks` while stuck."""
-        behind = self.catchup.target(self.executed) > self.executed
+        """Statuses go out every `status_ticks`, and every `resend_ticks` while something waits."""
+        behind = self.catchup.is_behind(self.executed, self.configuration.f)
         if self.changing or behind or self._oldest_ticks() is not None:
             since = max(self._status_at, self.suspicion.progress_ticks)
             return min(
@@ -314,7 +310,7 @@ class Replica:
         if outcome == "conflict":
             self._alarm("two bundles under one number", bundle.signer, bundle.raw)
         elif (
-            outcome == "new"
+            outcome in ("new", "known")
             and peer == bundle.signer
             and not self.changing
             and self.primary not in (self.key, peer)
@@ -345,21 +341,16 @@ class Replica:
             self._accept(slot, pre_prepare, batch)
             self._execute()
 
-    def _early_for(self, signer: bytes, message: Message) -> None:
-        self._early.setdefault(signer, deque(maxlen=EARLY_MAX)).append(message)
-
     def _replay_early(self) -> None:
-        early, self._early = self._early, {}
-        for signer, messages in sorted(early.items()):
-            for message in messages:
-                self._on_message(message, signer)
+        for signer, message in self._early.drain():
+            self._on_message(message, signer)
 
     def _timely(self, view: int, sequence: int, signer: bytes, message: Message) -> bool:
         """True if a message belongs to this view and window; one that may yet is kept."""
         if view < self.view or sequence <= self.log.low:
             return False
         if view > self.view or self.changing or sequence > self.log.high:
-            self._early_for(signer, message)
+            self._early.add(signer, message)
             return False
         return True
 
@@ -387,8 +378,9 @@ class Replica:
             self._accept(slot, pre_prepare, batch)
 
     def _is_acceptable(self, batch: Batch) -> bool:
+        """Members' bundles and readings; a batch of nothing (a null batch sent again) is one."""
         return (
-            bool(batch.bundles)
+            (bool(batch.bundles) or not batch.evidence)
             and clocks.acceptable(batch.evidence, self.configuration)
             and all(b.signer in self.configuration for b in batch.bundles)
         )
@@ -455,7 +447,7 @@ class Replica:
         if vote.sequence <= self.executed or vote.sequence <= self.log.low:
             return
         if vote.sequence > self.log.high:
-            self._early_for(commit.signer, commit)
+            self._early.add(commit.signer, commit)
             return
         slot = self.log.slot(vote.sequence)
         earlier = slot.commits.get(commit.signer)
@@ -723,7 +715,7 @@ class Replica:
             self._send(slot.own_commit.raw, peer)
 
     def _fetch(self, spoke: bytes | None = None) -> None:
-        due = self.catchup.choose(self.executed, self._stuck(), self.now, spoke)
+        due = self.catchup.choose(self.executed, self._stalled(), self.now, spoke)
         if due is not None:
             fetch = FetchBatches(self.configuration.number, due.first, due.last)
             self._send(self._sign(fetch).raw, due.peer)
