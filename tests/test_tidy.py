@@ -75,7 +75,7 @@ def pure(text: str) -> Iterator[str]:
 
 
 def _unordered(node: ast.expr) -> bool:
-    """True for what is a set at first sight: a literal, a comprehension, set(...), a | b of such."""
+    """True for what is a set at first sight: a literal, a comprehension, set(...), their union."""
     if isinstance(node, ast.BinOp):
         return _unordered(node.left) or _unordered(node.right)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -115,9 +115,9 @@ HOUSE = [
 ]
 
 
-@pytest.mark.parametrize
+@pytest.mark.parametrize(
     ("rule", "folders", "canary"), HOUSE, ids=[row[0].__name__ for row in HOUSE]
-
+)
 def test_rule_is_kept(rule: Rule, folders: tuple[str, ...], canary: str) -> None:
     assert list(rule(canary)), "the rule does not see its canary"
     assert complaints(rule, modules(*folders)) == []
