@@ -1,0 +1,275 @@
+"""The one database of a node: records, certificates and applied state in one transaction.
+
+Knows how a list of steps becomes durable, all of it or nothing.  Refuses to know why anything is
+written: it performs `pbft.events`, in their order.
+Follows: DESIGN's storage rule (applied and remembered-as-applied move together), checklist rule 15.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from aegis_edge.disk import reads, schema
+from aegis_edge.disk.applied import AppliedState
+from aegis_edge.disk.errors import DatabaseDamaged, DatabaseForeign, DiskFailing, disk_errors
+from aegis_edge.disk.log import Log
+from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.operations import Outcome
+from aegis_edge.knowledge.state import Progress, Version
+from aegis_edge.pbft.events import Deliver, Persist, Prune, Restored, TakeRoot
+
+CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
+
+Step = Persist | Deliver | TakeRoot | Prune
+#: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Else None.
+Result = list[tuple[Outcome, ...]] | bytes | None
+
+
+class Info(NamedTuple):
+    """Where the database stands.  `rebuilt`: it took the place of a damaged one."""
+
+    executed: int
+    time_ms: int
+    revision: int
+    keys: int
+    first_certificate: int
+    pruned: int
+    rebuilt: bool
+    size_bytes: int
+
+
+class Database:
+    """Owns the file.  One thread at a time may call; every method may raise `DiskError`."""
+
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        lock: schema.Lock,
+        machine: Machine,
+        state: AppliedState,
+        log: Log,
+    ) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._machine = machine
+        self._state = state
+        self._log = log
+        self._one_thread = threading.Lock()
+        self._failed: BaseException | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        cluster_id: bytes,
+        node: bytes,
+        history_versions: int,
+        certificate_bytes_max: int = CERTIFICATE_BYTES_MAX,
+    ) -> Database:
+        """The database at `path`, made if it is missing, for this `node` (its public key).
+
+        Raises `DatabaseLocked`, `DatabaseNewer`, `DatabaseForeign`, `DatabaseDamaged` (after
+        setting the file aside) or another `DiskError`.  Reads the file once, to check it.
+        """
+        lock = schema.Lock(path)
+        try:
+            connection, new = schema.connect(path)
+            try:
+                with disk_errors(path):
+                    if new:
+                        connection.execute(
+                            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, ?)",
+                            (cluster_id, node, history_versions, schema.set_aside_before(path)),
+                        )
+                    _same_cluster(path, connection, cluster_id, node, history_versions)
+                    log = Log(connection, certificate_bytes_max)
+                    executed, time_ms, origins = log.executed()
+                    (revision,) = connection.execute(
+                        "SELECT ifnull(max(revision), 0) FROM versions"
+                    ).fetchone()
+                    state = AppliedState(connection, Progress(executed, time_ms, revision, origins))
+                    machine = Machine(state, history_versions)
+            except DatabaseDamaged as error:
+                connection.close()
+                raise schema.damaged(path, error.message) from error
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, connection, lock, machine, state, log)
+
+    def close(self) -> None:
+        """Fold the WAL into the file and let go of it."""
+        with self._exclusively():
+            self._connection.close()
+            self._lock.release()
+
+    # --- what a replica needs ---------------------------------------------------------------
+
+    def next_incarnation(self, at_least: int = 1) -> int:
+        """An incarnation higher than any before, durable.
+
+        `at_least` helps after the file was lost: with the Unix time in seconds, say, the next is
+        still higher than the last.
+        """
+        with self._exclusively(), self._transaction():
+            (last,) = self._connection.execute("SELECT incarnation FROM meta").fetchone()
+            incarnation = max(int(last) + 1, at_least)
+            self._connection.execute("UPDATE meta SET incarnation = ?", (incarnation,))
+        return incarnation
+
+    def restored(self, incarnation: int) -> Restored:
+        """What a replica starts from, under an incarnation from `next_incarnation`."""
+        with self._exclusively():
+            machine = self._machine
+            return Restored(
+                incarnation,
+                machine.executed,
+                machine.time_ms,
+                dict(machine.origins),
+                self._log.records(),
+            )
+
+    def perform(self, steps: Sequence[Step]) -> list[Result]:
+        """Do all of `steps`, in order, in one transaction; one result per step.
+
+        Durable when it returns.  When it raises, nothing of it happened, and nothing more will
+        until the database is opened again; reads still work.
+        """
+        with self._exclusively():
+            if self._failed is not None:
+                raise DiskFailing(
+                    f"{self.path}: an earlier write failed ({self._failed})",
+                    "start the node again",
+                )
+            try:
+                with self._transaction():
+                    return [self._perform(step) for step in steps]
+            except BaseException as error:
+                self._failed = error
+                raise
+
+    def _perform(self, step: Step) -> Result:
+        match step:
+            case Persist(record):
+                self._log.persist(record)
+                return None
+            case Deliver(sequence, time_ms, bundles, certificate):
+                outcomes = self._machine.apply(sequence, time_ms, bundles)
+                self._state.flush()
+                self._log.certify(sequence, certificate, time_ms, self._machine.origins)
+                return outcomes
+            case TakeRoot(sequence):
+                assert sequence == self._machine.executed, "a root is taken right after its batch"
+                return self._machine.root()
+            case Prune(sequence):
+                self._log.prune(sequence, self._machine.executed)
+                return None
+
+    def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
+        """The certificates from `first` on: to `last`, the first missing one, or `max_bytes`.
+
+        At least one, however big, if there is one.
+        """
+        with self._exclusively():
+            return self._log.certificates(first, last, max_bytes)
+
+    # --- what callers read ------------------------------------------------------------------
+
+    def get(self, key: str, revision: int | None = None) -> Version | None:
+        """The value of `key` now, or as it was at `revision`; None if it has, or had, none.
+
+        Raises `reads.Pruned` when the history is not kept that far back.
+        """
+        with self._exclusively():
+            return reads.get(self._connection, key, revision)
+
+    def ls(self, prefix: str = "", after: str = "", limit: int = 100) -> reads.Listing:
+        """A page of the keys that have a value and start with `prefix`, in bytewise order."""
+        with self._exclusively():
+            return reads.ls(self._connection, prefix, after, limit)
+
+    def history(self, key: str, limit: int = 100) -> list[Version]:
+        """The kept versions of `key`, newest first, deletions included."""
+        with self._exclusively():
+            return reads.history(self._connection, key, limit)
+
+    def changes(self, after_revision: int, limit: int = 100, prefix: str = "") -> reads.Changes:
+        """A page of the kept versions after a revision, oldest first."""
+        with self._exclusively():
+            return reads.changes(
+                self._connection, after_revision, limit, prefix, self._machine.revision
+            )
+
+    def info(self) -> Info:
+        """Where the database stands, for display."""
+        with self._exclusively():
+            (rebuilt,) = self._connection.execute("SELECT rebuilt FROM meta").fetchone()
+            (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+            machine = self._machine
+            return Info(
+                machine.executed,
+                machine.time_ms,
+                machine.revision,
+                machine.live_keys,
+                self._log.first_certificate(),
+                self._log.pruned,
+                bool(rebuilt),
+                pages * schema.PAGE_BYTES,
+            )
+
+    # --- how --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        alone = self._one_thread.acquire(blocking=False)
+        assert alone, "one thread at a time uses the database"
+        try:
+            with disk_errors(self.path):
+                yield
+        finally:
+            self._one_thread.release()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        try:
+            with disk_errors(self.path):
+                yield
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._state.discard()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+def _same_cluster(
+    path: Path,
+    connection: sqlite3.Connection,
+    cluster_id: bytes,
+    node: bytes,
+    history_versions: int,
+) -> None:
+    found = connection.execute("SELECT cluster_id, node, history_versions FROM meta").fetchone()
+    for what, here, wanted in zip(
+        ("cluster", "node", "number of kept versions"),
+        found,
+        (cluster_id, node, history_versions),
+        strict=True,
+    ):
+        if here != wanted:
+            raise DatabaseForeign(
+                f"{path} belongs to another {what}",
+                "give each node in each cluster a folder of its own; this file was not touched",
+            )

@@ -1,0 +1,210 @@
+"""Opens the database file: the lock, the settings, the tables, and what to do with a bad file.
+
+Knows SQLite's file format only through its pragmas.  Refuses to know what the tables mean.
+Follows: sqlite.org/wal.html, sqlite.org/lockingv3.html and sqlite.org/withoutrowid.html.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from aegis_edge.disk.errors import (
+    DatabaseDamaged,
+    DatabaseForeign,
+    DatabaseLocked,
+    DatabaseNewer,
+    disk_errors,
+)
+
+#: Marks the file as ours (sqlite.org/pragma.html#pragma_application_id): "AEdg".
+APPLICATION_ID = 0x41456467
+SCHEMA_VERSION = 1
+#: Small pages: a lone write dirties few of them, each goes to the card twice (WAL, then file).
+PAGE_BYTES = 1024
+#: The WAL is folded into the file when it has this size, and is then written over, not cut off.
+WAL_BYTES = 4 * 1024 * 1024
+WAL_BYTES_MAX = 16 * 1024 * 1024
+CACHE_BYTES = 4 * 1024 * 1024
+DAMAGED_SUFFIX = ".damaged-"
+
+TABLES = (
+    # One row.  `rebuilt`: this file took the place of a damaged one, so memory has been lost.
+    """CREATE TABLE meta (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        cluster_id BLOB NOT NULL,
+        node BLOB NOT NULL,
+        history_versions INTEGER NOT NULL,
+        incarnation INTEGER NOT NULL,
+        pruned INTEGER NOT NULL,
+        rebuilt INTEGER NOT NULL)""",
+    # Every kept version, in the order of writing: appended at the right edge of the tree.
+    """CREATE TABLE versions (
+        revision INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
+        previous_revision INTEGER NOT NULL,
+        author BLOB NOT NULL,
+        time_ms INTEGER NOT NULL,
+        media INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,
+        value BLOB NOT NULL)""",
+    # One row a key, in key order: its kept versions, see knowledge.state.
+    """CREATE TABLE keys (
+        key TEXT PRIMARY KEY,
+        retained BLOB NOT NULL) WITHOUT ROWID""",
+    # Records and certificates, see disk.log: all about one sequence lies together.
+    """CREATE TABLE log (
+        id INTEGER PRIMARY KEY,
+        kind INTEGER NOT NULL,
+        view INTEGER NOT NULL,
+        tail INTEGER,
+        tail_bytes INTEGER,
+        time_ms INTEGER,
+        origins BLOB,
+        data BLOB NOT NULL)""",
+)
+
+
+class Lock:
+    """Held for as long as the database is open: two processes on one database would diverge."""
+
+    def __init__(self, path: Path) -> None:
+        lock_path = path.with_name(path.name + ".lock")
+        with disk_errors(lock_path):
+            self._descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise DatabaseLocked(
+                f"{path} is in use by another process, which holds {lock_path}",
+                "stop that node first, or give this one a folder of its own",
+            ) from None
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """A checked connection to the database at `path`, and whether the file is new.
+
+    Raises a `DiskError`; a damaged file has been set aside by then.
+    """
+    with disk_errors(path):
+        new = not path.exists()
+        if new:
+            # A WAL without its file would be played into the new one.
+            _set_aside(path)
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            sync_folder(path.parent)
+        new = new or path.stat().st_size == 0
+    connection: sqlite3.Connection | None = None
+    try:
+        with disk_errors(path):
+            connection = sqlite3.connect(
+                path, timeout=1.0, isolation_level=None, check_same_thread=False
+            )
+            if new:
+                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            else:
+                _check(path, connection)
+            _settle(connection)
+            if new:
+                _create(connection)
+            # Shows now, not at the first write, that the file may not be written.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except DatabaseDamaged as error:
+        if connection is not None:
+            connection.close()
+        raise damaged(path, error.message) from error
+    except BaseException:
+        if connection is not None:
+            connection.close()
+        raise
+    return connection, new
+
+
+def damaged(path: Path, message: str) -> DatabaseDamaged:
+    """Set the database at `path` aside; the error that says so.  The connection must be closed."""
+    with disk_errors(path):
+        aside = _set_aside(path)
+    return DatabaseDamaged(
+        f"the database is damaged ({message}); it is now {aside}",
+        "start the node again: it begins with an empty database and fetches the state from its "
+        "peers; keep the old file until that is done",
+    )
+
+
+def set_aside_before(path: Path) -> bool:
+    """Whether a damaged database once lay at `path`."""
+    return any(path.parent.glob(path.name + DAMAGED_SUFFIX + "*"))
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path, connection: sqlite3.Connection) -> None:
+    # Before anything else, so that a file which is not ours is neither changed nor moved.
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        raise DatabaseForeign(
+            f"{path} is a database of some other program",
+            "name another file; this one was not touched",
+        )
+    if version > SCHEMA_VERSION:
+        raise DatabaseNewer(
+            f"{path} was written by a later release (format {version}, this one knows "
+            f"{SCHEMA_VERSION})",
+            "install that release again; the file was not touched",
+        )
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise DatabaseDamaged(f"{path}: {verdict}", "")
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    # Nobody else may open the file: no shared memory, no lock calls per transaction.
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // PAGE_BYTES}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+    # Debian builds SQLite so that deleting overwrites with zeros: that would double the wear.
+    connection.execute("PRAGMA secure_delete = OFF")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    for table in TABLES:
+        connection.execute(table)
+    connection.execute("COMMIT")
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename the database and its companions out of the way; the new name of the database."""
+    number = 1
+    while any(path.parent.glob(f"{path.name}{DAMAGED_SUFFIX}{number}*")):
+        number += 1
+    aside = path.with_name(f"{path.name}{DAMAGED_SUFFIX}{number}")
+    # The database first: a WAL that is left alone is found and moved by the next start.
+    for companion in ("", "-wal", "-shm", "-journal"):
+        old = path.with_name(path.name + companion)
+        if old.exists():
+            old.rename(aside.with_name(aside.name + companion))
+    sync_folder(path.parent)
+    return aside

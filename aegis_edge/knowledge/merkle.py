@@ -1,0 +1,125 @@
+"""The hash tree over the applied state: 4096 partitions by hash of key, digests kept incrementally.
+
+Knows keys by their hash and rows by their digest.  Refuses to know what a row means.
+Follows: RFC 9162 section 2.1 in that leaves and inner nodes hash in domains of their own, and
+Castro's thesis, chapter 5, in that only what changed is hashed again at a checkpoint.
+
+A partition is its entries, sorted and joined: an 8-byte label (the head of the key's hash, whose
+first 12 bits name the partition), then the digest of key and row.  Equal sets of rows give equal
+bytes whatever order they came in; a label that is missing proves that a key is absent.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from aegis_edge.crypto import sodium
+
+PARTITIONS = 4096
+DIGEST_BYTES = 32
+LABEL_BYTES = 8
+ENTRY_BYTES = LABEL_BYTES + DIGEST_BYTES
+
+_KEY_DOMAIN = b"aegis-edge key"
+_ROW_DOMAIN = b"aegis-edge row"
+_LEAF_DOMAIN = b"aegis-edge leaf"
+_INNER_DOMAIN = b"aegis-edge inner"
+
+
+def label(key: bytes) -> bytes:
+    """The 8 bytes that order a key's entry; see `partition`."""
+    return sodium.digest(_KEY_DOMAIN, key)[:LABEL_BYTES]
+
+
+def partition(key_label: bytes) -> int:
+    """The number of the partition, from 0 to 4095, to which a label belongs."""
+    return key_label[0] << 4 | key_label[1] >> 4
+
+
+def row_digest(key: bytes, row: bytes) -> bytes:
+    """What stands for a key with this row (`knowledge.state`) in its partition."""
+    return sodium.digest(_ROW_DOMAIN, b"%c%c%b%b" % (len(key) >> 8, len(key) & 0xFF, key, row))
+
+
+def leaf_digest(entries: bytes) -> bytes:
+    """The digest of a partition with these sorted, joined entries."""
+    return sodium.digest(_LEAF_DOMAIN, entries)
+
+
+def inner_digest(left: bytes, right: bytes) -> bytes:
+    """The digest of the node above two others."""
+    return sodium.digest(_INNER_DOMAIN, left + right)
+
+
+class Tree:
+    """The partitions and the digests above them.
+
+    Memory: 40 bytes a key, and 256 KiB.  Node 1 is the top, node i has the children 2i and 2i+1,
+    and the partitions are the nodes from 4096 on.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[bytes] = [b""] * PARTITIONS
+        self._nodes = bytearray(_empty_nodes())
+        self._dirty: set[int] = set()
+
+    def replace(self, key: bytes, old_row: bytes | None, new_row: bytes) -> None:
+        """The row of `key` was `old_row` (None: there was none) and is `new_row` now."""
+        head = label(key)
+        number = partition(head)
+        entries = self._entries[number]
+        if old_row is not None:
+            old = head + row_digest(key, old_row)
+            at = _position(entries, old)
+            assert entries[at : at + ENTRY_BYTES] == old, "the tree knows the row that changes"
+            entries = entries[:at] + entries[at + ENTRY_BYTES :]
+        new = head + row_digest(key, new_row)
+        at = _position(entries, new)
+        self._entries[number] = entries[:at] + new + entries[at:]
+        self._dirty.add(number)
+
+    def top(self) -> bytes:
+        """The digest over all partitions; hashes what changed since the last call, no more."""
+        nodes = self._nodes
+        above: set[int] = set()
+        for number in self._dirty:
+            node = PARTITIONS + number
+            at = node * DIGEST_BYTES
+            nodes[at : at + DIGEST_BYTES] = leaf_digest(self._entries[number])
+            above.add(node >> 1)
+        self._dirty.clear()
+        while above:
+            level, above = above, set()
+            for node in level:
+                at = node * DIGEST_BYTES
+                children = bytes(nodes[2 * at : 2 * at + 2 * DIGEST_BYTES])
+                nodes[at : at + DIGEST_BYTES] = sodium.digest(_INNER_DOMAIN, children)
+                above.add(node >> 1)
+            above.discard(0)
+        return bytes(nodes[DIGEST_BYTES : 2 * DIGEST_BYTES])
+
+
+def _position(entries: bytes, entry: bytes) -> int:
+    """Where `entry` is, or belongs, among the sorted entries: a multiple of `ENTRY_BYTES`."""
+    low, high = 0, len(entries) // ENTRY_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        at = middle * ENTRY_BYTES
+        if entries[at : at + ENTRY_BYTES] < entry:
+            low = middle + 1
+        else:
+            high = middle
+    return low * ENTRY_BYTES
+
+
+@cache
+def _empty_nodes() -> bytes:
+    """All nodes of a tree without keys: one digest per level, computed once per process."""
+    level = leaf_digest(b"")
+    levels = [level * PARTITIONS]
+    width = PARTITIONS
+    while width > 1:
+        width //= 2
+        level = inner_digest(level, level)
+        levels.append(level * width)
+    return bytes(DIGEST_BYTES) + b"".join(reversed(levels))
