@@ -1,0 +1,150 @@
+"""The identity of a node on disk: two private keys and the version of its last node record.
+
+Knows how to keep a secret file: 0600, written beside and renamed, synced with its folder.
+Refuses to know what the keys sign.  The Ed25519 seed and the Noise key are independent random
+bytes, so that losing one says nothing about the other.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from aegis_edge.crypto import sodium
+from aegis_edge.disk.errors import DiskError, disk_errors
+from aegis_edge.disk.schema import sync_folder
+
+ENTROPY_BYTES = 64
+_FIRST_LINE = "aegis-edge identity 1"
+_CHECK_DOMAIN = b"aegis-edge keys"
+_SIZE_BYTES_MAX = 1024
+_VERSION_MAX = 2**63 - 1
+
+
+class KeyFileError(DiskError):
+    """The key file is missing, unsafe or damaged; the message never shows what is in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """What a key file holds.  `record_version`: of the last node record that was signed."""
+
+    seed: bytes = field(repr=False)
+    noise_private: bytes = field(repr=False)
+    record_version: int = 0
+
+    @property
+    def public(self) -> bytes:
+        """The Ed25519 public key (32 bytes): who the node is."""
+        return sodium.ed25519_keypair(self.seed)[0]
+
+    @property
+    def noise_public(self) -> bytes:
+        """The X25519 public key (32 bytes) that its links prove."""
+        return sodium.x25519_public(self.noise_private)
+
+
+def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
+    """Make a new identity at `path`, from 64 bytes of entropy (None: the system's).
+
+    Raises `KeyFileError` if there is one already, for an identity cannot be made again.
+    """
+    entropy = os.urandom(ENTROPY_BYTES) if entropy is None else entropy
+    assert len(entropy) == ENTROPY_BYTES, "two keys take 64 bytes of entropy"
+    keys = NodeKeys(entropy[:32], entropy[32:])
+    with disk_errors(path):
+        fresh = _written(path, keys)
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            raise KeyFileError(
+                f"{path} holds an identity already",
+                "use it, or move it away first: whoever loses it cannot be that node again",
+            ) from None
+        finally:
+            fresh.unlink()
+            sync_folder(path.parent)
+    return keys
+
+
+def read(path: Path) -> NodeKeys:
+    """The keys at `path`; raises `KeyFileError` if others may read it, or it is damaged."""
+    with disk_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise KeyFileError(
+                f"{path} does not exist", "run aegis-edge init to make an identity"
+            ) from None
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise KeyFileError(f"{path} is not a file", "name the key file itself")
+            if status.st_mode & 0o077:
+                raise KeyFileError(
+                    f"{path} may be read by others (mode {status.st_mode & 0o777:04o})",
+                    f"run chmod 600 {path}; if others had access, make a new identity",
+                )
+            text = file.read(_SIZE_BYTES_MAX + 1)
+    return _parsed(path, text)
+
+
+def next_record_version(path: Path) -> NodeKeys:
+    """The keys at `path` with a record version that was never used; durable when it returns."""
+    keys = read(path)
+    keys = replace(keys, record_version=keys.record_version + 1)
+    with disk_errors(path):
+        _written(path, keys).replace(path)
+        sync_folder(path.parent)
+    return keys
+
+
+def _written(path: Path, keys: NodeKeys) -> Path:
+    """A synced file beside `path` that holds `keys`; a left-over of a crash is written over."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(_formatted(keys))
+        file.flush()
+        os.fsync(descriptor)
+    return fresh
+
+
+def _formatted(keys: NodeKeys) -> bytes:
+    lines = (
+        _FIRST_LINE,
+        f"seed = {keys.seed.hex()}",
+        f"noise = {keys.noise_private.hex()}",
+        f"record_version = {keys.record_version}",
+        "",
+    )
+    body = "\n".join(lines).encode()
+    return body + f"check = {sodium.digest(_CHECK_DOMAIN, body)[:8].hex()}\n".encode()
+
+
+def _parsed(path: Path, text: bytes) -> NodeKeys:
+    damaged = KeyFileError(
+        f"{path} is no key file, or a damaged one",
+        "restore it from your backup, or make a new identity and have the others admit it",
+    )
+    lines = text.split(b"\n")
+    if len(lines) != 6 or len(text) > _SIZE_BYTES_MAX:
+        raise damaged
+    try:
+        seed, noise, version = (line.split(b" = ")[1].decode() for line in lines[1:4])
+        keys = NodeKeys(bytes.fromhex(seed), bytes.fromhex(noise), int(version))
+    except (IndexError, ValueError):
+        raise damaged from None
+    # Only what we would write ourselves is accepted: this checks names, lengths and the check line.
+    if (
+        len(keys.seed) != 32
+        or len(keys.noise_private) != 32
+        or not 0 <= keys.record_version < _VERSION_MAX
+        or _formatted(keys) != text
+    ):
+        raise damaged
+    return keys
