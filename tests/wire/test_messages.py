@@ -1,0 +1,301 @@
+"""The vocabulary: each message has one shape and bounds, and `read` gives it or WireError."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+from conftest import CLUSTER, Voices, blob
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aegis_edge.crypto import sodium
+from aegis_edge.wire import codec
+from aegis_edge.wire import messages as say
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import Opener
+from aegis_edge.wire.messages import (
+    CARRIERS,
+    SIGNED,
+    Batch,
+    Body,
+    Bundle,
+    Checkpoint,
+    Commit,
+    Committed,
+    FetchBatches,
+    NodeRecord,
+    Prepare,
+    PrePrepare,
+    Proposal,
+    Signed,
+    StableCheckpoint,
+    Status,
+    ViewChange,
+    read,
+)
+
+BIG = 2**63
+TEXT_33 = "x" * 33
+
+
+def nothing_opens(raw: bytes) -> say.Verified[Any]:
+    raise WireError("a test that opens nothing")
+
+
+def parse(kind: type[Signed], *fields: Any) -> Signed:
+    return kind.parse(fields, nothing_opens)
+
+
+# --- reading what links bring -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", SIGNED.values(), ids=lambda k: k.__name__)
+def test_signed_messages_are_read(kind: type[Signed], voices: Voices) -> None:
+    verified = voices.signed[kind]
+    got = read(verified.raw, voices.opener().open)
+    assert got == verified
+    assert got.message == verified.message
+
+
+@pytest.mark.parametrize("kind", CARRIERS.values(), ids=lambda k: k.__name__)
+def test_carriers_are_read(kind: Any, voices: Voices) -> None:
+    carrier = voices.carriers[kind]
+    assert read(carrier.pack(), voices.opener().open) == carrier
+
+
+def test_the_tables_know_every_kind() -> None:
+    assert sorted(SIGNED) == list(range(1, 12))
+    assert sorted(CARRIERS) == list(range(1, 5))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x84",
+        b"\x80",
+        b"\x00",
+        codec.encode("text"),
+        codec.encode((0,)),
+        codec.encode((5,)),
+        codec.encode((None,)),
+        codec.encode((True, blob(0), b"")),
+        codec.encode(((1,), 2)),
+        codec.encode((3, b"")),
+        codec.encode((3, 7)),
+        codec.encode((3,)),
+        codec.encode((3, codec.encode(((), ())), 1)),
+        codec.encode((4, (b"",))),
+        codec.encode((4, 1)),
+        codec.encode((1, b"", codec.encode(((), ())))),
+        codec.encode((2, (), b"")),
+        codec.encode((1, 1, 1, 1, 1, 1, 1, 1, 1)),
+        codec.encode((b"", {}, b"", b"")),
+        bytes(say.MESSAGE_BYTES_MAX + 1),
+    ],
+    ids=lambda raw: raw[:12].hex() or "nothing",
+)
+def test_other_bytes_are_refused(raw: bytes, voices: Voices) -> None:
+    with pytest.raises(WireError):
+        read(raw, voices.opener().open)
+
+
+@given(data=st.data())
+@settings(max_examples=300)
+def test_any_damage_to_a_message_is_refused(data: st.DataObject, voices: Voices) -> None:
+    """Signatures and digests cover everything: what is still read says the same."""
+    opener = voices.opener()
+    whole = data.draw(st.sampled_from([*voices.carriers.values()]))
+    raw = bytearray(whole.pack())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    try:
+        got = read(bytes(raw), opener.open)
+    except WireError:
+        return
+    assert got == whole or isinstance(got, Body)
+
+
+# --- shapes and bounds ------------------------------------------------------------------------
+
+GOOD: dict[type[Signed], tuple[Any, ...]] = {
+    NodeRecord: (0, blob(1), ("tcp:a:1",), 0, "name"),
+    Bundle: (1, 1, (b"",)),
+    PrePrepare: (0, 0, 1, blob(1)),
+    Prepare: (0, 0, 1, blob(1)),
+    Commit: (0, 0, 1, blob(1), 0),
+    Checkpoint: (0, 0, blob(1)),
+    ViewChange: (0, 1, 0, (), ()),
+    say.NewView: (0, 1, (), ()),
+    Status: (0, 0, False, 0, 0, 0),
+    FetchBatches: (0, 1, 1),
+    say.FetchBody: (0, blob(1)),
+}
+COUNTER = (-1, BIG, "1", None, True, b"", 1.5, ())
+POSITIVE = (0, *COUNTER)
+DIGEST = (b"", bytes(31), bytes(33), "x" * 32, 0, None)
+BAD: list[tuple[type[Signed], int, tuple[Any, ...]]] = [
+    (NodeRecord, 0, COUNTER),
+    (NodeRecord, 1, DIGEST),
+    (NodeRecord, 2, (("x" * 129,), ("é" * 65,), ("a",) * 9, (b"a",), "a", None, (("a",),))),
+    (NodeRecord, 3, COUNTER),
+    (NodeRecord, 4, (TEXT_33, "é" * 17, b"", 0, None)),
+    (Bundle, 0, POSITIVE),
+    (Bundle, 1, POSITIVE),
+    (Bundle, 2, ((), (1,), ("x",), b"x", (b"",) * 513, (bytes(say.OPERATION_BYTES_MAX + 1),))),
+    (Bundle, 2, ((bytes(say.OPERATION_BYTES_MAX),) * 2,)),
+    *((vote, 0, COUNTER) for vote in (PrePrepare, Prepare, Commit)),
+    *((vote, 1, COUNTER) for vote in (PrePrepare, Prepare, Commit)),
+    *((vote, 2, POSITIVE) for vote in (PrePrepare, Prepare, Commit)),
+    *((vote, 3, DIGEST) for vote in (PrePrepare, Prepare, Commit)),
+    (Commit, 4, COUNTER),
+    (Checkpoint, 0, COUNTER),
+    (Checkpoint, 1, COUNTER),
+    (Checkpoint, 2, DIGEST),
+    (ViewChange, 0, COUNTER),
+    (ViewChange, 1, POSITIVE),
+    (ViewChange, 2, COUNTER),
+    (ViewChange, 3, (b"", (1,), (b"",), (b"",) * 65, None)),
+    (ViewChange, 4, (b"", (1,), ((),), ((b"", ()),), ((b"", (), ()),), ((),) * 257, None)),
+    (say.NewView, 0, COUNTER),
+    (say.NewView, 1, POSITIVE),
+    (say.NewView, 2, (b"", (1,), (b"",), (b"",) * 65, None)),
+    (say.NewView, 3, (b"", (1,), (b"",), (b"",) * 257, None)),
+    (Status, 0, COUNTER),
+    (Status, 1, COUNTER),
+    (Status, 2, (0, 1, None, "", b"")),
+    (Status, 3, COUNTER),
+    (Status, 4, COUNTER),
+    (Status, 5, COUNTER),
+    (FetchBatches, 0, COUNTER),
+    (FetchBatches, 1, (2, *POSITIVE)),
+    (FetchBatches, 2, (1 + say.FETCH_BATCHES_MAX, *POSITIVE)),
+    (say.FetchBody, 0, COUNTER),
+    (say.FetchBody, 1, DIGEST),
+]
+
+
+@pytest.mark.parametrize("kind", SIGNED.values(), ids=lambda k: k.__name__)
+def test_the_number_of_fields_is_exact(kind: type[Signed]) -> None:
+    fields = GOOD[kind]
+    assert parse(kind, *fields).fields() == fields
+    for wrong in (fields[:-1], (*fields, 0), ()):
+        with pytest.raises(WireError, match="fields where"):
+            parse(kind, *wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [(kind, place, value) for kind, place, wrong in BAD for value in wrong],
+    ids=lambda value: getattr(value, "__name__", repr(value)[:30]),
+)
+def test_a_field_out_of_bounds_is_refused(kind: type[Signed], place: int, value: Any) -> None:
+    fields = list(GOOD[kind])
+    fields[place] = value
+    with pytest.raises(WireError):
+        parse(kind, *fields)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (NodeRecord, (BIG - 1, blob(1), ("é" * 64,) * 8, BIG - 1, "x" * 32)),
+        (NodeRecord, (0, blob(1), (), 0, "")),
+        (Bundle, (BIG - 1, BIG - 1, (b"",) * 512)),
+        (Bundle, (1, 1, (bytes(say.OPERATION_BYTES_MAX),))),
+        (Bundle, (1, 1, (bytes(say.BUNDLE_BYTES_MAX // 2),) * 2)),
+        (FetchBatches, (0, 5, 4 + say.FETCH_BATCHES_MAX)),
+        (Commit, (BIG - 1,) * 3 + (blob(1), BIG - 1)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_bounds_are_inside(kind: type[Signed], fields: tuple[Any, ...]) -> None:
+    assert parse(kind, *fields).fields() == fields
+
+
+def test_the_base_has_no_shape() -> None:
+    with pytest.raises(AssertionError):
+        Signed().fields()
+    with pytest.raises(AssertionError):
+        Signed.parse((), nothing_opens)
+
+
+def test_messages_never_change(voices: Voices) -> None:
+    with pytest.raises(FrozenInstanceError):
+        voices.signed[Prepare].message.view = 1
+
+
+# --- what is inside others --------------------------------------------------------------------
+
+
+def test_another_kind_inside_is_refused(voices: Voices) -> None:
+    """A good signature on something else than belongs there."""
+    opener = voices.opener()
+    prepare, checkpoint = voices.signed[Prepare], voices.signed[Checkpoint]
+    for fields in (
+        (0, 4, 64, (prepare.raw,), ()),
+        (0, 4, 64, (), ((prepare.raw, ()),)),
+        (0, 4, 64, (), ((voices.signed[PrePrepare].raw, (checkpoint.raw,)),)),
+    ):
+        with pytest.raises(WireError, match="another kind"):
+            ViewChange.parse(fields, opener.open)
+    for batch in (
+        ((prepare.raw,), ()),
+        ((), (prepare.raw,)),
+    ):
+        with pytest.raises(WireError, match="another kind"):
+            Batch.open(codec.encode(batch), opener.open)
+
+
+def test_a_batch_is_its_content(voices: Voices) -> None:
+    bundle, status = voices.signed[Bundle], voices.signed[Status]
+    batch = Batch((status,), (bundle,))
+    again = Batch.open(batch.raw, voices.opener().open)
+    assert again == batch
+    assert again.raw == batch.raw
+    assert again.digest == batch.digest == sodium.digest(b"aegis-edge batch", batch.raw)
+    assert Batch((), (bundle,)).digest != batch.digest
+    assert Batch.open(say.NULL_BATCH.raw, nothing_opens) == say.NULL_BATCH
+
+
+@pytest.mark.parametrize(
+    "value", [0, (), ((),), ((), (), ()), (1, ()), ((), 1), ((b"",) * 65, ()), ((), (b"",) * 65)]
+)
+def test_a_batch_of_another_shape_is_refused(value: Any) -> None:
+    with pytest.raises(WireError):
+        Batch.open(codec.encode(value), nothing_opens)
+
+
+def test_a_proposal_holds_the_batch_that_it_names(voices: Voices) -> None:
+    proposal = voices.carriers[Proposal]
+    other = Proposal(proposal.pre_prepare, say.NULL_BATCH)
+    with pytest.raises(WireError, match="names"):
+        read(other.pack(), voices.opener().open)
+
+
+def test_a_committed_batch_holds_the_batch_that_its_commits_name(voices: Voices) -> None:
+    committed = voices.carriers[Committed]
+    for other in (
+        Committed(committed.commits, say.NULL_BATCH),
+        Committed((*committed.commits, voices.signed[Commit]), committed.batch),
+    ):
+        with pytest.raises(WireError, match="another batch"):
+            read(other.pack(), voices.opener().open)
+
+
+def test_carriers_are_bounded(voices: Voices) -> None:
+    checkpoint = voices.signed[Checkpoint]
+    full = StableCheckpoint((checkpoint,) * say.MEMBERS_MAX)
+    assert read(full.pack(), voices.opener().open) == full
+    with pytest.raises(WireError):
+        read(StableCheckpoint((checkpoint,) * 65).pack(), voices.opener().open)
+
+
+def test_messages_of_another_cluster_are_refused(voices: Voices) -> None:
+    stranger = Opener(bytes(32))
+    assert CLUSTER != bytes(32)
+    for carrier in voices.carriers.values():
+        with pytest.raises(WireError, match="signature"):
+            read(carrier.pack(), stranger.open)
