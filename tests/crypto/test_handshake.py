@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crypto_oracles import DissononceSide, NoiseProtocolSide
 
 from aegis_edge.crypto import handshake, sodium
 from aegis_edge.crypto.handshake import Cipher, Handshake
 from aegis_edge.crypto.sodium import CryptoError
+from tests.crypto.crypto_oracles import DissononceSide, NoiseProtocolSide
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "noise.json").read_text())
 SUITES = list(product(("XX", "IK"), ("SHA256", "BLAKE2b")))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import crypto_oracles as oracles
 import pytest
-from crypto_oracles import BASE, ORDER, P, encode
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -17,6 +15,8 @@ from nacl import bindings
 
 from aegis_edge.crypto import sodium
 from aegis_edge.crypto.sodium import CryptoError
+from tests.crypto import crypto_oracles as oracles
+from tests.crypto.crypto_oracles import BASE, ORDER, P, encode
 
 KEYS = st.binary(min_size=32, max_size=32)
 TEXTS = st.binary(max_size=300)

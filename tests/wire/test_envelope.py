@@ -11,7 +11,7 @@ from typing import Any
 
 import cbor2
 import pytest
-from conftest import CLUSTER, Voices, blob
+from tests.wire.conftest import CLUSTER, Voices, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycose.algorithms import EdDSA

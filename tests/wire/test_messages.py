@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from conftest import CLUSTER, Voices, blob
+from tests.wire.conftest import CLUSTER, Voices, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
