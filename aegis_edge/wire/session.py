@@ -62,6 +62,10 @@ class SessionError(WireError):
     """The peer's bytes do not belong to this session: close the link."""
 
 
+class OwnKey(SessionError):
+    """The peer has this node's own key: the node reached itself, or its key file was copied."""
+
+
 # --- effects --------------------------------------------------------------------------------
 
 
@@ -305,7 +309,7 @@ def _peer_record(shaking: _Shaking, handshake: Handshake, payload: bytes) -> Ver
     if record.message.noise_key != handshake.remote_static:
         raise SessionError("the peer's record names another Noise key than the peer has proven")
     if record.signer == opener.open(shaking.record_raw).signer:
-        raise SessionError("this node reached itself: correct the address of the peer")
+        raise OwnKey("this node reached itself (correct the address), or its key file was copied")
     return record
 
 
