@@ -1,0 +1,85 @@
+"""Rule 9: a source that claims much and brings nothing is left for the next one."""
+
+from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
+
+
+def at(executed: int) -> Status:
+    return Status(0, 0, False, 0, executed, 0)
+
+
+def catchup(**executed: int) -> Catchup:
+    made = Catchup(patience_ticks=500, lag=10)
+    for peer, sequence in executed.items():
+        made.note(peer.encode(), at(sequence))
+    return made
+
+
+def test_nobody_is_ahead() -> None:
+    made = catchup(a=5)
+    assert made.choose(5, True, 0) is None
+    assert not made.is_behind(5, 0)
+
+
+def test_one_liar_does_not_make_us_behind() -> None:
+    assert not catchup(a=10**9, b=5).is_behind(5, 1)
+    assert catchup(a=10**9, b=6).is_behind(5, 1)
+
+
+def test_a_small_gap_is_left_to_the_votes_unless_nothing_moves() -> None:
+    made = catchup(a=8)
+    assert made.choose(5, False, 0) is None
+    request = made.choose(5, True, 0)
+    assert request is not None
+    assert (request.peer, request.first, request.last) == (b"a", 6, 8)
+
+
+def test_a_large_gap_is_fetched_at_once_and_in_parts() -> None:
+    request = catchup(a=1000).choose(5, False, 0)
+    assert request is not None
+    assert (request.first, request.last) == (6, 5 + FETCH_BATCHES_MAX)
+
+
+def test_a_good_source_is_continued() -> None:
+    made = catchup(a=1000, b=1000)
+    first = made.choose(0, False, 0)
+    assert first is not None
+    assert first.peer == b"a"
+    assert made.choose(10, False, 1) is None, "in the middle of an answer"
+    assert made.choose(10, False, 1, spoke=b"b") is None
+    second = made.choose(10, False, 1, spoke=b"a")
+    assert second is not None
+    assert (second.peer, second.first) == (b"a", 11)
+    third = made.choose(second.last, False, 2)
+    assert third is not None
+    assert (third.peer, third.first) == (b"a", second.last + 1)
+
+
+def test_a_source_in_vain_is_left_for_the_next_one() -> None:
+    made = catchup(a=10**9, b=1000)
+    assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]
+    assert made.choose(0, False, 499) is None
+    assert made.choose(0, False, 500).peer == b"b"  # type: ignore[union-attr]
+    made.note(b"a", at(0))
+    made.note(b"b", at(0))
+    assert made.choose(0, False, 501) is None
+    assert made.request is None
+    made.note(b"a", at(10**9))
+    made.note(b"b", at(1000))
+    later = made.choose(0, False, 502)
+    assert later is not None
+    assert later.peer == b"b", "a brought nothing so far"
+
+
+def test_a_source_that_falls_back_is_left() -> None:
+    made = catchup(a=1000, b=1000)
+    assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]
+    made.note(b"a", at(0))
+    assert made.choose(5, False, 500).peer == b"b"  # type: ignore[union-attr]
+
+
+def test_when_all_were_in_vain_the_first_is_asked_again() -> None:
+    made = catchup(a=1000)
+    assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]
+    assert made.choose(0, False, 500).peer == b"a"  # type: ignore[union-attr]
+    assert made.choose(1, False, 1000).peer == b"a"  # type: ignore[union-attr]

@@ -1,0 +1,125 @@
+"""Waiting bundles: one execution each, fairness between origins, and ages."""
+
+from aegis_edge.pbft.pool import AHEAD_MAX, Pool, follows
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import (
+    BATCH_BUNDLES_MAX,
+    BUNDLE_BYTES_MAX,
+    OPERATION_BYTES_MAX,
+    Bundle,
+    Verified,
+)
+
+ONE = Signer(b"1" * 32, b"c" * 32)
+TWO = Signer(b"2" * 32, b"c" * 32)
+
+
+def bundle(signer: Signer, incarnation: int, number: int, *ops: bytes) -> Verified[Bundle]:
+    return signer.sign(Bundle(incarnation, number, ops or (b"op",)))
+
+
+def test_what_follows_what() -> None:
+    assert follows((1, 1), (0, 0))
+    assert follows((1, 2), (1, 1))
+    assert follows((5, 1), (1, 9))
+    assert not follows((1, 3), (1, 1))
+    assert not follows((2, 2), (1, 1))
+    assert not follows((1, 1), (2, 1))
+
+
+def test_a_bundle_is_taken_once_and_refused_after_execution() -> None:
+    pool = Pool({})
+    first = bundle(ONE, 1, 1)
+    assert pool.add(first, 5) == "new"
+    assert pool.add(first, 6) == "known"
+    assert pool.add(bundle(ONE, 1, 1, b"other"), 6) == "conflict"
+    assert pool.execute((first,)) == (first,)
+    assert pool.add(first, 7) == "stale"
+    assert pool.execute((first,)) == (), "20: a request executes once"
+    assert pool.origins() == []
+
+
+def test_a_gap_waits_and_does_not_age() -> None:
+    pool = Pool({})
+    pool.add(bundle(ONE, 1, 2), 5)
+    assert pool.oldest_ticks() is None, "a faulty origin must not make a primary look slow"
+    assert not pool.has_unproposed()
+    pool.add(bundle(ONE, 1, 1), 9)
+    assert pool.oldest_ticks() == 5
+    assert [b.message.number for b, _ in pool.waiting(ONE.public)] == [1, 2]
+
+
+def test_a_batch_executes_in_the_origins_order_only() -> None:
+    pool = Pool({ONE.public: (1, 1)})
+    one, two, three = (bundle(ONE, 1, i) for i in (1, 2, 3))
+    assert pool.execute((three, one, two)) == (two,)
+    assert pool.last_executed(ONE.public) == (1, 2)
+    assert pool.execute((three,)) == (three,)
+
+
+def test_a_restarted_origin_voids_what_it_left_behind() -> None:
+    pool = Pool({})
+    old = bundle(ONE, 1, 1)
+    pool.add(old, 0)
+    assert pool.add(bundle(ONE, 2, 1), 1) == "new"
+    assert pool.add(bundle(ONE, 1, 2), 1) == "stale"
+    assert pool.execute((bundle(ONE, 2, 1),))
+    assert pool.execute((old,)) == ()
+
+
+def test_22_an_origin_has_a_bounded_share() -> None:
+    pool = Pool({ONE.public: (1, 4)})
+    assert pool.add(bundle(ONE, 1, 4 + AHEAD_MAX), 0) == "new"
+    assert pool.add(bundle(ONE, 1, 5 + AHEAD_MAX), 0) == "far"
+    assert pool.add(bundle(ONE, 2, AHEAD_MAX + 1), 0) == "far"
+
+
+def test_a_batch_takes_origins_in_turn() -> None:
+    pool = Pool({})
+    for number in (1, 2, 3):
+        pool.add(bundle(ONE, 1, number), 0)
+    pool.add(bundle(TWO, 1, 1), 0)
+    assert pool.take() != ()
+    origins = []
+    pool.forget_proposed(7)
+    for taken in pool.take():
+        origins.append(taken.signer)
+    assert sorted(origins[:2]) == sorted([ONE.public, TWO.public])
+    assert len(origins) == 4
+    assert pool.take() == ()
+    assert pool.oldest_ticks() == 7, "a new view starts every age anew"
+
+
+def test_a_batch_is_bounded_in_bytes_and_count() -> None:
+    pool = Pool({})
+    big = (b"x" * OPERATION_BYTES_MAX, b"y" * (BUNDLE_BYTES_MAX - OPERATION_BYTES_MAX))
+    for number in (1, 2, 3):
+        pool.add(bundle(ONE, 1, number, *big), 0)
+    assert len(pool.take()) == 1
+    assert len(pool.take()) == 1
+    many = Pool({})
+    for i in range(BATCH_BUNDLES_MAX + 1):
+        many.add(bundle(Signer(bytes([i]) * 32, b"c" * 32), 1, 1), 0)
+    assert len(many.take()) == BATCH_BUNDLES_MAX
+    assert len(many.take()) == 1
+
+
+def test_nothing_to_take() -> None:
+    assert Pool({}).take() == ()
+    assert Pool({}).waiting(ONE.public) == []
+
+
+def test_marked_bundles_are_not_proposed_again() -> None:
+    pool = Pool({})
+    first, second, third = (bundle(ONE, 1, i) for i in (1, 2, 3))
+    for b in (first, second, third):
+        pool.add(b, 0)
+    pool.mark_proposed((first, third))
+    assert pool.take() == (second, third)
+
+
+def test_execution_of_an_unknown_bundle_counts() -> None:
+    pool = Pool({})
+    pool.add(bundle(ONE, 1, 2), 0)
+    assert pool.execute((bundle(ONE, 1, 1),))
+    assert pool.has_unproposed()

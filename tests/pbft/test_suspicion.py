@@ -1,0 +1,71 @@
+"""Timers: age decides, lost links count for more than silence, failures double the patience."""
+
+from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.suspicion import DOUBLINGS_MAX, Suspicion
+
+KEYS = tuple(bytes([i]) * 32 for i in range(4))
+PARAMETERS = Parameters(timeout_ticks=2000)
+
+
+def suspicion(*linked: bytes) -> Suspicion:
+    made = Suspicion(KEYS[0], Configuration(0, KEYS, 1), PARAMETERS)
+    made.start(100)
+    for peer in linked:
+        made.link(peer, True, 100)
+    return made
+
+
+def test_nothing_waits_nothing_is_suspected() -> None:
+    assert suspicion(*KEYS[1:]).suspect_at(KEYS[1], None) is None
+
+
+def test_the_oldest_request_decides() -> None:
+    made = suspicion(*KEYS[1:])
+    assert made.suspect_at(KEYS[1], 500) == 2500
+    made.progressed(2400)
+    assert made.suspect_at(KEYS[1], 500) == 2500, "10: some progress saves no primary"
+
+
+def test_a_lost_primary_is_suspected_sooner() -> None:
+    made = suspicion(*KEYS[1:])
+    made.link(KEYS[1], False, 600)
+    assert made.suspect_at(KEYS[1], 500) == 700
+    assert made.suspect_at(KEYS[1], 900) == 1000
+
+
+def test_alone_nobody_is_suspected() -> None:
+    made = suspicion(KEYS[1])
+    assert made.suspect_at(KEYS[2], 500) is None
+    made.link(KEYS[3], True, 5000)
+    assert made.suspect_at(KEYS[1], 500) == 7000, "the time-out starts with the quorum"
+    made.link(KEYS[3], False, 6000)
+    assert made.suspect_at(KEYS[1], 500) is None
+
+
+def test_patience_doubles_and_is_bounded() -> None:
+    made = suspicion(*KEYS[1:])
+    for _ in range(3):
+        made.asked(1000)
+    made.entered(1000)
+    assert made.suspect_at(KEYS[1], 500) == 1000 + 2000 * 8
+    for _ in range(20):
+        made.asked(1000)
+    assert made.suspect_at(KEYS[1], 500) == 1000 + (2000 << DOUBLINGS_MAX)
+    made.progressed(1500)
+    assert made.suspect_at(KEYS[1], 1500) == 3500
+
+
+def test_a_view_that_nobody_joined_is_not_given_up() -> None:
+    made = suspicion(*KEYS[1:])
+    made.asked(1000)
+    assert made.give_up_at(KEYS[2]) is None
+    made.joined_by_quorum(1200)
+    made.joined_by_quorum(1300)
+    assert made.give_up_at(KEYS[2]) == 1200 + 4000
+    made.link(KEYS[2], False, 1250)
+    assert made.give_up_at(KEYS[2]) == 1200 + 200
+
+
+def test_one_reaches_oneself() -> None:
+    assert suspicion().reachable(KEYS[0])
+    assert not suspicion().reachable(KEYS[1])
