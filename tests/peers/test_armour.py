@@ -47,4 +47,4 @@ def test_any_text_gives_content_or_the_one_error(text: str) -> None:
     try:
         armour.unwrap("X", f"-----BEGIN X-----{text}-----END X-----")
     except armour.ArmourError as error:
-        assert str(error)
+        assert str(error)  # noqa: PT017

@@ -1,0 +1,114 @@
+"""What every transport offers to the links: a channel of frames, and the ways to get one.
+
+Knows the interface, its one error, and the codes with which a link says why it ends.
+Refuses to know TCP, Tor and who is at the other end.
+Codes are WebSocket close codes: RFC 6455 section 7.4, private ones from 4000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from enum import IntEnum
+from typing import Any, Protocol
+
+import trio
+
+#: The largest frame on a link (the largest size bucket of a session), and the largest one that is
+#: taken from a peer before it has proven who it is.  With the HTTP head that is below 64 KiB.
+FRAME_BYTES_MAX = 65_536
+FRAME_BYTES_MAX_UNPROVEN = 4_096
+
+
+class Goodbye(IntEnum):
+    """Why one end closes a link, told to the other end."""
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL = 1002
+    TOO_BIG = 1009
+    DUPLICATE = 4001
+    NOT_A_MEMBER = 4002
+    WRONG_NODE = 4003
+    OWN_KEY = 4004
+    RECORD = 4005
+    HANDSHAKE = 4006
+    SILENT = 4007
+    BAD_MESSAGE = 4008
+
+    @property
+    def words(self) -> str:
+        """The reason as the other end should read it."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Goodbye.NORMAL: "the other node closed the link",
+    Goodbye.GOING_AWAY: "the other node is shutting down",
+    Goodbye.PROTOCOL: "the other node found our frames broken; do both run the same version?",
+    Goodbye.TOO_BIG: "the other node found a frame too big; do both run the same version?",
+    Goodbye.DUPLICATE: "the other node keeps another link to us",
+    Goodbye.NOT_A_MEMBER: "the other node does not count us a member; is its genesis ours?",
+    Goodbye.WRONG_NODE: "the other node looked for somebody else here; check the addresses",
+    Goodbye.OWN_KEY: "the other node uses the same key; was a key file copied?",
+    Goodbye.RECORD: "the other node refuses our node record; was an old backup restored?",
+    Goodbye.HANDSHAKE: "the other node refused the handshake; do both have the same genesis?",
+    Goodbye.SILENT: "the other node did not hear us for too long",
+    Goodbye.BAD_MESSAGE: "the other node could not read a message of ours; update the older one",
+}
+
+
+class LinkError(Exception):
+    """A link cannot be made, or has ended; the message says why, and what may help.
+
+    `goodbye` is what the other end should be told.
+    """
+
+    def __init__(self, words: str, goodbye: Goodbye = Goodbye.NORMAL) -> None:
+        super().__init__(words)
+        self.goodbye = goodbye
+
+
+class Channel(Protocol):
+    """Frames in order to and from one other end; one task sends, one task receives."""
+
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Send these frames in one go; raises `LinkError`."""
+
+    async def receive(self) -> bytes:
+        """The next frame, without a checkpoint if it is there already; raises `LinkError`."""
+
+    def proven(self) -> None:
+        """The other end has proven who it is: lift the bounds that hold for strangers."""
+
+    async def aclose(self, goodbye: Goodbye = Goodbye.NORMAL) -> None:
+        """Tell the other end why, if that is possible at once, and close.  Never raises."""
+
+    #: The address of the other end, for people.
+    remote: str
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """What the transport believes a round trip to take, if it keeps count."""
+
+
+Handler = Callable[[Channel], Awaitable[None]]
+
+
+class Transport(Protocol):
+    """A way to reach others and to be reached."""
+
+    async def dial(self, address: str) -> Channel:
+        """A channel to `address`, within a deadline of its own; raises `LinkError`."""
+
+    async def serve(
+        self,
+        handler: Handler,
+        address: str,
+        *,
+        task_status: Any = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run `handler` in a task of its own for every channel that comes in at `address`.
+
+        Reports through `task_status` the addresses on which it listens, as a tuple of texts;
+        raises `LinkError` if it cannot listen.
+        """

@@ -1,0 +1,166 @@
+"""The direct transport: WebSockets over TCP, for boards that can reach each other without Tor.
+
+Knows addresses of the form tcp:host:port (an IPv6 literal in brackets), and bounds on strangers.
+A literal is never looked up; a name is resolved by the system, through DNS if it is so configured,
+each time that it is dialled.  Refuses to know who may connect.  TCP_NODELAY is set by Trio.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+import struct
+from functools import partial
+from typing import Any
+
+import trio
+
+from aegis_edge.net import websocket
+from aegis_edge.net.channel import Handler, LinkError
+
+SCHEME = "tcp"
+#: One deadline for the connection and the opening handshake together.
+OPENING_TIMEOUT_S = 10.0
+#: Connections that came in, at once; and those among them of peers that have not proven who they
+#: are.  One stranger more, and the one that has been here longest has to go.
+INBOUND_MAX = 256
+UNPROVEN_MAX = 32
+
+_TCP_INFO_BYTES = 104
+_TCP_INFO_RTT_AT = 68
+
+log = logging.getLogger(__name__)
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of ``tcp:host:port``; raises `LinkError`."""
+    scheme, _, rest = address.partition(":")
+    host, _, port = rest.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        host = ""
+    if scheme != SCHEME or not host or not port.isascii() or not port.isdigit():
+        raise LinkError(f"{address!r} is no address; write it as tcp:host:port or tcp:[IPv6]:port")
+    if int(port) > 65_535:
+        raise LinkError(f"{address!r} has a port above 65535")
+    return host, int(port)
+
+
+class Direct:
+    """The transport; one object serves and dials any number of addresses."""
+
+    def __init__(self, *, inbound_max: int = INBOUND_MAX, unproven_max: int = UNPROVEN_MAX) -> None:
+        self._inbound_max = inbound_max
+        self._unproven_max = unproven_max
+        self._inbound = 0
+        self._unproven: dict[object, trio.CancelScope] = {}
+
+    async def dial(self, address: str) -> websocket.WebSocket:
+        """A channel to `address`; raises `LinkError`."""
+        host, port = parse_address(address)
+        deadline = trio.current_time() + OPENING_TIMEOUT_S
+        try:
+            with trio.fail_at(deadline):
+                stream = await trio.open_tcp_stream(host, port)
+        except trio.TooSlowError:
+            raise LinkError(
+                f"no answer within {OPENING_TIMEOUT_S:g} s; is the board on, "
+                f"and does its firewall let port {port} in?"
+            ) from None
+        except (OSError, UnicodeError) as error:
+            raise LinkError(_why(error, host, port)) from None
+        channel = await websocket.connect(stream, deadline - trio.current_time())
+        return _described(channel, stream)
+
+    async def serve(
+        self,
+        handler: Handler,
+        address: str,
+        *,
+        task_status: Any = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Run `handler` for every channel that comes in at `address`; port 0 takes a free one."""
+        host, port = parse_address(address)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host)
+        except (OSError, UnicodeError) as error:
+            raise LinkError(
+                f"cannot listen on {address}: {error}; is another program using it, "
+                "and is it an address of this host?"
+            ) from None
+        task_status.started(tuple(_name(listener.socket.getsockname()) for listener in listeners))
+
+        async def incoming(stream: trio.SocketStream) -> None:
+            await self._incoming(handler, stream)
+
+        await trio.serve_listeners(incoming, listeners)
+
+    async def _incoming(self, handler: Handler, stream: trio.SocketStream) -> None:
+        """One connection from its beginning to its end."""
+        mark = object()
+        scope = trio.CancelScope()
+        self._inbound += 1
+        try:
+            if self._inbound > self._inbound_max:
+                return
+            if len(self._unproven) >= self._unproven_max:
+                self._unproven.pop(next(iter(self._unproven))).cancel()
+            self._unproven[mark] = scope
+            with scope:
+                channel = await websocket.accept(stream, OPENING_TIMEOUT_S)
+                channel.on_proven = lambda: self._unproven.pop(mark, None)
+                await handler(_described(channel, stream))
+        except LinkError as error:
+            log.debug("a connection came to nothing: %s", error)
+        finally:
+            self._inbound -= 1
+            self._unproven.pop(mark, None)
+            await trio.aclose_forcefully(stream)
+
+
+def _described(channel: websocket.WebSocket, stream: trio.SocketStream) -> websocket.WebSocket:
+    try:
+        channel.remote = _name(stream.socket.getpeername())
+    except OSError:
+        channel.remote = "gone already"
+    channel.measure = partial(_rtt_ms, stream)
+    return channel
+
+
+def _name(sockname: Any) -> str:
+    """A socket's address as one of ours."""
+    host, port = sockname[:2]
+    return f"{SCHEME}:[{host}]:{port}" if ":" in host else f"{SCHEME}:{host}:{port}"
+
+
+def _rtt_ms(stream: trio.SocketStream) -> float | None:
+    """The kernel's own smoothed round trip time, where it tells."""
+    try:
+        info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return None
+    if len(info) < _TCP_INFO_RTT_AT + 4:
+        return None
+    rtt_us: int = struct.unpack_from("=I", info, _TCP_INFO_RTT_AT)[0]
+    return rtt_us / 1000
+
+
+def _why(error: Exception, host: str, port: int) -> str:
+    """Why a connection cannot be made, and what may help."""
+    causes = [error, *_causes(error.__cause__)]
+    if any(isinstance(cause, (socket.gaierror, UnicodeError)) for cause in causes):
+        return f"the name {host!r} is not known; correct it, or use an IP address"
+    numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
+    if errno.ECONNREFUSED in numbers:
+        return f"nothing listens on port {port} there; is aegis-edge running on that board?"
+    if numbers & {errno.ENETUNREACH, errno.EHOSTUNREACH}:
+        return "there is no way to that address; is the board on, and is this one in its network?"
+    return f"cannot connect: {error}"
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _causes(inner)]
+    return [] if error is None else [error]

@@ -1,0 +1,562 @@
+"""The links to the other members: dialled, proven, kept alive, and made anew when they end.
+
+Knows deadlines, queues, and how the dial plan (`peers.book`) and sessions (`wire.session`) are
+driven.  Refuses to know what messages say.  What a peer does wrong ends here, with its link.
+
+    send -> queue of the peer -> writer: all that waits in one batch of frames -> channel
+    channel -> reader -> events (bounded) -> whoever takes them; a slow taker stalls the readers
+
+A queue that is full drops the newest message: what is in it stays gapless, and the agreement
+protocol asks for the rest.  Nothing is queued for a member without a link; `LinkOpened` says when
+to begin, and that whatever was sent before may be lost.  Readers that wait for room are served in
+turn, so a peer that floods delays each other peer by one message at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import trio
+
+from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
+from aegis_edge.peers.book import Book, Dial
+from aegis_edge.peers.identity import short
+from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
+from aegis_edge.wire.session import (
+    ENTROPY_BYTES,
+    Delivered,
+    Opened,
+    OwnKey,
+    Session,
+    SessionError,
+    Transmit,
+)
+
+#: Events that wait for their taker, from all peers together.
+EVENTS_MAX = 64
+#: What waits for one peer: room for the largest message, or for thousands of small ones.
+QUEUE_MESSAGES_MAX = 4_096
+QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+#: How much is sealed at once: about one frame of the largest size.
+BATCH_BYTES = 60_000
+ALARMS_MAX = 16
+STEP_ENTROPY_BYTES = 32
+
+log = logging.getLogger(__name__)
+
+
+class LinkOpened(NamedTuple):
+    """A link to the member `peer` is open; what was sent to it before may be lost."""
+
+    peer: bytes
+    record: Verified[NodeRecord]
+
+
+class LinkClosed(NamedTuple):
+    """The link to the member `peer` is gone; `reason` is for people."""
+
+    peer: bytes
+    reason: str
+
+
+class Arrived(NamedTuple):
+    """The member `peer` sent `raw`: authentic as to its sender, but not yet looked at."""
+
+    peer: bytes
+    raw: bytes
+
+
+Event = LinkOpened | LinkClosed | Arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a link is given up.  A link that is idle sends a frame after at most `keepalive_ticks`.
+
+    `silence_ticks` without a frame end it; they must be several times `keepalive_ticks`.
+    """
+
+    handshake_s: float = 10.0
+    keepalive_ticks: int = 20_000
+    silence_ticks: int = 60_000
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over all links to one peer since the start."""
+
+    links: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    messages_in: int = 0
+    messages_out: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatistics:
+    """One member as `peers` shows it.  `state`: linked, dialling, waiting, or expected.
+
+    `expected` is a member without an address that can be dialled from here: it has to call.
+    `linked_ticks`: age of the link; `dial_in_ticks`: time to the next dial; `last_error` is
+    empty while all is well.
+    """
+
+    peer: bytes
+    name: str
+    state: str
+    outbound: bool | None
+    remote: str
+    linked_ticks: int | None
+    dial_in_ticks: int | None
+    rtt_ms: float | None
+    last_error: str
+    addresses: tuple[str, ...]
+    record_version: int
+    expires_s: int
+    queued: int
+    traffic: Traffic
+
+
+class _Link:
+    """One link from the moment that it has proven itself."""
+
+    __slots__ = (
+        "announced",
+        "channel",
+        "early",
+        "failure",
+        "heard_at",
+        "keepalive_due",
+        "older",
+        "outbound",
+        "pause_ticks",
+        "peer",
+        "queue",
+        "queue_bytes",
+        "record",
+        "scope",
+        "sent_at",
+        "session",
+        "stalled",
+        "wake",
+    )
+
+    def __init__(
+        self,
+        channel: Channel,
+        session: Session,
+        opened: Opened,
+        outbound: bool,
+        early: Sequence[bytes],
+    ) -> None:
+        self.channel = channel
+        self.session = session
+        self.peer, self.record = opened
+        self.outbound = outbound
+        self.early = early
+        self.older: _Link | None = None
+        self.queue: deque[bytes] = deque()
+        self.queue_bytes = 0
+        self.wake = trio.Event()
+        self.scope = trio.CancelScope()
+        self.failure: LinkError | None = None
+        self.announced = False
+        self.stalled = False
+        self.keepalive_due = False
+        self.heard_at = self.sent_at = self.pause_ticks = 0
+
+    def end(self, failure: LinkError) -> None:
+        """Stop the link's tasks; the first failure is the one that counts."""
+        if self.failure is None:
+            self.failure = failure
+            self.scope.cancel()
+
+
+class Links:
+    """All links of one node; `run` owns them, `events` is where their user listens.
+
+    `book`: the other members; `record_raw`: this node's signed record, which names the public
+    half of `noise_private`; `transports`: by scheme of address.  `entropy(size)` gives random
+    bytes, `jitter()` a number evenly in 0..1.
+    """
+
+    def __init__(
+        self,
+        *,
+        book: Book,
+        record_raw: bytes,
+        noise_private: bytes,
+        cluster_id: bytes,
+        transports: Mapping[str, Transport],
+        timing: Timing | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._book = book
+        self._credentials = (record_raw, noise_private, cluster_id)
+        self._transports = transports
+        self._timing = timing or Timing()
+        self._entropy = entropy
+        self._jitter = jitter
+        self._into, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
+        self._open: dict[bytes, _Link] = {}
+        self._traffic = {peer: Traffic() for peer in book.members}
+        self._changed = trio.Event()
+        self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
+        self.refused = 0
+
+    # --- for their user ---------------------------------------------------------------------
+
+    def send(self, peer: bytes, raw: bytes) -> None:
+        """Queue `raw` for the member `peer`; counted as dropped if it has no link or no room."""
+        link = self._open.get(peer)
+        size = len(raw)
+        if (
+            link is None
+            or len(link.queue) >= QUEUE_MESSAGES_MAX
+            or link.queue_bytes + size > QUEUE_BYTES_MAX
+        ):
+            self._traffic[peer].dropped += 1
+            return
+        link.queue.append(raw)
+        link.queue_bytes += size
+        link.wake.set()
+
+    def close(self, peer: bytes, reason: str) -> None:
+        """End the link to `peer`, if there is one, because of what it sent; it is dialled anew."""
+        link = self._open.get(peer)
+        if link is not None:
+            link.end(LinkError(reason, Goodbye.BAD_MESSAGE))
+
+    def statistics(self) -> tuple[PeerStatistics, ...]:
+        """All other members, in the order of their keys."""
+        now_ticks = _now_ticks()
+        return tuple(self._statistics(peer, now_ticks) for peer in self._book.members)
+
+    async def run(
+        self, listen: Sequence[str] = (), *, task_status: Any = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Listen, dial and keep links until cancelled.
+
+        Reports through `task_status` the addresses on which it listens; raises `LinkError` if
+        there is one on which it cannot.
+        """
+        failure: LinkError | None = None
+        with self._into:
+            async with trio.open_nursery() as nursery:
+                try:
+                    bound = [await self._listen(nursery, address) for address in listen]
+                except Exception as error:
+                    failure = _failure(error)
+                    nursery.cancel_scope.cancel()
+                else:
+                    task_status.started(tuple(name for names in bound for name in names))
+                    await self._plan(nursery)
+        if failure is not None:
+            raise failure
+
+    # --- the plan ---------------------------------------------------------------------------
+
+    async def _listen(self, nursery: trio.Nursery, address: str) -> tuple[str, ...]:
+        transport = self._transports.get(_scheme(address))
+        if transport is None:
+            raise LinkError(f"cannot listen on {address!r}: there is no such kind of address")
+        names: tuple[str, ...] = await nursery.start(transport.serve, self._incoming, address)
+        return names
+
+    async def _plan(self, nursery: trio.Nursery) -> None:
+        """Dial what is due, look after idle and silent links, and sleep until something is next."""
+        while True:
+            self._changed = trio.Event()
+            now_ticks = _now_ticks()
+            for dial in self._book.dials(now_ticks):
+                nursery.start_soon(self._outgoing, dial)
+            wake_at = [self._look_after(link, now_ticks) for link in self._open.values()]
+            if self._book.wake_at is not None:
+                wake_at.append(self._book.wake_at)
+            with trio.move_on_at(min(wake_at) / 1000 + 0.001 if wake_at else math.inf):
+                await self._changed.wait()
+
+    def _look_after(self, link: _Link, now_ticks: int) -> int:
+        """Whether the link is silent for too long or idle; when to look again."""
+        timing = self._timing
+        if link.stalled:
+            link.heard_at = now_ticks
+        if now_ticks - link.heard_at >= timing.silence_ticks:
+            link.end(
+                LinkError(
+                    f"silent for {timing.silence_ticks // 1000} s; it is off, or its network is",
+                    Goodbye.SILENT,
+                )
+            )
+        if now_ticks - link.sent_at >= link.pause_ticks:
+            link.sent_at = now_ticks
+            link.pause_ticks = self._pause_ticks()
+            link.keepalive_due = True
+            link.wake.set()
+        return min(link.heard_at + timing.silence_ticks, link.sent_at + link.pause_ticks)
+
+    def _pause_ticks(self) -> int:
+        """How long a link may be idle before it sends an empty frame: half the bound, or more."""
+        return int(self._timing.keepalive_ticks * (1 + self._jitter()) / 2)
+
+    # --- a link, from its first byte to its last ----------------------------------------------
+
+    async def _outgoing(self, dial: Dial) -> None:
+        try:
+            channel = await self._transports[_scheme(dial.address)].dial(dial.address)
+        except Exception as error:
+            self._missed(dial.peer, dial.address, _failure(error))
+        else:
+            await self._converse(channel, dial.peer)
+
+    async def _incoming(self, channel: Channel) -> None:
+        await self._converse(channel, None)
+
+    async def _converse(self, channel: Channel, expected: bytes | None) -> None:
+        goodbye = Goodbye.GOING_AWAY
+        try:
+            goodbye = await self._live(channel, expected)
+        finally:
+            with trio.CancelScope(shield=True):
+                await channel.aclose(goodbye)
+
+    async def _live(self, channel: Channel, expected: bytes | None) -> Goodbye:
+        try:
+            with trio.fail_after(self._timing.handshake_s):
+                link = await self._handshake(channel, expected)
+        except Exception as error:
+            failure = _failure(error)
+            if isinstance(error, OwnKey):
+                self._alarm(f"this node's own key answers or calls at {channel.remote}: {error}")
+            self._missed(expected, channel.remote, failure)
+            return failure.goodbye
+        if self._admit(link):
+            return await self._carry(link)
+        return Goodbye.DUPLICATE
+
+    async def _handshake(self, channel: Channel, expected: bytes | None) -> _Link:
+        """Prove who we are, and learn who the other end is; it is a welcome member, or LinkError.
+
+        A stranger, or another node than the one that was dialled, never gets our record to see.
+        """
+        entropy = self._entropy(ENTROPY_BYTES)
+        if expected is None:
+            session = Session.respond(*self._credentials, entropy)
+        else:
+            session, hello = Session.initiate(*self._credentials, entropy)
+            await channel.send((hello,))
+        while True:
+            session, effects = session.received(await channel.receive())
+            opened = next((e for e in effects if type(e) is Opened), None)
+            if opened is not None:
+                self._judge(opened, expected)
+            data = [e.data for e in effects if type(e) is Transmit]
+            if data:
+                await channel.send(data)
+            if opened is not None:
+                early = [e.message for e in effects if type(e) is Delivered]
+                return _Link(channel, session, opened, expected is not None, early)
+
+    def _judge(self, opened: Opened, expected: bytes | None) -> None:
+        """LinkError if the peer, which has proven who it is, is not welcome."""
+        peer = opened.peer
+        if expected is not None and peer != expected:
+            raise LinkError(
+                f"another node answers there, {short(peer)}; correct the address",
+                Goodbye.WRONG_NODE,
+            )
+        if peer not in self._book:
+            raise LinkError(
+                f"{short(peer)} is no member; do both have the same genesis?",
+                Goodbye.NOT_A_MEMBER,
+            )
+        refusal = self._book.refusal(opened.record)
+        if refusal:
+            raise LinkError(refusal, Goodbye.RECORD)
+
+    def _missed(self, expected: bytes | None, where: str, failure: LinkError) -> None:
+        """What was no link: put it on the plan again if it was ours."""
+        if expected is None:
+            self.refused += 1
+            log.info("refused a call from %s: %s", where, failure)
+            return
+        if not self._book[expected].tries:
+            log.info("no link to %s at %s: %s", self._name(expected), where, failure)
+        self._book.dial_failed(expected, _now_ticks(), str(failure), self._jitter())
+        self._changed.set()
+
+    def _admit(self, link: _Link) -> bool:
+        """Whether this link is the one of its pair that stays."""
+        now_ticks = _now_ticks()
+        self._changed.set()
+        if not self._book.opened(link.peer, link.outbound, now_ticks):
+            return False
+        self._book.learn(link.record)
+        link.older = self._open.get(link.peer)
+        if link.older is not None:
+            link.older.end(LinkError("a newer link took its place", Goodbye.DUPLICATE))
+        self._open[link.peer] = link
+        self._traffic[link.peer].links += 1
+        link.heard_at = link.sent_at = now_ticks
+        link.pause_ticks = self._pause_ticks()
+        link.channel.proven()
+        log.info("linked to %s at %s", self._name(link.peer), link.channel.remote)
+        return True
+
+    async def _carry(self, link: _Link) -> Goodbye:
+        """Run an admitted link to its end.
+
+        Events wait in line for room, so their order is that in which they are sent here.
+        """
+        peer = link.peer
+        if link.older is not None:
+            await self._retire(link.older)
+            link.older = None
+        if link.failure is None:
+            link.announced = True
+            await self._into.send(LinkOpened(peer, link.record))
+        with link.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guarded, self._write, link)
+                await self._guarded(self._read, link)
+        failure = link.failure
+        assert failure is not None, "a link ends for a reason"
+        if self._open.get(peer) is link:
+            del self._open[peer]
+            self._book.closed(peer, _now_ticks(), str(failure), self._jitter())
+            self._changed.set()
+            log.info("link to %s ended: %s", self._name(peer), failure)
+        await self._retire(link)
+        return failure.goodbye
+
+    async def _retire(self, link: _Link) -> None:
+        if link.announced:
+            link.announced = False
+            await self._into.send(LinkClosed(link.peer, str(link.failure)))
+
+    async def _guarded(self, task: Callable[[_Link], Awaitable[None]], link: _Link) -> None:
+        """Whatever goes wrong on a link ends it, and nothing else."""
+        try:
+            await task(link)
+        except Exception as error:
+            link.end(_failure(error))
+
+    async def _read(self, link: _Link) -> None:
+        traffic = self._traffic[link.peer]
+        receive = link.channel.receive
+        await self._deliver(link, link.early, traffic)
+        while True:
+            data = await receive()
+            link.heard_at = _now_ticks()
+            traffic.frames_in += 1
+            traffic.bytes_in += len(data)
+            link.session, effects = link.session.received(data)
+            if effects:
+                messages = [e.message for e in effects if type(e) is Delivered]
+                await self._deliver(link, messages, traffic)
+
+    async def _deliver(self, link: _Link, messages: Sequence[bytes], traffic: Traffic) -> None:
+        traffic.messages_in += len(messages)
+        for raw in messages:
+            try:
+                self._into.send_nowait(Arrived(link.peer, raw))
+            except trio.WouldBlock:
+                link.stalled = True
+                await self._into.send(Arrived(link.peer, raw))
+                link.stalled = False
+                link.heard_at = _now_ticks()
+
+    async def _write(self, link: _Link) -> None:
+        traffic = self._traffic[link.peer]
+        queue = link.queue
+        while True:
+            if not queue and not link.keepalive_due:
+                link.wake = trio.Event()
+                await link.wake.wait()
+            link.keepalive_due = False
+            messages, size = [], 0
+            while queue and size < BATCH_BYTES:
+                raw = queue.popleft()
+                messages.append(raw)
+                size += len(raw)
+            link.queue_bytes -= size
+            now_ticks = _now_ticks()
+            link.session, frames = link.session.send(
+                messages, now_ticks, self._entropy(STEP_ENTROPY_BYTES)
+            )
+            await link.channel.send(frames)
+            link.sent_at = now_ticks
+            traffic.messages_out += len(messages)
+            traffic.frames_out += len(frames)
+            traffic.bytes_out += sum(map(len, frames))
+
+    # --- for people ---------------------------------------------------------------------------
+
+    def _alarm(self, words: str) -> None:
+        log.error("alarm: %s", words)
+        self.alarms.append(words)
+
+    def _name(self, peer: bytes) -> str:
+        return f"{self._book[peer].record.message.name} ({short(peer)})"
+
+    def _statistics(self, peer: bytes, now_ticks: int) -> PeerStatistics:
+        entry = self._book[peer]
+        link = self._open.get(peer)
+        record = entry.record.message
+        if link is not None:
+            state = "linked"
+        elif entry.dialing:
+            state = "dialling"
+        else:
+            state = "expected" if entry.dial_at is None else "waiting"
+        return PeerStatistics(
+            peer=peer,
+            name=record.name,
+            state=state,
+            outbound=None if link is None else link.outbound,
+            remote=entry.dialing if link is None else link.channel.remote,
+            linked_ticks=None if entry.link is None else now_ticks - entry.link.since_ticks,
+            dial_in_ticks=None if entry.dial_at is None else max(0, entry.dial_at - now_ticks),
+            rtt_ms=None if link is None else link.channel.rtt_ms,
+            last_error=entry.last_error,
+            addresses=record.addresses,
+            record_version=record.version,
+            expires_s=record.expires_s,
+            queued=0 if link is None else len(link.queue),
+            traffic=replace(self._traffic[peer]),
+        )
+
+
+def _failure(error: Exception) -> LinkError:
+    """The one place where what went wrong on a link becomes its reason."""
+    if isinstance(error, LinkError):
+        return error
+    if isinstance(error, OwnKey):
+        return LinkError(str(error), Goodbye.OWN_KEY)
+    if isinstance(error, SessionError):
+        return LinkError(str(error), Goodbye.HANDSHAKE)
+    if isinstance(error, trio.TooSlowError):
+        return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
+    if isinstance(error, trio.BrokenResourceError):
+        return LinkError("this node is shutting down", Goodbye.GOING_AWAY)
+    log.error("a link met an error of this program", exc_info=error)
+    return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
+
+
+def _scheme(address: str) -> str:
+    return address.partition(":")[0]
+
+
+def _now_ticks() -> int:
+    return int(trio.current_time() * 1000)
