@@ -211,6 +211,12 @@ class Database:
                 self._connection, after_revision, limit, prefix, self._machine.revision
             )
 
+    def root(self) -> tuple[int, int, bytes]:
+        """(executed sequence, revision, state root), all of one moment."""
+        with self._exclusively():
+            machine = self._machine
+            return machine.executed, machine.revision, machine.root()
+
     def info(self) -> Info:
         """Where the database stands, for display."""
         with self._exclusively():
