@@ -274,10 +274,9 @@ class Demo:
             self.cluster.wait(node, lambda s: s["executed"] >= top, f"reach sequence {top}")
         deadline = time.monotonic() + 30
         while True:
-            statuses = [node.status() for node in self.cluster.nodes]
-            roots = {status["state_root"] for status in statuses}
-            at = {status["executed"] for status in statuses}
-            if len(at) == 1 and len(roots) == 1 and "" not in roots:
+            taken = [self._root(node) for node in self.cluster.nodes]
+            roots, at = {row["root"] for row in taken}, {row["executed"] for row in taken}
+            if len(at) == len(roots) == 1:
                 break
             if time.monotonic() > deadline:
                 raise Disagreement(f"the state roots differ: {sorted(roots)} at {sorted(at)}")
@@ -287,10 +286,15 @@ class Demo:
         if lost:
             shown = "; ".join(lost[:5])
             raise Disagreement(f"{len(lost)} acknowledged writes are lost or changed: {shown}")
-        self.figures |= {"lost": 0, "state_root": roots.pop(), "revision": statuses[0]["revision"]}
+        self.figures |= {"lost": 0, "state_root": roots.pop(), "revision": taken[0]["revision"]}
         self.show.step(
             f"{len(self.done.held)} acknowledged writes found on each of the four nodes, 0 lost"
         )
+
+    @staticmethod
+    def _root(node: Node) -> dict[str, Any]:
+        with node.client() as client:
+            return client.root()
 
     def _missing(self, node: Node) -> list[str]:
         """Acknowledged writes that this node lacks, or holds with another revision or content.
