@@ -30,7 +30,6 @@ from aegis_edge.pbft.events import (
     Received,
     Record,
     Restored,
-    RootTaken,
     Send,
     SendCommitted,
     Submitted,
@@ -175,7 +174,7 @@ class Replica:
                 self._on_message(event.message, event.peer)
             case Submitted():
                 self._on_submitted(event.operations)
-            case RootTaken():
+            case _:
                 self._on_root(event.sequence, event.root)
         if self.halted is None:
             self._execute()
@@ -282,9 +281,9 @@ class Replica:
         bundle = self._sign(Bundle(self._incarnation, self._number, operations))
         self.pool.add(bundle, self.now)
         self._out.append(Bundled(self._incarnation, self._number))
-        if self.changing or self.primary == self.key:
+        if self.primary == self.key and not self.changing:
             return
-        if self.suspicion.reachable(self.primary):
+        if self.suspicion.reachable(self.primary) and not self.changing:
             self._send(bundle.raw, self.primary)
             self._complain_at = max(self._complain_at, self.now + self._complaint_ticks())
         else:
@@ -294,9 +293,12 @@ class Replica:
         return max(1, self.parameters.timeout_ticks // 4)
 
     def _complaint_due(self) -> int | None:
-        """When to tell everybody of our bundles that the primary has not got executed."""
+        """When to tell everybody of our bundles that the primary has not got executed.
+
+        Also while changing: perhaps nobody follows, and the others go on in the view that we left.
+        """
         own = self.pool.waiting(self.key)
-        if not own or self.changing or not self._others:
+        if not own or not self._others:
             return None
         return max(self._complain_at, own[0][1] + self._complaint_ticks())
 
@@ -749,6 +751,8 @@ class Replica:
             named = slot.pre_prepare
             if named is not None and not slot.journalled and named.message.digest == digest:
                 self.log.add_body(carrier.batch)
+                if self.changing:  # kept for the next view; the last one gets no more votes
+                    continue
                 self.pool.mark_proposed(carrier.batch.bundles)
                 self._persist(journal.proposal(named, carrier.batch))
                 self._vote(slot)
