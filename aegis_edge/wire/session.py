@@ -365,8 +365,7 @@ def _pack(messages: Sequence[bytes]) -> list[bytes]:
         parts.append(left.to_bytes(_HEADER_BYTES, "big"))
         parts.append(message[len(message) - left :])
         room -= _HEADER_BYTES + left
-    if parts or not plaintexts:
-        plaintexts.append(_pad(b"".join(parts), ratchet.OVERHEAD_BYTES))
+    plaintexts.append(_pad(b"".join(parts), ratchet.OVERHEAD_BYTES))
     return plaintexts
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import cbor2
 import pytest
-from tests.wire.conftest import CLUSTER, Voices, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycose.algorithms import EdDSA
@@ -40,6 +39,7 @@ from aegis_edge.wire.messages import (
     ViewChange,
     mint,
 )
+from tests.wire.conftest import CLUSTER, Voices, blob
 
 SEED = blob(1)
 KINDS = list(SIGNED.values())

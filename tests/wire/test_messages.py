@@ -6,7 +6,6 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-from tests.wire.conftest import CLUSTER, Voices, blob
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +34,7 @@ from aegis_edge.wire.messages import (
     ViewChange,
     read,
 )
+from tests.wire.conftest import CLUSTER, Voices, blob
 
 BIG = 2**63
 TEXT_33 = "x" * 33
@@ -294,8 +294,7 @@ def test_carriers_are_bounded(voices: Voices) -> None:
 
 
 def test_messages_of_another_cluster_are_refused(voices: Voices) -> None:
-    stranger = Opener(bytes(32))
-    assert CLUSTER != bytes(32)
+    stranger = Opener(CLUSTER[::-1])
     for carrier in voices.carriers.values():
         with pytest.raises(WireError, match="signature"):
             read(carrier.pack(), stranger.open)
