@@ -7,6 +7,7 @@ from aegis_edge.pbft.events import (
     Deliver,
     Persist,
     Received,
+    RootTaken,
     Send,
     SendCommitted,
     Submitted,
@@ -556,6 +557,25 @@ def test_14_a_node_whose_key_speaks_elsewhere_stops() -> None:
     assert d.replica.halted is not None
     assert "in use elsewhere" in d.replica.halted
     assert stage.agree("A", "B", "C") == [b"from the clone"]
+
+
+def test_a_root_below_the_stable_checkpoint_comes_too_late() -> None:
+    stage = Stage(4)
+    for i in range(4):
+        stage.submit("A", b"%d" % i)
+    assert stage["A"].step(RootTaken(4, b"r" * 32)) == []
+
+
+def test_a_replica_wakes_for_a_source_that_does_not_answer() -> None:
+    stage = Stage(4)
+    a, b = stage["A"], stage["B"]
+    a.step(Received(b.key, b.signer.sign(Status(0, 0, False, 0, 1000, 5))))
+    assert a.replica.catchup.request is not None
+    deadline = a.replica.catchup.request.deadline_ticks
+    assert a.replica.wake_at == deadline
+    stage.wire.clear()
+    a.step(Tick(stage.now + deadline, CLOCK_MS))
+    assert sent(stage, FetchBatches, "A")
 
 
 def test_delivered_certificates_prove_the_batch_to_anybody() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aegis_edge.pbft import journal
+from aegis_edge.pbft import journal, view_change
 from aegis_edge.pbft.configuration import Parameters
 from aegis_edge.pbft.events import LinkUp, Received, Send, TakeRoot, Tick
 from aegis_edge.wire import messages
@@ -10,6 +10,7 @@ from aegis_edge.wire.messages import (
     Batch,
     Body,
     Bundle,
+    Checkpoint,
     Commit,
     NewView,
     Prepare,
@@ -344,6 +345,84 @@ def test_a_new_view_beyond_our_window_is_followed_by_fetching() -> None:
     d.step(Received(b.key, new))
     assert d.replica.view == 0
     assert "out of the window" in d.alarms[0].reason
+
+
+def new_view_from(stage: Stage, start: int, *certificates: PreparedCertificate) -> object:
+    """A valid NEW-VIEW 1 by B that starts from a checkpoint at `start`."""
+    root = b"r" * 32
+    stable = tuple(stage[n].signer.sign(Checkpoint(0, start, root)) for n in "ABC")
+    changes = tuple(
+        stage[n].signer.sign(ViewChange(0, 1, start, stable if start else (), certificates))
+        for n in "ABC"
+    )
+    pre_prepares = tuple(
+        stage["B"].signer.sign(PrePrepare(0, 1, s, d)) for s, d in view_change.order(changes)
+    )
+    return stage["B"].signer.sign(NewView(0, 1, changes, pre_prepares))
+
+
+def test_a_new_view_may_start_beyond_what_was_executed() -> None:
+    stage = Stage(4)
+    d = stage["D"]
+    d.step(Received(stage["B"].key, new_view_from(stage, 4)))  # type: ignore[arg-type]
+    assert views(stage, "D") == [(1, False)]
+    assert (d.replica.stable, d.replica.executed) == (4, 0)
+    stage.crash("D")
+    stage.restart("D")
+    assert (d.replica.stable, d.replica.executed) == (4, 0)
+
+
+def test_a_new_view_may_start_below_our_checkpoint() -> None:
+    stage = Stage(4)
+    for i in range(4):
+        stage.submit("A", b"%d" % i)
+    d = stage["D"]
+    assert d.replica.stable == 4
+    batch = Batch((), (stage["A"].signer.sign(Bundle(1, 1, (b"0",))),))
+    fields = (0, 0, 1, batch.digest)
+    certificate = PreparedCertificate(
+        stage["A"].signer.sign(PrePrepare(*fields)),
+        tuple(stage[n].signer.sign(Prepare(*fields)) for n in "BC"),
+    )
+    d.step(Received(stage["B"].key, new_view_from(stage, 0, certificate)))  # type: ignore[arg-type]
+    assert views(stage, "D") == [(1, False)]
+    assert d.replica.log.slots == {}
+
+
+def test_executed_slots_of_a_restarted_primary_are_repaired_without_their_bodies() -> None:
+    """A disk may drop a proposal once the certificate, which has the batch too, is written."""
+    stage = Stage(4)
+    stage.submit("A", b"op")
+    a, b = stage["A"], stage["B"]
+    del a.records[journal.PROPOSAL, 0, 1]
+    stage.crash("A")
+    stage.restart("A")
+    assert a.replica.log.slots[1].journalled
+    effects = a.step(Received(b.key, b.signer.sign(Status(0, 0, False, 0, 0, 5))))
+    kinds = [kind_of(stage, e.raw) for e in effects if isinstance(e, Send)]
+    assert Commit in kinds
+    assert Proposal not in kinds
+    other = Batch((), (a.signer.sign(Bundle(1, 1, (b"other",))),))
+    again = Proposal(a.signer.sign(PrePrepare(0, 0, 1, other.digest)), other)
+    stage.crash("B")
+    del b.records[journal.PROPOSAL, 0, 1]
+    del b.records[journal.PREPARED, 0, 1]
+    stage.restart("B")
+    assert b.step(Received(a.key, again)) == [], "no vote at all in a slot that was executed"
+
+
+def test_a_slot_that_was_executed_is_voted_for_again_in_a_new_view() -> None:
+    stage = Stage(4)
+    stage.submit("A", b"op")
+    for name in "BCD":
+        del stage[name].records[journal.PROPOSAL, 0, 1]
+        stage.crash(name)
+        stage.restart(name)
+    stage.crash("A")
+    stage.submit("B", b"next")
+    stage.wait(1500)
+    assert stage.agree("B", "C", "D") == [b"op", b"next"]
+    assert stage["C"].replica.log.slots[1].prepared_in(1)
 
 
 # --- restarts -------------------------------------------------------------------------------------
