@@ -2,35 +2,348 @@
 
 Knows which parts there are, and in which order they start and stop.
 Refuses to decide or to remember anything: no protocol, no state.
-Follows: the structured concurrency of Trio; signals end the nursery, errors name what to do next.
+Follows: the structured concurrency of Trio; exit codes after sysexits(3), which systemd knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import trio
 
-from aegis_edge.config import Config
+import aegis_edge
+from aegis_edge import api
+from aegis_edge.config import Config, ConfigError
+from aegis_edge.disk import keyfile
+from aegis_edge.disk.database import Database
+from aegis_edge.disk.errors import DatabaseDamaged, DiskError
+from aegis_edge.net.channel import LinkError
+from aegis_edge.net.direct import SCHEME, Direct
+from aegis_edge.net.links import Links
+from aegis_edge.pbft import quorum
+from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.pbft.configuration import Parameters as Pace
+from aegis_edge.pbft.replica import Replica
+from aegis_edge.peers import identity
+from aegis_edge.peers.book import Book
+from aegis_edge.peers.genesis import Genesis, GenesisError
+from aegis_edge.replication import DatabaseThread, LearningSigner, Replication
+from aegis_edge.wire import messages
+from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+log = logging.getLogger(__name__)
+
+#: How long a node record is good for, and how long before its end a node signs a new one.
+RECORD_LIFETIME_S = 2 * 365 * 86_400
+RECORD_RENEWAL_S = 365 * 86_400
+
+EXIT_FAILURE = 1
+EXIT_DISK = 74
+EXIT_CONFIG = 78
 
 
 class NodeError(Exception):
     """The node cannot start or go on; the message says what to do."""
 
 
-def main(config: Config) -> int:
-    """Run the node until SIGTERM or SIGINT; the process's exit code."""
-    raise NodeError("not yet")
+_OURS = (NodeError, ConfigError, DiskError, GenesisError, LinkError, api.ApiError)
+
+
+# --- the home -------------------------------------------------------------------------------
+
+
+def own_record(config: Config) -> Verified[NodeRecord]:
+    """This node's signed record, as its home and `config` want it; a new version if need be.
+
+    Reads the key file, reads the record file, and writes both if something changed.  Raises
+    `DiskError`.
+    """
+    keys = keyfile.read(config.key_file)
+    wanted = (keys.noise_public, config.advertise, config.name)
+    found = _record_at(config.record_file)
+    now_s = int(time.time())
+    if (
+        found is not None
+        and found.signer == keys.public
+        and (found.message.noise_key, found.message.addresses, found.message.name) == wanted
+        and found.message.version == keys.record_version
+        and found.message.expires_s > now_s + RECORD_RENEWAL_S
+    ):
+        return found
+    keys = keyfile.next_record_version(config.key_file)
+    record = NodeRecord(
+        keys.record_version,
+        keys.noise_public,
+        config.advertise,
+        now_s + RECORD_LIFETIME_S,
+        config.name,
+    )
+    signed = Signer(keys.seed, b"").sign(record)
+    _replace(config.record_file, identity.record_to_text(signed))
+    return signed
+
+
+def _record_at(path: Path) -> Verified[NodeRecord] | None:
+    try:
+        return identity.records_from_text(path.read_text(encoding="ascii"))[0]
+    except (OSError, ValueError):
+        return None  # it is only a copy of what can be signed again
+
+
+def _replace(path: Path, text: str) -> None:
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_text(text, encoding="ascii")
+        fresh.replace(path)
+    except OSError as error:
+        raise NodeError(
+            f"{path}: cannot be written ({error.strerror}); make its folder writable for this user"
+        ) from None
+
+
+def read_genesis(config: Config) -> Genesis:
+    """The cluster's genesis from the home.  Raises `NodeError`."""
+    path = config.genesis_file
+    try:
+        return Genesis.from_text(path.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        raise NodeError(
+            f"{path}: there is no genesis yet; put the one of your cluster there, or make a cluster"
+        ) from None
+    except OSError as error:
+        raise NodeError(f"{path}: cannot be read ({error.strerror}); check its owner") from None
+    except ValueError as error:
+        raise NodeError(f"{path}: {error}") from None
+
+
+def member_names(genesis: Genesis) -> dict[bytes, str]:
+    """What people call each member: the name in its record, made unique where two are alike."""
+    names = [record.message.name for record in genesis.records]
+    return {
+        record.signer: name
+        if name and names.count(name) == 1
+        else f"{name} {identity.short(record.signer)}".strip()
+        for record, name in zip(genesis.records, names, strict=True)
+    }
+
+
+# --- the parts ------------------------------------------------------------------------------
 
 
 async def run(
     config: Config,
     *,
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[Replication], None] = lambda _: None,
     stop: trio.Event | None = None,
 ) -> None:
     """Run the node described by `config` until `stop` is set or the task is cancelled.
 
-    `ready` is called once the API answers and links are being made.  Raises `NodeError`.
+    `ready` is called once the API answers and links are being made.  Raises `NodeError` and the
+    typed errors of the disk, the links and the API, alone or in a group.
     """
-    raise NodeError("not yet")
+    stop = stop or trio.Event()
+    genesis = read_genesis(config)
+    record = own_record(config)
+    if record.signer not in genesis.members:
+        raise NodeError(
+            f"{config.genesis_file}: this node, {identity.node_id(record.signer)}, is no member of "
+            "that cluster; make the genesis anew with its record, or correct --home"
+        )
+    with api.open_listener(config.api_socket) as listener:
+        async with _database(config, genesis, record.signer) as (thread, database):
+            links = _links(config, genesis, record)
+            replication = await _replication(config, genesis, links, thread, database)
+            speaker = _speaker(config, genesis, replication, links)
+            listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
+            async with trio.open_nursery() as nursery:
+                await nursery.start(partial(links.run, [listen]))
+                nursery.start_soon(replication.listen, links.events)
+                nursery.start_soon(replication.run)
+                await nursery.start(api.serve, speaker, listener)
+                log.info("%s runs: %s", config.name, identity.node_id(record.signer))
+                ready(replication)
+                await stop.wait()
+                await replication.stop()
+                nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _database(
+    config: Config, genesis: Genesis, key: bytes
+) -> AsyncIterator[tuple[DatabaseThread, Database]]:
+    """The database and the thread that it lives in."""
+    opening = partial(
+        Database.open,
+        config.database_file,
+        cluster_id=genesis.cluster_id,
+        node=key,
+        history_versions=genesis.parameters.history_versions,
+    )
+    thread = DatabaseThread()
+    try:
+        try:
+            database = await thread.call(opening)
+        except DatabaseDamaged as error:
+            log.error("%s", error)  # it was set aside; the peers have what it held
+            database = await thread.call(opening)
+        try:
+            yield thread, database
+        finally:
+            await thread.call(database.close)
+    finally:
+        thread.close()
+
+
+def _links(config: Config, genesis: Genesis, record: Verified[NodeRecord]) -> Links:
+    book = Book(record.signer, genesis.records, [SCHEME], int(trio.current_time() * 1000))
+    return Links(
+        book=book,
+        record_raw=record.raw,
+        noise_private=keyfile.read(config.key_file).noise_private,
+        cluster_id=genesis.cluster_id,
+        transports={SCHEME: Direct()},
+    )
+
+
+async def _replication(
+    config: Config, genesis: Genesis, links: Links, thread: DatabaseThread, database: Database
+) -> Replication:
+    """The replica as its database remembers it, with its performer."""
+    opener = Opener(genesis.cluster_id)
+    seed = keyfile.read(config.key_file).seed
+    signer = LearningSigner(Signer(seed, genesis.cluster_id), opener)
+    faulty_max = quorum.faults(len(genesis.members), genesis.parameters.byzantine_ratio_percent)
+    configuration = Configuration(0, genesis.members, faulty_max)
+    pace = Pace(
+        checkpoint_interval=genesis.parameters.checkpoint_interval,
+        window=genesis.parameters.window,
+        timeout_ticks=config.pbft_timeout_ticks,
+    )
+    info = await thread.call(database.info)
+    # A database that knows nothing may have taken the place of one that did: start above it.
+    least = 1 if info.executed else int(time.time())
+    incarnation = await thread.call(lambda: database.next_incarnation(least))
+    restored = await thread.call(lambda: database.restored(incarnation))
+    return Replication(
+        key=signer.public,
+        names=member_names(genesis),
+        quorum=configuration.quorum,
+        faulty_max=faulty_max,
+        core=Replica(signer, configuration, pace, restored, opener.open),
+        store=database,
+        wires=links,
+        thread=thread,
+        read=partial(messages.read, open_=opener.open),
+        revision=info.revision,
+    )
+
+
+def _speaker(config: Config, genesis: Genesis, replication: Replication, links: Links) -> api.Node:
+    """What the API says of this node."""
+    cluster = {
+        "cluster": genesis.cluster_id.hex(),
+        "version": aegis_edge.__version__,
+        "api_socket": str(config.api_socket),
+    }
+
+    def status() -> Mapping[str, Any]:
+        said = replication.status()
+        said["alarms"] = said["alarms"] + [{"about": "", "reason": r} for r in links.alarms]
+        return said | cluster
+
+    def peers() -> Mapping[str, Any]:
+        return {
+            "peers": [
+                asdict(peer) | {"peer": identity.node_id(peer.peer)} for peer in links.statistics()
+            ]
+        }
+
+    def settings() -> Mapping[str, Any]:
+        return {
+            "settings": [
+                {"key": key, "value": value, "source": source}
+                for key, value, source in config.rows()
+            ]
+        }
+
+    return api.Node(
+        replication=replication,
+        author=identity.node_id,
+        status=status,
+        peers=peers,
+        config=settings,
+        version=lambda: {
+            "version": aegis_edge.__version__,
+            "protocol": PROTOCOL_VERSION,
+            "python": platform.python_version(),
+            "trio": trio.__version__,
+        },
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+# --- the process ----------------------------------------------------------------------------
+
+
+def main(config: Config, *, ready: Callable[[Replication], None] = lambda _: None) -> int:
+    """Run the node until SIGTERM or SIGINT; the process's exit code.
+
+    0: told to stop; 74: the disk failed; 78: the settings, the genesis or the key must be
+    corrected by a person; 1: another failure.  What is wrong goes to standard error.
+    """
+    logging.basicConfig(
+        level=config.log_level.upper(),
+        format=("" if "JOURNAL_STREAM" in os.environ else "%(asctime)s ")
+        + "%(levelname)s %(message)s",
+    )
+    failures: list[BaseException] = []
+    try:
+        trio.run(_until_signalled, config, ready, strict_exception_groups=True)
+    except* _OURS as group:
+        failures = list(_leaves(group))
+    for error in failures:
+        print(f"aegis-edge: {error}", file=sys.stderr)
+    if not failures:
+        return 0
+    if any(isinstance(error, keyfile.KeyFileError) for error in failures):
+        return EXIT_CONFIG
+    if any(isinstance(error, DiskError) for error in failures):
+        return EXIT_DISK
+    return EXIT_CONFIG if isinstance(failures[0], NodeError) else EXIT_FAILURE
+
+
+async def _until_signalled(config: Config, ready: Callable[[Replication], None]) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def listen() -> None:
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                async for number in signals:
+                    log.info("stopping after %s", signal.Signals(number).name)
+                    stop.set()
+
+        nursery.start_soon(listen)
+        await run(config, ready=ready, stop=stop)
+        nursery.cancel_scope.cancel()
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

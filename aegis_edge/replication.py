@@ -40,12 +40,16 @@ from aegis_edge.pbft.events import (
     TakeRoot,
     Tick,
 )
+from aegis_edge.peers.identity import node_id
 from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import Opener, Signer
 from aegis_edge.wire.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_OPERATIONS_MAX,
     OPERATION_BYTES_MAX,
     Message,
+    Signed,
+    Verified,
 )
 
 log = logging.getLogger(__name__)
@@ -55,6 +59,8 @@ T = TypeVar("T")
 #: What may wait for a bundle, in operations and in bytes; more is refused with `Busy`.
 PENDING_OPERATIONS_MAX = 16 * 1024
 PENDING_BYTES_MAX = 16 * 1024 * 1024
+#: How long nothing must have happened before the state root is taken for `status`.
+QUIET_TICKS = 300
 #: Messages of peers that one burst handles before it looks at the clock and the callers again.
 BURST_MESSAGES_MAX = 64
 #: The last alarms that `status` shows.
@@ -157,6 +163,27 @@ class Wires(Protocol):
 #: Called once, from the owner's task, with the outcome of an operation or why there is none.
 #: It must be quick and must not raise.
 Done = Callable[["Outcome | ReplicationError"], None]
+
+
+class LearningSigner:
+    """A signer whose envelopes the opener knows already when they come back from others."""
+
+    def __init__(self, signer: Signer, opener: Opener) -> None:
+        self.public = signer.public
+        self._signer = signer
+        self._opener = opener
+
+    def sign(self, message: Signed) -> Verified[Any]:
+        """The message in its envelope."""
+        signed = self._signer.sign(message)
+        self._opener.learn(signed)
+        return signed
+
+
+class _RootForDisplay(TakeRoot):
+    """A root that nobody but `status` waits for."""
+
+    __slots__ = ()
 
 
 class Ticket:
@@ -291,11 +318,17 @@ class Replication:
         self._room = trio.Event()
         self._moved = trio.Event()
         self._stopping = False
+        self._ended = trio.Event()
         # What goes out: effects that wait for a write to begin, and those of the write under way.
         self._held: list[Effect] = []
         self._flying: list[Effect] | None = None
         self._landed: tuple[Any, BaseException | None] | None = None
         self._unsafe = 0
+        # The state root for people: taken when nothing has happened for a moment.
+        self.root = b""
+        self.root_sequence = -1
+        self._durable_sequence = core.executed
+        self._quiet_at = 0
 
     # --- for callers ------------------------------------------------------------------------
 
@@ -433,23 +466,25 @@ class Replication:
         )
 
     def status(self) -> dict[str, Any]:
-        """Where this node stands, in plain values; keys are lower-case hexadecimal."""
+        """Where this node stands, in plain values; other members go by their names."""
         core, counters = self._core, self.counters
         return {
-            "key": self.key.hex(),
+            "id": node_id(self.key),
             "name": self.names[self.key],
             "nodes": len(self.names),
             "faulty_max": self.faulty_max,
             "quorum": self.quorum,
             "has_quorum": self.has_quorum,
-            "reachable": sorted(key.hex() for key in self._reachable),
+            "reachable": sorted(self.names[key] for key in self._reachable),
             "view": core.view,
-            "primary": core.primary.hex(),
+            "primary": node_id(core.primary),
             "primary_name": self.names[core.primary],
             "view_changing": core.changing,
             "halted": core.halted,
             "executed": core.executed,
             "stable": core.stable,
+            "state_root": self.root.hex(),
+            "state_root_executed": self.root_sequence,
             "revision": self.revision,
             "pending": len(self._pending) + sum(map(len, self._bundles.values())),
             "operations": counters.operations,
@@ -458,7 +493,7 @@ class Replication:
             "transactions": counters.transactions,
             "messages_in": counters.messages_in,
             "messages_out": counters.messages_out,
-            "refused": {key.hex(): count for key, count in counters.refused.items()},
+            "refused": {self.names[key]: count for key, count in counters.refused.items()},
             "alarms": list(self.alarms),
         }
 
@@ -481,6 +516,7 @@ class Replication:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the replica until cancelled or `stop`.  Raises what the database raises."""
         task_status.started()
+        self._quiet_at = _now_ticks() + QUIET_TICKS
         try:
             while not (self._stopping and self._flying is None):
                 if self._wake.is_set():
@@ -490,14 +526,16 @@ class Replication:
                 else:
                     await self._sleep()
         finally:
-            self.stop()
+            self._stopping = True
+            self._room.set()
             self._refuse_all(Stopped("this node stopped before the operation was confirmed"))
+            self._ended.set()
 
-    def stop(self) -> None:
-        """Take nothing more, and let `run` return after the write under way."""
+    async def stop(self) -> None:
+        """Take nothing more; return when the write under way is durable and `run` has ended."""
         self._stopping = True
         self._wake.set()
-        self._room.set()
+        await self._ended.wait()
 
     # --- the loop ---------------------------------------------------------------------------
 
@@ -507,7 +545,7 @@ class Replication:
             self._land()
         if self._stopping:
             return self._flying is None
-        now_ticks = int(trio.current_time() * 1000)
+        now_ticks = _now_ticks()
         self._step(Tick(now_ticks, self._wall_ms()))
         while self._link_events:
             self._step(self._link_events.popleft())
@@ -515,19 +553,30 @@ class Replication:
             self._open_mail()
         if self._pending:
             self._bundle()
-        if self._flying is None and self._held:
-            self._write()
+        if self._flying is None:
+            if not self._held and self._root_due <= now_ticks:
+                self._held.append(_RootForDisplay(self._durable_sequence))
+            if self._held:
+                self._write()
         return self._inbox_count > 0 or self._landed is not None
 
     async def _sleep(self) -> None:
         """Until something happens, or the replica wants to know the time."""
-        wake_at = None if self._stopping else self._core.wake_at
-        if wake_at is None:
+        wake_at = self._root_due
+        if self._core.wake_at is not None:
+            wake_at = min(wake_at, self._core.wake_at)
+        if self._stopping or wake_at == math.inf:
             await self._wake.wait()
         else:
-            now = trio.current_time()
-            with trio.move_on_at(max(wake_at / 1000, now) + 0.001):
+            with trio.move_on_at(max(wake_at / 1000, trio.current_time()) + 0.001):
                 await self._wake.wait()
+
+    @property
+    def _root_due(self) -> float:
+        """The tick at which to take a root for display, if nothing happens before."""
+        if self._flying is not None or self.root_sequence == self._durable_sequence:
+            return math.inf
+        return self._quiet_at
 
     def _step(self, event: Event) -> None:
         self._take(self._core.step(event))
@@ -678,7 +727,9 @@ class Replication:
                 if isinstance(effect, Deliver):
                     self._delivered(effect, value)
                 elif isinstance(effect, TakeRoot):
-                    roots.append(RootTaken(effect.sequence, value))
+                    self.root, self.root_sequence = value, effect.sequence
+                    if not isinstance(effect, _RootForDisplay):
+                        roots.append(RootTaken(effect.sequence, value))
         held, self._held, self._unsafe = self._held, [], 0
         self._take(held)
         for root in roots:
@@ -687,6 +738,8 @@ class Replication:
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""
         self.counters.batches += 1
+        self._durable_sequence = effect.sequence
+        self._quiet_at = _now_ticks() + QUIET_TICKS
         newest = self.revision
         for bundle, of_bundle in zip(effect.bundles, outcomes, strict=True):
             self.counters.operations += len(of_bundle)
@@ -704,3 +757,7 @@ class Replication:
             if self._moved.statistics().tasks_waiting:
                 self._moved.set()
                 self._moved = trio.Event()
+
+
+def _now_ticks() -> int:
+    return int(trio.current_time() * 1000)

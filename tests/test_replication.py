@@ -1,0 +1,710 @@
+"""The performer: what is seen when, who is answered when, and what a bad neighbour can do.
+
+The replica, the database and the links are played by second implementations of the same small
+interfaces.  A write becomes durable exactly when the test says so.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from aegis_edge import replication
+from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
+from aegis_edge.pbft.events import (
+    Alarm,
+    Bundled,
+    Deliver,
+    Effect,
+    Event,
+    LinkDown,
+    LinkUp,
+    Persist,
+    Prune,
+    Received,
+    Record,
+    RootTaken,
+    Send,
+    SendCommitted,
+    Submitted,
+    TakeRoot,
+    Tick,
+)
+from aegis_edge.replication import (
+    Busy,
+    DatabaseThread,
+    Halted,
+    NoQuorum,
+    Replication,
+    Stopped,
+    TooLarge,
+    Unconfirmed,
+)
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import Bundle
+
+SIGNERS = {
+    signer.public: signer
+    for signer in (Signer(bytes([i]) * 32, b"", sign=lambda *_: bytes(64)) for i in range(4))
+}
+ME, ANNA, BERT, CARL = SIGNERS
+NAMES = {ME: "me", ANNA: "anna", BERT: "bert", CARL: "carl"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """As much of an outcome as the performer looks at."""
+
+    revision: int
+
+
+class Core:
+    """A replica whose answers a test writes: `plays` maps an event to its effects."""
+
+    def __init__(self) -> None:
+        self.view = 0
+        self.primary = ANNA
+        self.changing = False
+        self.halted: str | None = None
+        self.executed = 0
+        self.stable = 0
+        self.wake_at: int | None = None
+        self.bundle_room = 0
+        self.heard: list[Event] = []
+        self.ticks: list[Tick] = []
+        self.plays: Callable[[Event], Sequence[Effect]] = lambda _: ()
+        self.bundles = 0
+
+    def step(self, event: Event) -> Sequence[Effect]:
+        if isinstance(event, Tick):
+            self.ticks.append(event)
+            if self.wake_at is not None and self.wake_at <= event.now_ticks:
+                self.wake_at = None
+            return ()
+        self.heard.append(event)
+        if isinstance(event, Submitted):
+            self.bundles += 1
+            self.bundle_room -= 1
+            return (Bundled(1, self.bundles), *self.plays(event))
+        return self.plays(event)
+
+
+@dataclass
+class Store:
+    """A database that keeps what it was told; revisions count delivered operations."""
+
+    transactions: list[list[Effect]] = field(default_factory=list)
+    revision: int = 0
+    error: Exception | None = None
+
+    def perform(self, steps: Sequence[Effect]) -> list[Any]:
+        if self.error:
+            raise self.error
+        self.transactions.append(list(steps))
+        return [self._one(step) for step in steps]
+
+    def _one(self, step: Effect) -> Any:
+        if isinstance(step, TakeRoot):
+            return b"root"
+        if not isinstance(step, Deliver):
+            return None
+        outcomes = []
+        for bundle in step.bundles:
+            first = self.revision + 1
+            self.revision += len(bundle.message.operations)
+            outcomes.append(tuple(Outcome(r) for r in range(first, self.revision + 1)))
+        return outcomes
+
+    def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
+        return [b"certificate %d" % s for s in range(first, last + 1)]
+
+
+class Wires:
+    """Links that remember what was given to them."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, bytes]] = []
+        self.closed: list[tuple[bytes, str]] = []
+
+    def send(self, peer: bytes, raw: bytes) -> None:
+        self.sent.append((peer, raw))
+
+    def close(self, peer: bytes, reason: str) -> None:
+        self.closed.append((peer, reason))
+
+
+class Disk:
+    """Plays `DatabaseThread`: a job is done when the test calls `finish`, or at once if `eager`."""
+
+    def __init__(self, *, eager: bool = True) -> None:
+        self.eager = eager
+        self.jobs: list[tuple[Callable[[], Any], Callable[[Any, Any], None]]] = []
+
+    def post(self, job: Callable[[], Any], done: Callable[[Any, Any], None]) -> None:
+        self.jobs.append((job, done))
+        if self.eager:
+            trio.lowlevel.current_trio_token().run_sync_soon(self.finish)
+
+    def finish(self) -> None:
+        job, done = self.jobs.pop(0)
+        try:
+            result = job()
+        except Exception as error:
+            done(None, error)
+        else:
+            done(result, None)
+
+    async def call(self, job: Callable[[], Any]) -> Any:
+        await trio.lowlevel.checkpoint()
+        return job()
+
+
+def read(raw: bytes) -> Any:
+    if raw.startswith(b"bad"):
+        raise WireError("not a message")
+    return raw
+
+
+class Stage:
+    """One node under test, running."""
+
+    def __init__(self, *, eager: bool = True, quorum: int = 3) -> None:
+        self.core, self.store, self.wires = Core(), Store(), Wires()
+        self.disk = Disk(eager=eager)
+        self.events, receive = trio.open_memory_channel[Any](1000)
+        self._receive = receive
+        self.node = Replication(
+            key=ME,
+            names=NAMES,
+            quorum=quorum,
+            faulty_max=1,
+            core=self.core,
+            store=self.store,
+            wires=self.wires,
+            thread=self.disk,  # type: ignore[arg-type]
+            read=read,
+            wall_ms=lambda: 1_000_000,
+        )
+
+    @asynccontextmanager
+    async def running(self, *peers: bytes) -> AsyncIterator[Stage]:
+        for peer in peers:
+            self.events.send_nowait(LinkOpened(peer, None))  # type: ignore[arg-type]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.node.listen, self._receive)
+            await nursery.start(self.node.run)
+            await self.quiet()
+            yield self
+            nursery.cancel_scope.cancel()
+
+    async def quiet(self) -> None:
+        """Until nobody has anything to do."""
+        await trio.testing.wait_all_tasks_blocked()
+
+    async def heard(self, *effects: Effect) -> None:
+        """The replica hears something and answers with these effects."""
+        waiting = [effects]
+        self.core.plays = lambda event: (
+            waiting.pop() if waiting and isinstance(event, Received) else ()
+        )
+        self.events.send_nowait(Arrived(ANNA, b"cue"))
+        await self.quiet()
+        assert not waiting
+
+    @property
+    def said(self) -> list[bytes]:
+        return [raw for _, raw in self.wires.sent]
+
+    def deliver(self, sequence: int, *names: tuple[bytes, int, int, int]) -> Deliver:
+        """A batch of bundles, each given as (origin, incarnation, number, operations)."""
+        bundles = tuple(
+            SIGNERS[origin].sign(Bundle(incarnation, number, (b"x",) * count))
+            for origin, incarnation, number, count in names
+        )
+        return Deliver(sequence, 1, bundles, b"certificate")
+
+
+def persist(number: int) -> Persist:
+    return Persist(Record(4, 0, number, b""))
+
+
+def send(raw: bytes) -> Send:
+    return Send((BERT,), raw)
+
+
+@pytest.fixture(autouse=True)
+def no_root_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "QUIET_TICKS", 10**9)
+
+
+# --- what is seen, and when -----------------------------------------------------------------
+
+
+async def test_sends_before_a_persist_go_at_once_and_those_after_it_wait() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(send(b"a"), persist(1), send(b"b"), persist(2), send(b"c"))
+        assert stage.said == [b"a"]
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"a", b"b", b"c"]
+        assert stage.store.transactions == [[persist(1), persist(2)]]
+
+
+async def test_a_send_of_a_later_step_waits_for_an_earlier_persist() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(persist(1))
+        await stage.heard(send(b"later"))
+        assert stage.said == []
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"later"]
+
+
+async def test_what_came_during_a_write_shares_the_next_one() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(persist(1), send(b"1"))
+        for number in (2, 3, 4):
+            await stage.heard(persist(number), send(b"%d" % number))
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"1"]
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"1", b"2", b"3", b"4"]
+        assert [len(t) for t in stage.store.transactions] == [1, 3]
+
+
+async def test_sends_do_not_wait_for_writes_that_promise_nothing() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(Prune(64), send(b"a"))
+        assert stage.said == [b"a"]
+        assert len(stage.disk.jobs) == 1
+
+
+async def test_a_send_held_behind_a_finished_write_goes_before_the_next_write_ends() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(persist(1))
+        await stage.heard(send(b"first"), persist(2), send(b"second"))
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"first"]
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == [b"first", b"second"]
+
+
+async def test_a_root_is_answered_to_the_replica() -> None:
+    async with Stage().running() as stage:
+        await stage.heard(stage.deliver(64), TakeRoot(64))
+        assert stage.core.heard[-1] == RootTaken(64, b"root")
+
+
+async def test_certificates_are_read_after_what_precedes_them_and_sent_in_order() -> None:
+    async with Stage().running() as stage:
+        await stage.heard(stage.deliver(1), SendCommitted(CARL, 1, 2))
+        assert stage.wires.sent == [(CARL, b"certificate 1"), (CARL, b"certificate 2")]
+        await stage.heard(SendCommitted(CARL, 3, 3))
+        assert stage.wires.sent[2:] == [(CARL, b"certificate 3")]
+        assert len(stage.store.transactions) == 1, "reading alone writes nothing"
+
+
+async def test_an_alarm_is_kept_for_the_owner() -> None:
+    async with Stage().running() as stage:
+        await stage.heard(Alarm("two proposals", BERT, (b"x",)))
+        assert stage.node.status()["alarms"] == [{"about": "bert", "reason": "two proposals"}]
+
+
+async def test_a_halted_replica_refuses_its_callers() -> None:
+    stage = Stage()
+    answers: list[Any] = []
+    async with stage.running(ANNA, BERT):
+        stage.node.enqueue(b"op", answers.append)
+        stage.core.halted = "its state differs"
+        await stage.heard(Alarm("its state differs", ME))
+        assert isinstance(answers[0], Halted)
+        with pytest.raises(Halted, match="its state differs"):
+            await stage.node.submit(b"op")
+        assert stage.node.status()["halted"] == "its state differs"
+
+
+async def test_a_failed_write_ends_the_node_and_answers_the_callers() -> None:
+    stage = Stage(quorum=1)
+    stage.store.error = OSError("disk full")
+    stage.core.bundle_room = 1
+    stage.core.plays = lambda _: (persist(1), send(b"never"))
+    answers: list[Any] = []
+    stage.node.enqueue(b"a", answers.append)
+    with pytest.raises(OSError, match="disk full"):
+        await stage.node.run()
+    assert [type(a) for a in answers] == [Stopped]
+    assert stage.said == []
+    with pytest.raises(Stopped):
+        stage.node.enqueue(b"b", answers.append)
+
+
+async def test_stopping_waits_for_the_write_under_way_and_refuses_the_rest() -> None:
+    stage = Stage(eager=False)
+    answers: list[Any] = []
+    async with stage.running(ANNA, BERT):
+        stage.core.bundle_room = 1
+        stage.node.enqueue(b"taken", answers.append)
+        await stage.quiet()
+        stage.node.enqueue(b"waiting", answers.append)
+        await stage.heard(stage.deliver(1, (ME, 1, 1, 1)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.node.stop)
+            await stage.quiet()
+            assert answers == []
+            stage.disk.finish()
+        assert answers[0] == Outcome(1)
+        assert isinstance(answers[1], Stopped)
+
+
+# --- what comes from the links --------------------------------------------------------------
+
+
+async def test_links_and_messages_reach_the_replica() -> None:
+    async with Stage().running(ANNA) as stage:
+        stage.events.send_nowait(Arrived(ANNA, b"hello"))
+        stage.events.send_nowait(LinkClosed(ANNA, "gone"))
+        await stage.quiet()
+        assert stage.core.heard[0] == LinkUp(ANNA)
+        assert set(map(repr, stage.core.heard[1:])) == {
+            repr(Received(ANNA, b"hello")),  # type: ignore[arg-type]
+            repr(LinkDown(ANNA)),
+        }
+        assert stage.node.status()["reachable"] == []
+
+
+async def test_no_message_closes_the_link_of_its_sender_and_no_other() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        for event in (
+            Arrived(ANNA, b"bad one"),
+            Arrived(ANNA, b"dropped"),
+            Arrived(BERT, b"good"),
+        ):
+            stage.events.send_nowait(event)
+        await stage.quiet()
+        assert stage.core.heard[2:] == [Received(BERT, b"good")]  # type: ignore[arg-type]
+        assert stage.wires.closed == [(ANNA, "it sent what is no message: not a message")]
+        assert stage.node.status()["refused"] == {"anna": 1}
+
+
+async def test_a_flood_of_one_peer_does_not_starve_the_others() -> None:
+    async with Stage().running() as stage:
+        for _ in range(50):
+            stage.events.send_nowait(Arrived(ANNA, b"flood"))
+        stage.events.send_nowait(Arrived(BERT, b"b"))
+        stage.events.send_nowait(Arrived(CARL, b"c"))
+        await stage.quiet()
+        order = [event.peer for event in stage.core.heard if isinstance(event, Received)]
+        assert order[:3] == [ANNA, BERT, CARL]
+        assert len(order) == 52
+
+
+async def test_a_burst_is_bounded_and_nothing_of_it_is_lost() -> None:
+    async with Stage().running() as stage:
+        for number in range(500):
+            stage.events.send_nowait(Arrived(ANNA, b"%d" % number))
+        await stage.quiet()
+        heard = [event.message for event in stage.core.heard if isinstance(event, Received)]
+        assert heard == [b"%d" % number for number in range(500)]
+        assert len(stage.core.ticks) >= 500 // replication.BURST_MESSAGES_MAX
+
+
+# --- what comes from the callers ------------------------------------------------------------
+
+
+async def test_a_caller_is_answered_when_its_bundle_is_durable() -> None:
+    stage = Stage(eager=False)
+    answers: list[Any] = []
+    async with stage.running(ANNA, BERT):
+        stage.core.bundle_room = 1
+        stage.node.enqueue(b"op", answers.append)
+        await stage.quiet()
+        await stage.heard(stage.deliver(1, (BERT, 7, 1, 3), (ME, 1, 1, 1)))
+        assert answers == []
+        stage.disk.finish()
+        await stage.quiet()
+        assert answers == [Outcome(4)]
+        status = stage.node.status()
+        assert (status["operations"], status["own_operations"]) == (4, 1)
+        assert (status["pending"], status["revision"]) == (0, 4)
+
+
+async def test_bundles_of_an_earlier_life_answer_nobody() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        answers: list[Any] = []
+        stage.core.bundle_room = 1
+        stage.node.enqueue(b"op", answers.append)
+        await stage.heard(stage.deliver(1, (ME, 0, 1, 1)))
+        assert answers == []
+
+
+async def test_everything_that_waits_becomes_one_bundle() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        for number in range(5):
+            stage.node.enqueue(b"%d" % number, lambda _: None)
+        await stage.quiet()
+        assert submitted(stage) == []
+        stage.core.bundle_room = 2
+        await stage.heard()
+        assert submitted(stage) == [(b"0", b"1", b"2", b"3", b"4")]
+
+
+async def test_a_bundle_is_bounded_in_count_and_in_bytes() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        small = replication.BUNDLE_OPERATIONS_MAX + 3
+        for _ in range(small):
+            stage.node.enqueue(b"x", lambda _: None)
+        for _ in range(2):
+            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
+        stage.core.bundle_room = 5
+        await stage.heard()
+        assert [len(ops) for ops in submitted(stage)] == [small - 3, 4, 1]
+
+
+async def test_what_cannot_be_taken_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 2)
+    async with Stage().running(ANNA, BERT) as stage:
+        with pytest.raises(TooLarge):
+            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX + 1), lambda _: None)
+        for _ in range(2):
+            stage.node.enqueue(b"x", lambda _: None)
+        with pytest.raises(Busy):
+            await stage.node.submit(b"x")
+
+
+async def test_what_waits_is_bounded_in_bytes() -> None:
+    async with Stage().running() as stage:
+        count = replication.PENDING_BYTES_MAX // replication.OPERATION_BYTES_MAX
+        for _ in range(count):
+            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
+        with pytest.raises(Busy):
+            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
+
+
+async def test_many_operations_wait_for_room_and_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 4)
+    stage = Stage()
+    async with stage.running(ANNA, BERT):
+        stage.core.bundle_room = 100
+        stage.core.plays = lambda event: (
+            (stage.deliver(1, (ME, 1, stage.core.bundles, len(event.operations))),)
+            if isinstance(event, Submitted)
+            else ()
+        )
+        outcomes = await stage.node.submit_many([b"%d" % n for n in range(10)])
+        assert outcomes == [Outcome(n) for n in range(1, 11)]
+        assert b"".join(op for ops in submitted(stage) for op in ops) == b"0123456789"
+        assert await stage.node.submit_many([]) == []
+
+
+async def test_a_barrier_is_an_operation() -> None:
+    stage = Stage()
+    async with stage.running(ANNA, BERT):
+        stage.core.bundle_room = 1
+        stage.core.plays = lambda _: (stage.deliver(1, (ME, 1, 1, 1)),)
+        await stage.node.barrier()
+        assert len(submitted(stage)) == 1
+
+
+# --- no answer ------------------------------------------------------------------------------
+
+
+async def test_without_a_quorum_nothing_is_bundled_and_the_answer_names_who_is_missing(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Stage().running(CARL) as stage:
+        stage.core.bundle_room = 1
+        with pytest.raises(NoQuorum) as caught:
+            await stage.node.submit(b"op", timeout_s=2)
+        assert str(caught.value) == "no quorum: 2 of 4 nodes reachable; waiting for anna, bert"
+        assert not caught.value.taken
+        stage.events.send_nowait(LinkOpened(ANNA, None))  # type: ignore[arg-type]
+        await stage.quiet()
+        assert submitted(stage) == [], "a withdrawn operation never happens"
+        assert stage.node.status()["pending"] == 0
+
+
+async def test_a_lost_quorum_says_that_the_operation_may_still_happen(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Stage().running(ANNA, CARL) as stage:
+        stage.core.bundle_room = 1
+        async with trio.open_nursery() as nursery:
+            caught: list[Exception] = []
+
+            async def call() -> None:
+                with pytest.raises(NoQuorum) as info:
+                    await stage.node.submit_many([b"a", b"b"], timeout_s=2)
+                caught.append(info.value)
+
+            nursery.start_soon(call)
+            await stage.quiet()
+            stage.events.send_nowait(LinkClosed(ANNA, "gone"))
+        assert caught[0].taken  # type: ignore[attr-defined]
+
+
+async def test_with_a_quorum_lateness_is_a_time_out(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Stage().running(ANNA, CARL) as stage:
+        with pytest.raises(Unconfirmed, match=r"not confirmed within 1.5 s"):
+            await stage.node.submit(b"op", timeout_s=1.5)
+
+
+async def test_all_callers_hear_of_the_end() -> None:
+    stage = Stage()
+    caught: list[Exception] = []
+
+    async def call(operations: list[bytes]) -> None:
+        with pytest.raises(Stopped) as info:
+            await stage.node.submit_many(operations)
+        caught.append(info.value)
+
+    async with trio.open_nursery() as nursery:
+        async with stage.running():
+            nursery.start_soon(call, [b"a", b"b"])
+            nursery.start_soon(call, [b"c"])
+            await stage.quiet()
+    assert len(caught) == 2
+
+
+# --- time, and those who watch --------------------------------------------------------------
+
+
+async def test_the_replica_is_woken_when_it_asked_to_be_and_not_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    stage = Stage()
+    async with stage.running():
+        start_ticks = int(trio.current_time() * 1000)
+        before = len(stage.core.ticks)
+        stage.core.wake_at = start_ticks + 5000
+        await stage.heard()
+        await trio.sleep(60)
+        woken = [tick.now_ticks - start_ticks for tick in stage.core.ticks[before + 1 :]]
+        assert len(woken) == 1
+        assert 5000 <= woken[0] <= 5002
+        assert stage.core.ticks[-1].clock_ms == 1_000_000
+
+
+async def test_a_replica_that_asks_for_the_past_does_not_spin_the_processor(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Insistent(Core):
+        def step(self, event: Event) -> Sequence[Effect]:
+            super().step(event)
+            self.wake_at = 0
+            return ()
+
+    stage = Stage()
+    stage.node._core = stage.core = Insistent()
+    async with stage.running():
+        before = len(stage.core.ticks)
+        await trio.sleep(1)
+        assert len(stage.core.ticks) - before <= 1001
+
+
+async def test_watchers_wake_once_per_news_and_at_once_for_old_news() -> None:
+    stage = Stage()
+    seen: list[int] = []
+
+    async def watch() -> None:
+        newest = 0
+        while newest < 5:
+            newest = await stage.node.revision_after(newest)
+            seen.append(newest)
+
+    async with stage.running(), trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await stage.quiet()
+        await stage.heard(stage.deliver(1, (BERT, 1, 1, 2)))
+        await stage.heard(stage.deliver(2))
+        await stage.heard(stage.deliver(3, (BERT, 1, 2, 3)))
+        assert seen == [2, 5]
+        assert await stage.node.revision_after(1) == 5
+
+
+async def test_the_state_root_is_taken_when_it_is_quiet_and_once_only(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "QUIET_TICKS", 300)
+    async with Stage().running() as stage:
+        await stage.heard(stage.deliver(1))
+        assert stage.node.status()["state_root_executed"] == -1
+        await trio.sleep(1)
+        status = stage.node.status()
+        assert (status["state_root"], status["state_root_executed"]) == (b"root".hex(), 1)
+        transactions = len(stage.store.transactions)
+        await trio.sleep(100)
+        assert len(stage.store.transactions) == transactions
+        assert not any(isinstance(event, RootTaken) for event in stage.core.heard)
+
+
+async def test_reads_see_the_database() -> None:
+    async with Stage().running() as stage:
+        stage.store.revision = 7
+        assert await stage.node.read(lambda store: store.revision) == 7
+
+
+async def test_status_is_plain_data() -> None:
+    async with Stage().running(ANNA) as stage:
+        status = stage.node.status()
+        assert status["primary_name"] == "anna"
+        assert status["nodes"] == 4
+        assert status["has_quorum"] is False
+        assert status["reachable"] == ["anna"]
+
+
+# --- the database's thread ------------------------------------------------------------------
+
+
+async def test_jobs_run_in_order_in_one_thread_that_is_not_the_loops() -> None:
+    thread = DatabaseThread()
+    idents = [await thread.call(threading.get_ident) for _ in range(3)]
+    assert len(set(idents)) == 1
+    assert idents[0] != threading.get_ident()
+    done: list[int] = []
+    async with trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(thread.call, lambda number=number: done.append(number))
+            await trio.testing.wait_all_tasks_blocked()
+    assert done == [0, 1, 2]
+    thread.close()
+
+
+async def test_a_job_that_fails_fails_for_its_caller_only() -> None:
+    thread = DatabaseThread()
+    with pytest.raises(ZeroDivisionError):
+        await thread.call(lambda: 1 // 0)
+    assert await thread.call(lambda: 1) == 1
+    thread.close()
+
+
+async def test_a_job_under_way_is_not_abandoned() -> None:
+    thread = DatabaseThread()
+    gate = threading.Event()
+    finished: list[bool] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(thread.call, lambda: finished.append(gate.wait(5)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        gate.set()
+    assert finished == [True]
+    thread.close()
+
+
+def submitted(stage: Stage) -> list[tuple[bytes, ...]]:
+    return [event.operations for event in stage.core.heard if isinstance(event, Submitted)]
