@@ -158,6 +158,19 @@ class Replica:
             times.append(self.catchup.request.deadline_ticks)
         return min((t for t in times if t is not None), default=None)
 
+    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool:
+        """True if a vote that claims `fields` could change nothing, whoever signed it.
+
+        Asked before the check of the signature, to save it: votes that come after the quorum.
+        """
+        _, view, sequence = fields[:3]
+        if sequence <= self.log.low:
+            return True
+        if tag == Commit.TAG:
+            return bool(sequence <= self.executed)
+        slot = self.log.slots.get(sequence)
+        return slot is not None and view == self.view and slot.prepared_in(view)
+
     # --- the one way in -----------------------------------------------------------------------
 
     def step(self, event: Event) -> list[Effect]:

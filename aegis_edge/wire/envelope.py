@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from aegis_edge.crypto import sodium
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.messages import SIGNED, Open, Signed, Verified, mint
+from aegis_edge.wire.messages import SIGNED, Commit, Open, Prepare, Signed, Verified, mint
 
 PROTOCOL_VERSION = 1
 
@@ -35,6 +35,7 @@ _SIGNATURE_HEAD = b"\x58\x40"
 _SIGNATURE_BYTES = 64
 _TAIL_BYTES = len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES
 _PAYLOAD_BYTES_MIN = 2
+_VOTE_BYTES_MAX = 256
 _SIZE_BYTES_MIN = _PAYLOAD_AT + 1 + _PAYLOAD_BYTES_MIN + _TAIL_BYTES
 
 # RFC 9052 section 4.4: Sig_structure = ["Signature1", protected, external_aad, payload].
@@ -153,6 +154,23 @@ class Opener:
             self._old, self._young, self._young_bytes = self._young, {}, 0
         self._young[verified.raw] = verified
         self._young_bytes += size
+
+
+def claimed_vote(raw: bytes) -> tuple[int, tuple[Any, ...]] | None:
+    """The kind and the fields that a prepare or commit claims, unproven; None for anything else.
+
+    Only for deciding that a vote is not worth the check of its signature: most late ones are not.
+    """
+    if raw[: len(_OPENING)] != _OPENING or len(raw) > _VOTE_BYTES_MAX:
+        return None
+    try:
+        start, end = _frame(raw)
+        if raw[start + 1] not in (Prepare.TAG, Commit.TAG):
+            return None
+        tag, *fields = codec.decode(raw[start:end])
+    except WireError:
+        return None
+    return (tag, tuple(fields)) if [type(f) for f in fields[:3]] == [int, int, int] else None
 
 
 def _frame(raw: bytes) -> tuple[int, int]:

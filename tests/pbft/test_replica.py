@@ -269,6 +269,26 @@ def test_a_prepare_that_comes_after_the_certificate_is_kept_quietly() -> None:
     assert len(b.replica.log.slots[1].prepares) == 3
 
 
+def test_late_votes_need_no_check() -> None:
+    stage = Stage(4)
+    _, b, named = prepared_slot(stage)
+    prepare, commit = Prepare.TAG, Commit.TAG
+    assert not b.replica.is_redundant(prepare, named.fields())
+    assert not b.replica.is_redundant(commit, named.fields())
+    assert not b.replica.is_redundant(prepare, (0, 0, 2, named.digest))
+    for name in "CD":
+        voter = stage[name]
+        b.step(Received(voter.key, voter.signer.sign(Prepare(*named.fields()))))
+    assert b.replica.is_redundant(prepare, named.fields())
+    assert not b.replica.is_redundant(prepare, (0, 1, 1, named.digest)), "of another view"
+    assert not b.replica.is_redundant(commit, named.fields())
+    for name in "CD":
+        voter = stage[name]
+        b.step(Received(voter.key, voter.signer.sign(Commit(*named.fields(), 5))))
+    assert b.replica.is_redundant(commit, named.fields())
+    assert b.replica.is_redundant(prepare, (0, 0, 0, named.digest)), "under the low watermark"
+
+
 def test_2_votes_of_strangers_count_nothing() -> None:
     stage = Stage(4)
     _, b, named = prepared_slot(stage)

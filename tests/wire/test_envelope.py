@@ -474,3 +474,33 @@ def test_sign_and_verify_can_be_replaced() -> None:
     assert Opener(CLUSTER, verify=verify).open(vote.raw) == vote
     with pytest.raises(WireError):
         Opener(CLUSTER).open(vote.raw)
+
+
+# --- claims before the check ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=named)
+def test_only_votes_claim_anything(kind: type[Signed], voices: Voices) -> None:
+    verified = voices.signed[kind]
+    claim = envelope.claimed_vote(verified.raw)
+    if kind in (Prepare, Commit):
+        assert claim == (kind.TAG, verified.message.fields())
+    else:
+        assert claim is None
+
+
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_a_claim_is_total(noise: bytes, at: int) -> None:
+    raw = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, blob(3), 4)).raw
+    for data in (noise, raw[:at] + noise, raw[:at] + noise + raw[at + len(noise) :], raw[:at]):
+        claim = envelope.claimed_vote(data)
+        assert claim is None or claim[0] in (Prepare.TAG, Commit.TAG)
+
+
+def test_a_claim_of_another_shape_is_none() -> None:
+    raw = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, blob(3), 4)).raw
+    numbers = raw.index(bytes((0x86, Commit.TAG, 0, 1, 2)))
+    text = raw[: numbers + 2] + b"\xf6" + raw[numbers + 3 :]
+    assert envelope.claimed_vote(text) is None
+    broken = raw[: numbers + 2] + b"\xff" + raw[numbers + 3 :]
+    assert envelope.claimed_vote(broken) is None
