@@ -153,7 +153,7 @@ async def run(
     `ready` is called once the API answers and links are being made.  Raises `NodeError` and the
     typed errors of the disk, the links and the API, alone or in a group.
     """
-    stop = stop or trio.Event()
+    stop = trio.Event() if stop is None else stop
     genesis = read_genesis(config)
     record = own_record(config)
     if record.signer not in genesis.members:
