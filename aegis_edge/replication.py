@@ -42,7 +42,7 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.peers.identity import node_id
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import Opener, Signer
+from aegis_edge.wire.envelope import Opener, Signer, claimed_vote
 from aegis_edge.wire.messages import (
     BUNDLE_BYTES_MAX,
     BUNDLE_OPERATIONS_MAX,
@@ -143,6 +143,7 @@ class Core(Protocol):
     def wake_at(self) -> int | None: ...
     @property
     def bundle_room(self) -> int: ...
+    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool: ...
     def step(self, event: Event) -> Sequence[Effect]: ...
 
 
@@ -643,6 +644,9 @@ class Replication:
 
     def _open(self, peer: bytes, raw: bytes) -> None:
         self.counters.messages_in += 1
+        claim = claimed_vote(raw)
+        if claim is not None and self._core.is_redundant(*claim):
+            return
         try:
             message = self._read(raw)
         except WireError as error:

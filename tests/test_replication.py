@@ -83,6 +83,9 @@ class Core:
         self.plays: Callable[[Event], Sequence[Effect]] = lambda _: ()
         self.bundles = 0
 
+    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool:
+        return False
+
     def step(self, event: Event) -> Sequence[Effect]:
         if isinstance(event, Tick):
             self.ticks.append(event)
