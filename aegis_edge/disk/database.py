@@ -217,6 +217,11 @@ class Database:
             machine = self._machine
             return machine.executed, machine.revision, machine.root()
 
+    def root(self) -> tuple[int, int, bytes]:
+        """The last executed sequence, the last revision, and the state root there."""
+        with self._exclusively():
+            return self._machine.executed, self._machine.revision, self._machine.root()
+
     def info(self) -> Info:
         """Where the database stands, for display."""
         with self._exclusively():

@@ -78,7 +78,7 @@ def read(path: Path) -> NodeKeys:
             raise KeyFileError(
                 f"{path} does not exist", "run aegis-edge init to make an identity"
             ) from None
-        with open(descriptor, "rb") as file:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise KeyFileError(f"{path} is not a file", "name the key file itself")
@@ -87,7 +87,9 @@ def read(path: Path) -> NodeKeys:
                     f"{path} may be read by others (mode {status.st_mode & 0o777:04o})",
                     f"run chmod 600 {path}; if others had access, make a new identity",
                 )
-            text = file.read(_SIZE_BYTES_MAX + 1)
+            text = os.read(descriptor, _SIZE_BYTES_MAX + 1)
+        finally:
+            os.close(descriptor)
     return _parsed(path, text)
 
 

@@ -1,125 +1,164 @@
-"""Protocol records and batch certificates, in one table ordered by sequence.
+"""Protocol records and batch certificates: what a replica must not forget, and what it can prove.
 
-Knows keys, sizes, and the kinds that a stable checkpoint makes worthless.  Refuses to know what a
+Knows keys, sizes, and which kinds a stable checkpoint makes worthless.  Refuses to know what a
 record says.  Follows: `pbft.journal` for the kinds; checklist rule 13 is the caller's business.
 
-Row ids are sequence * 2^20 + slot: all rows about one sequence are neighbours at the right edge of
-the tree, so that a transaction dirties few pages.  Slot 0 is the certificate.  A batch is on disk
-once: its proposal's record and its certificate end with the same bytes, so the certificate keeps
-its own head and points at the proposal's row for the tail.
+Written for cards that wear out.  A worthless record is not deleted: its row is written over by the
+next of its kind, so that in steady state a record costs one page and moves no other.  A batch is
+on disk once: the record of its proposal and its certificate end with the same bytes, so a
+certificate of a big batch keeps only its own head and names the record that holds the tail.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.pbft.events import Record
 from aegis_edge.wire import codec
 
-CERTIFICATE = 0
 PROPOSAL = 4
 CHECKPOINT = 7
-#: A proposal that was replaced while a certificate still needs its tail.
+#: A proposal that was replaced while a certificate still names it.
 BODY = 9
-#: Kinds that a stable checkpoint at their sequence makes worthless.
-_PRUNED_THROUGH = "(4, 5, 6)"
+#: Kinds that a stable checkpoint at their sequence makes worthless; a checkpoint's own record is
+#: so made by the next one.
+_PRUNED_THROUGH = (4, 5, 6)
 
-_SLOT_BITS = 20
-#: Shorter tails than this are not worth a second read.
-_TAIL_BYTES_MIN = 128
+#: A shorter tail is written twice: the row of its proposal is worth more when it is used again.
+_TAIL_BYTES_MIN = 2048
+#: Bigger worthless rows are deleted, to give their room to others.
+_REUSED_BYTES_MAX = 4096
 
-Origins = dict[bytes, tuple[int, int]]
+_Key = tuple[int, int, int]
+
+
+class _Row(NamedTuple):
+    id: int
+    size_bytes: int
 
 
 class Log:
-    """The table `log`; every call belongs to the caller's transaction."""
+    """The tables `records` and `certificates`; every write belongs to the caller's transaction.
+
+    Keeps a few words per live record in memory.  After a transaction that failed, drop it.
+    """
 
     def __init__(self, connection: sqlite3.Connection, bytes_max: int) -> None:
         self._execute = connection.execute
         self._bytes_max = bytes_max
         (self.pruned,) = self._execute("SELECT pruned FROM meta").fetchone()
-        self._bytes = self._size(1, (1 << 63 - _SLOT_BITS) - 1)
+        self._bytes: int
+        (self._bytes,) = self._execute(
+            "SELECT ifnull(sum(length(data) + ifnull(tail_bytes, 0)), 0) FROM certificates"
+        ).fetchone()
+        self._tails = {
+            tail
+            for (tail,) in self._execute("SELECT tail FROM certificates WHERE tail IS NOT NULL")
+        }
+        self._rows: dict[_Key, _Row] = {}
+        self._free: dict[int, list[int]] = {}
+        self._last_id = 0
+        for row, kind, view, sequence, size_bytes in self._execute(
+            "SELECT id, kind, view, sequence, length(data) FROM records ORDER BY id"
+        ):
+            self._last_id = row
+            if row in self._tails and (kind == BODY or sequence <= self.pruned):
+                continue
+            if self._worthless(kind, sequence):
+                self._free.setdefault(kind, []).append(row)
+            else:
+                self._rows[kind, view, sequence] = _Row(row, size_bytes)
+
+    def _worthless(self, kind: int, sequence: int) -> bool:
+        if kind in _PRUNED_THROUGH:
+            return sequence <= self.pruned
+        return kind == BODY or (kind == CHECKPOINT and sequence < self.pruned)
 
     # --- records ----------------------------------------------------------------------------
 
     def persist(self, record: Record) -> None:
         """Keep `record` in place of the one with the same key."""
-        sequence = record.sequence
-        if 0 < sequence < self.pruned or (
-            0 < sequence == self.pruned and record.kind != CHECKPOINT
-        ):
-            return  # late: a stable checkpoint has made it worthless already
-        first = sequence << _SLOT_BITS
-        free = first + 1
-        for found, kind, view in self._execute(
-            "SELECT id, kind, view FROM log WHERE id > ? AND id < ? ORDER BY id",
-            (first, first + (1 << _SLOT_BITS)),
-        ).fetchall():
-            free = found + 1
-            if (kind, view) == (record.kind, record.view):
-                if self._kept_as_tail(first, found):
-                    self._execute("UPDATE log SET kind = ? WHERE id = ?", (BODY, found))
-                else:
-                    self._drop(found, found)
-        self._insert(free, record.kind, record.view, record.data)
+        kind, view, sequence, data = record.kind, record.view, record.sequence, record.data
+        if self._worthless(kind, sequence):
+            return  # late: a stable checkpoint came first
+        row = self._rows.get((kind, view, sequence))
+        if row is not None and row.id in self._tails:
+            self._execute("UPDATE records SET kind = ? WHERE id = ?", (BODY, row.id))
+            row = None
+        free = self._free.get(kind)
+        if row is not None:
+            row_id = row.id
+            self._execute("UPDATE records SET data = ? WHERE id = ?", (data, row_id))
+        elif free:
+            row_id = free.pop()
+            self._execute(
+                "UPDATE records SET view = ?, sequence = ?, data = ? WHERE id = ?",
+                (view, sequence, data, row_id),
+            )
+        else:
+            self._last_id = row_id = self._last_id + 1
+            self._execute(
+                "INSERT INTO records VALUES (?, ?, ?, ?, ?)", (row_id, kind, view, sequence, data)
+            )
+        self._rows[kind, view, sequence] = _Row(row_id, len(data))
 
     def records(self) -> tuple[Record, ...]:
-        """Every record that still serves, in the order of sequences."""
-        rows = self._execute(
-            "SELECT id, kind, view, data FROM log"
-            " WHERE (id < ? OR id >= ?) AND kind NOT IN (?, ?) ORDER BY id",
-            (1 << _SLOT_BITS, self.pruned << _SLOT_BITS, CERTIFICATE, BODY),
-        )
-        return tuple(
-            Record(kind, view, row >> _SLOT_BITS, data)
-            for row, kind, view, data in rows
-            if kind == CHECKPOINT or not 0 < row >> _SLOT_BITS == self.pruned
-        )
-
-    def _kept_as_tail(self, certificate: int, row: int) -> bool:
-        found = self._execute("SELECT tail FROM log WHERE id = ?", (certificate,)).fetchone()
-        return found is not None and found[0] == row
+        """Every record that still serves, ordered by sequence, kind and view."""
+        found = []
+        for (kind, view, sequence), row in self._rows.items():
+            (data,) = self._execute("SELECT data FROM records WHERE id = ?", (row.id,)).fetchone()
+            found.append(Record(kind, view, sequence, data))
+        return tuple(sorted(found, key=lambda r: (r.sequence, r.kind, r.view)))
 
     # --- certificates -----------------------------------------------------------------------
 
-    def certify(self, sequence: int, certificate: bytes, time_ms: int, origins: Origins) -> None:
+    def certify(
+        self,
+        sequence: int,
+        certificate: bytes,
+        time_ms: int,
+        origins: Mapping[bytes, tuple[int, int]],
+    ) -> None:
         """Keep the certificate of the batch just executed; its row says how far execution came."""
-        first = sequence << _SLOT_BITS
         tail, tail_bytes, head = None, None, certificate
-        proposed = self._execute(
-            "SELECT id, data FROM log WHERE id > ? AND id < ? AND kind = ?"
-            " ORDER BY view DESC LIMIT 1",
-            (first, first + (1 << _SLOT_BITS), PROPOSAL),
-        ).fetchone()
-        if proposed is not None:
-            shared = _common_tail_bytes(certificate, proposed[1])
+        proposed = max(
+            (key for key in self._rows if key[2] == sequence and key[0] == PROPOSAL), default=None
+        )
+        if proposed is not None and self._rows[proposed].size_bytes >= _TAIL_BYTES_MIN:
+            row_id = self._rows[proposed].id
+            (data,) = self._execute("SELECT data FROM records WHERE id = ?", (row_id,)).fetchone()
+            shared = _common_tail_bytes(certificate, data)
             if shared >= _TAIL_BYTES_MIN:
-                tail, tail_bytes = proposed[0], shared
+                tail, tail_bytes = row_id, shared
                 head = certificate[: len(certificate) - shared]
+                self._tails.add(row_id)
         # Only the newest row needs the origins.
-        self._execute("UPDATE log SET origins = NULL WHERE id = ?", (first - (1 << _SLOT_BITS),))
+        self._execute(
+            "UPDATE certificates SET origins = NULL WHERE sequence = ?", (sequence - 1,)
+        )
         packed = codec.encode(tuple((o, *origins[o]) for o in sorted(origins)))
         self._execute(
-            "INSERT INTO log VALUES (?, ?, 0, ?, ?, ?, ?, ?)",
-            (first, CERTIFICATE, tail, tail_bytes, time_ms, packed, head),
+            "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)",
+            (sequence, time_ms, packed, tail, tail_bytes, head),
         )
-        self._bytes += len(head)
+        self._bytes += len(certificate)
 
-    def executed(self) -> tuple[int, int, Origins]:
+    def executed(self) -> tuple[int, int, dict[bytes, tuple[int, int]]]:
         """The last executed sequence, the agreed time there, and each origin's last bundle."""
         newest = self._execute(
-            "SELECT id, time_ms, origins FROM log WHERE kind = ? ORDER BY id DESC LIMIT 1",
-            (CERTIFICATE,),
+            "SELECT sequence, time_ms, origins FROM certificates ORDER BY sequence DESC LIMIT 1"
         ).fetchone()
         if newest is None:
             return 0, 0, {}
-        row, time_ms, packed = newest
+        sequence, time_ms, packed = newest
         try:
             origins = {origin: (i, n) for origin, i, n in codec.decode(packed)}
         except (codec.WireError, TypeError, ValueError) as error:
             raise DatabaseDamaged(f"the table of origins cannot be read: {error}", "") from error
-        return row >> _SLOT_BITS, time_ms, origins
+        return sequence, time_ms, origins
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates from `first` on: to `last`, the first missing one, or `max_bytes`.
@@ -130,9 +169,9 @@ class Log:
         size_bytes = 0
         for sequence in range(first, last + 1):
             found = self._execute(
-                "SELECT head.data, head.tail_bytes, body.data FROM log AS head"
-                " LEFT JOIN log AS body ON body.id = head.tail WHERE head.id = ?",
-                (sequence << _SLOT_BITS,),
+                "SELECT head.data, tail_bytes, body.data FROM certificates AS head"
+                " LEFT JOIN records AS body ON body.id = head.tail WHERE head.sequence = ?",
+                (sequence,),
             ).fetchone()
             if found is None:
                 break
@@ -146,64 +185,51 @@ class Log:
 
     def first_certificate(self) -> int:
         """The lowest sequence whose certificate is kept; 0 if there is none."""
-        found = self._execute(
-            "SELECT id FROM log WHERE kind = ? AND id >= ? ORDER BY id LIMIT 1",
-            (CERTIFICATE, 1 << _SLOT_BITS),
-        ).fetchone()
-        return 0 if found is None else int(found[0]) >> _SLOT_BITS
+        (first,) = self._execute("SELECT ifnull(min(sequence), 0) FROM certificates").fetchone()
+        return int(first)
 
     # --- what goes --------------------------------------------------------------------------
 
     def prune(self, sequence: int, executed: int) -> None:
-        """A checkpoint at `sequence` is stable: drop what it makes worthless, and old batches.
+        """A checkpoint at `sequence` is stable: free what it makes worthless, and old batches.
 
         Batches are dropped, oldest first, while the log is above its size; those above the
         checkpoint never, nor the newest, which says how far execution came.
         """
         if sequence <= self.pruned:
             return
-        span = (self.pruned << _SLOT_BITS, (sequence + 1 << _SLOT_BITS) - 1)
-        worthless = (
-            f" FROM log WHERE id BETWEEN ? AND ? AND (kind IN {_PRUNED_THROUGH}"
-            " AND id NOT IN (SELECT tail FROM log WHERE id BETWEEN ? AND ? AND tail NOT NULL)"
-            " OR kind = ? AND id < ?)"
-        )
-        bounds = (*span, *span, CHECKPOINT, sequence << _SLOT_BITS)
-        (gone,) = self._execute(f"SELECT total(length(data)){worthless}", bounds).fetchone()
-        self._execute(f"DELETE{worthless}", bounds)
-        self._bytes -= int(gone)
         self.pruned = sequence
         self._execute("UPDATE meta SET pruned = ?", (sequence,))
-        oldest = self.first_certificate()
-        last = oldest
-        room = self._bytes
-        while room > self._bytes_max and last <= min(sequence, executed - 1):
-            room -= self._size(last, last)
-            last += 1
-        if last > oldest:
-            self._drop(1 << _SLOT_BITS, (last << _SLOT_BITS) - 1)
+        for key in [key for key in self._rows if self._worthless(key[0], key[2])]:
+            row = self._rows.pop(key)
+            if row.id in self._tails:
+                continue
+            if row.size_bytes > _REUSED_BYTES_MAX:
+                self._execute("DELETE FROM records WHERE id = ?", (row.id,))
+            else:
+                self._free.setdefault(key[0], []).append(row.id)
+        if self._bytes > self._bytes_max:
+            self._retire(min(sequence, executed - 1))
 
-    def _size(self, first: int, last: int) -> int:
-        (size_bytes,) = self._execute(
-            "SELECT total(length(data)) FROM log WHERE id BETWEEN ? AND ?",
-            (first << _SLOT_BITS, (last + 1 << _SLOT_BITS) - 1),
-        ).fetchone()
-        return int(size_bytes)
-
-    def _insert(self, row: int, kind: int, view: int, data: bytes) -> None:
-        self._execute(
-            "INSERT INTO log (id, kind, view, data) VALUES (?, ?, ?, ?)", (row, kind, view, data)
+    def _retire(self, last: int) -> None:
+        """Drop certificates, oldest first and none above `last`, until the log has its size."""
+        oldest = self._execute(
+            "SELECT sequence, tail, length(data) + ifnull(tail_bytes, 0) FROM certificates"
+            " WHERE sequence <= ? ORDER BY sequence",
+            (last,),
         )
-        if row >= 1 << _SLOT_BITS:
-            self._bytes += len(data)
-
-    def _drop(self, first: int, last: int) -> None:
-        (gone,) = self._execute(
-            "SELECT total(length(data)) FROM log WHERE id BETWEEN ? AND ? AND id >= ?",
-            (first, last, 1 << _SLOT_BITS),
-        ).fetchone()
-        self._execute("DELETE FROM log WHERE id BETWEEN ? AND ?", (first, last))
-        self._bytes -= int(gone)
+        gone = []
+        for sequence, tail, size_bytes in oldest:
+            if self._bytes <= self._bytes_max:
+                break
+            self._bytes -= size_bytes
+            gone.append((sequence, tail))
+        oldest.close()
+        for sequence, tail in gone:
+            self._execute("DELETE FROM certificates WHERE sequence = ?", (sequence,))
+            if tail is not None:
+                self._execute("DELETE FROM records WHERE id = ?", (tail,))
+                self._tails.remove(tail)
 
 
 def _common_tail_bytes(one: bytes, other: bytes) -> int:

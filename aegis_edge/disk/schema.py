@@ -54,15 +54,20 @@ TABLES = (
     """CREATE TABLE keys (
         key TEXT PRIMARY KEY,
         retained BLOB NOT NULL) WITHOUT ROWID""",
-    # Records and certificates, see disk.log: all about one sequence lies together.
-    """CREATE TABLE log (
+    # Protocol records and batch certificates: see disk.log.
+    """CREATE TABLE records (
         id INTEGER PRIMARY KEY,
         kind INTEGER NOT NULL,
         view INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        data BLOB NOT NULL)""",
+    # `time_ms` and `origins` of the newest row say how far execution came.
+    """CREATE TABLE certificates (
+        sequence INTEGER PRIMARY KEY,
+        time_ms INTEGER NOT NULL,
+        origins BLOB,
         tail INTEGER,
         tail_bytes INTEGER,
-        time_ms INTEGER,
-        origins BLOB,
         data BLOB NOT NULL)""",
 )
 
