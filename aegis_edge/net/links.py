@@ -481,7 +481,9 @@ class Links:
         traffic = self._traffic[link.peer]
         queue = link.queue
         while True:
-            if not queue and not link.keepalive_due:
+            if queue or link.keepalive_due:
+                await trio.lowlevel.checkpoint()
+            else:
                 link.wake = trio.Event()
                 await link.wake.wait()
             link.keepalive_due = False
