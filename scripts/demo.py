@@ -274,8 +274,9 @@ class Demo:
             self.cluster.wait(node, lambda s: s["executed"] >= top, f"reach sequence {top}")
         deadline = time.monotonic() + 30
         while True:
-            taken = [self._root(node) for node in self.cluster.nodes]
-            roots, at = {row["root"] for row in taken}, {row["executed"] for row in taken}
+            taken = [node.status() for node in self.cluster.nodes]
+            roots = {status["state_root"] for status in taken}
+            at = {status[name] for status in taken for name in ("executed", "state_root_executed")}
             if len(at) == len(roots) == 1:
                 break
             if time.monotonic() > deadline:
@@ -290,11 +291,6 @@ class Demo:
         self.show.step(
             f"{len(self.done.held)} acknowledged writes found on each of the four nodes, 0 lost"
         )
-
-    @staticmethod
-    def _root(node: Node) -> dict[str, Any]:
-        with node.client() as client:
-            return client.root()
 
     def _missing(self, node: Node) -> list[str]:
         """Acknowledged writes that this node lacks, or holds with another revision or content.

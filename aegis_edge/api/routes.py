@@ -2,7 +2,7 @@
 
 Knows the meaning of paths and methods.  Refuses to know HTTP's framing and the socket.
 
-    GET    /v1/status  /v1/peers  /v1/config  /v1/version  /v1/root  /metrics
+    GET    /v1/status  /v1/peers  /v1/config  /v1/version  /metrics
     GET    /v1/kb?prefix=&after=&limit=            the keys, without values
     GET    /v1/kb/KEY?revision=&linearizable=1&timeout=   PUT, DELETE ...?expected=&timeout=
     GET    /v1/history/KEY?limit=
@@ -269,12 +269,6 @@ async def _version(node: Node, request: Request) -> Reply:
     return json_reply(node.version())
 
 
-async def _root(node: Node, request: Request) -> Reply:
-    allow(request.query)
-    executed, revision, root = await node.replication.read(lambda database: database.root())
-    return json_reply({"executed": executed, "revision": revision, "root": root.hex()})
-
-
 async def _metrics(node: Node, request: Request) -> Reply:
     allow(request.query)
     text = metrics.rendered(node.replication.status())
@@ -298,7 +292,6 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/peers": {"GET": _peers},
     "/v1/config": {"GET": _config},
     "/v1/version": {"GET": _version},
-    "/v1/root": {"GET": _root},
     "/metrics": {"GET": _metrics},
     "/v1/pipeline": {"POST": _pipeline},
 }

@@ -169,10 +169,6 @@ class TrioClient:
         """The version of the node."""
         return await self._do(protocol.table("version"))
 
-    async def root(self) -> dict[str, Any]:
-        """The state root (hexadecimal), and the executed sequence and revision that it is of."""
-        return await self._do(protocol.table("root"))
-
     async def metrics(self) -> str:
         """The metrics as Prometheus text."""
         return await self._do(protocol.metrics())

@@ -184,10 +184,6 @@ class Client:
         """The version of the node."""
         return self._do(protocol.table("version"))
 
-    def root(self) -> dict[str, Any]:
-        """The state root (hexadecimal), and the executed sequence and revision that it is of."""
-        return self._do(protocol.table("root"))
-
     def metrics(self) -> str:
         """The metrics as Prometheus text."""
         return self._do(protocol.metrics())

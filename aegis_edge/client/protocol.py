@@ -411,7 +411,7 @@ def watch(after: int | None, prefix: str) -> bytes:
 
 
 def table(name: str) -> Call[dict[str, Any]]:
-    """`name`: status, peers, config, version or root."""
+    """`name`: status, peers, config or version."""
     return Call(request("GET", "/v1/" + name), lambda answer: document(checked(answer)))
 
 

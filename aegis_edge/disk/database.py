@@ -212,12 +212,6 @@ class Database:
             )
 
     def root(self) -> tuple[int, int, bytes]:
-        """(executed sequence, revision, state root), all of one moment."""
-        with self._exclusively():
-            machine = self._machine
-            return machine.executed, machine.revision, machine.root()
-
-    def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
             return self._machine.executed, self._machine.revision, self._machine.root()
