@@ -229,6 +229,8 @@ def _shaking_session(phase: Phase, shaking: _Shaking, handshake: Handshake) -> S
 def _on_hello(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ...]]:
     shaking = session.shaking
     assert shaking is not None, "a handshake has its state"
+    if len(data) != SIZE_BUCKETS[0]:
+        raise SessionError("a hello that is longer than it needs to be")
     handshake, payload = shaking.handshake.read(data)
     fields = codec.decode(_only_record(payload))
     if type(fields) is not tuple or len(fields) != 2 or type(fields[0]) is not int:

@@ -286,6 +286,11 @@ def test_a_hello_with_other_records_is_refused(payload: bytes) -> None:
         GOOD.waiting.received(raw_hello(payload)[1])
 
 
+def test_a_hello_has_one_size() -> None:
+    """Nothing else protects its padding, which no key covers yet."""
+    refuses(GOOD.waiting, GOOD.hello.ljust(1024, b"\0"))
+
+
 def test_a_proof_is_bound_to_its_own_hello() -> None:
     """The proof of another hello, seen on the way, does not make its thief a member."""
     stolen = noise.start(
