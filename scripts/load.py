@@ -22,6 +22,7 @@ import trio
 import aegis_edge.client
 import etcd
 from aegis_edge.client import ClientError, protocol
+from aegis_edge.client.flight import Flight
 
 VALUE = b"v" * 100
 #: What was asked longer ago than this is not coming.
@@ -55,7 +56,7 @@ class Pipeline:
     """The node's pipeline, one connection, driven without a scheduler."""
 
     def __init__(self, target: str) -> None:
-        self._flight, self._inbox = protocol.Flight(), protocol.Inbox()
+        self._flight, self._inbox = Flight(), protocol.Inbox()
         self._open: set[int] = set()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE_S)

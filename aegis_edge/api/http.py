@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing, suppress
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -86,6 +87,7 @@ class _Connection:
         self._stream = stream
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._holds_large = False
+        self._is_head = False
 
     async def run(self) -> None:
         while await self._exchange():
@@ -96,6 +98,7 @@ class _Connection:
         try:
             if self._server.connections > CONNECTIONS_MAX:
                 raise Refusal("busy", "too many connections to this node's API", "close some")
+            self._is_head = False
             head = await self._head()
             if head is None:
                 return False
@@ -137,6 +140,7 @@ class _Connection:
     async def _whole(self, head: h11.Request) -> Request:
         """The request with its body."""
         method = head.method.decode("ascii")
+        self._is_head = method == "HEAD"
         size_max = VALUE_BYTES_MAX if method == "PUT" else 0
         is_json = False
         for name, text in head.headers:
@@ -193,24 +197,21 @@ class _Connection:
             headers.append(("Content-Length", str(len(reply.body))))
         if not whole:
             headers.append(("Connection", "close"))
-        data = self._http.send(h11.Response(status_code=reply.status, headers=headers)) or b""
-        if reply.stream is not None:
+        reason = HTTPStatus(reply.status).phrase
+        response = h11.Response(status_code=reply.status, headers=headers, reason=reason)
+        data = self._http.send(response) or b""
+        if reply.stream is not None and not self._is_head:
             await self._send(data)
             await self._stream_out(reply.stream)
             return False
-        data += self._body_out(reply.body)
+        if not self._is_head:
+            data += self._http.send(h11.Data(data=reply.body)) or b""
         data += self._http.send(h11.EndOfMessage()) or b""
         await self._send(data)
         if not whole:
             await self._linger()
             return False
         return self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-
-    def _body_out(self, body: bytes) -> bytes:
-        try:
-            return self._http.send(h11.Data(data=body)) or b""
-        except h11.LocalProtocolError:
-            return b""  # the answer to HEAD has no body
 
     async def _stream_out(self, pieces: Any) -> None:
         """Send pieces as they come, each only when the client took the one before."""

@@ -33,6 +33,7 @@ from aegis_edge.api.messages import (
     unquoted,
 )
 from aegis_edge.api.port import Node
+from aegis_edge.disk.reads import Pruned
 from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import (
     MEDIA_BYTES,
@@ -48,8 +49,8 @@ WAIT_S = 30.0
 WAIT_S_MAX = 3600.0
 PAGE = 100
 PAGE_MAX = 1000
-#: Rows that a watch holds at a time: each may carry a value.
-WATCH_ROWS = 8
+#: Versions that a watch holds at a time; their values are bounded by the database's page.
+WATCH_ROWS = 64
 
 KB = "/v1/kb/"
 HISTORY = "/v1/history/"
@@ -98,11 +99,13 @@ async def _get(node: Node, request: Request) -> Reply:
     timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
     if flag(request.query, "linearizable"):
         await node.replication.barrier(timeout_s=timeout_s)
-    version = await node.replication.read(lambda database: database.get(key, revision))
-    if version is None or version.deleted:
-        missing = f"no key {key}" if revision is None else f"no revision {revision} of {key}"
-        advice = "list the keys: aegis-edge kb ls" if version is None else "it was deleted"
-        raise Refusal("not_found", missing, advice)
+    try:
+        version = await node.replication.read(lambda database: database.get(key, revision))
+    except Pruned as error:
+        raise Refusal("not_found", f"{key}: {error}", "ask for a later revision") from None
+    if version is None:
+        when = "" if revision is None else f" at revision {revision}"
+        raise Refusal("not_found", f"no key {key}{when}", "list the keys: aegis-edge kb ls")
     headers = (
         ("X-Aegis-Revision", str(version.revision)),
         ("X-Aegis-Author", node.author(version.author)),
@@ -165,18 +168,20 @@ async def _ls(node: Node, request: Request) -> Reply:
     allow(request.query, "prefix", "after", "limit")
     prefix, after = request.query.get("prefix", ""), request.query.get("after", "")
     limit = _limit(request)
-    rows = await node.replication.read(lambda database: database.ls(prefix, after, limit + 1))
-    return _page(node, rows, limit)
+    page = await node.replication.read(lambda database: database.ls(prefix, after, limit))
+    entries = [_described(node, entry, False, entry.size_bytes) for entry in page.entries]
+    return json_reply({"entries": entries, "more": page.more})
 
 
 async def _history(node: Node, request: Request) -> Reply:
     allow(request.query, "limit")
     key = _key(request, HISTORY)
     limit = _limit(request)
-    rows = await node.replication.read(lambda database: database.history(key, limit + 1))
+    rows = await node.replication.read(lambda database: database.history(key, limit))
     if not rows:
         raise Refusal("not_found", f"no key {key}", "list the keys: aegis-edge kb ls")
-    return _page(node, rows, limit)
+    entries = [_described(node, row, row.deleted, len(row.value)) for row in rows]
+    return json_reply({"entries": entries, "more": None})
 
 
 def _limit(request: Request) -> int:
@@ -186,20 +191,15 @@ def _limit(request: Request) -> int:
     return limit
 
 
-def _page(node: Node, rows: Any, limit: int) -> Reply:
-    entries = [_described(node, row) for row in rows[:limit]]
-    return json_reply({"entries": entries, "more": len(rows) > limit})
-
-
-def _described(node: Node, row: Any) -> dict[str, Any]:
+def _described(node: Node, row: Any, deleted: bool, size_bytes: int) -> dict[str, Any]:
     return {
         "key": row.key,
         "revision": row.revision,
         "author": node.author(row.author),
         "time_ms": row.time_ms,
         "media": "json" if row.media == MEDIA_JSON else "bytes",
-        "deleted": row.deleted,
-        "size_bytes": row.size_bytes,
+        "deleted": deleted,
+        "size_bytes": size_bytes,
     }
 
 
@@ -221,19 +221,15 @@ async def _changes(node: Node, after: int, prefix: str) -> AsyncIterator[bytes]:
         return database.changes(after, WATCH_ROWS, prefix)
 
     while True:
-        newest = await node.replication.revision_after(after)
-        while True:
-            rows = await node.replication.read(rows_after)
-            for row in rows:
-                yield _line(node, row)
-                after = row.revision
-            if len(rows) < WATCH_ROWS:
-                break
-        after = max(after, newest)
+        await node.replication.revision_after(after)
+        page = await node.replication.read(rows_after)
+        for row in page.versions:
+            yield _line(node, row)
+        after = page.upto
 
 
 def _line(node: Node, row: Any) -> bytes:
-    change = _described(node, row)
+    change = _described(node, row, row.deleted, len(row.value))
     if row.deleted:
         return json.dumps(change, ensure_ascii=False).encode() + b"\n"
     if row.media == MEDIA_JSON:

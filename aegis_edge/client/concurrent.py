@@ -112,16 +112,16 @@ class TrioClient:
 
     async def ls(self, prefix: str = "") -> AsyncIterator[Version]:
         """The keys under `prefix` in bytewise order, without their values."""
-        after, more = "", True
-        while more:
-            page, more = await self._do(protocol.ls(prefix, after, PAGE))
-            for version in page:
+        after: str | None = ""
+        while after is not None:
+            page = await self._do(protocol.ls(prefix, after, PAGE))
+            for version in page.entries:
                 yield version
-            after = page[-1].key if page else after
+            after = page.more
 
     async def history(self, key: str, *, limit: int = 100) -> list[Version]:
         """The versions of a key that are kept, the newest first."""
-        return (await self._do(protocol.history(key, limit)))[0]
+        return (await self._do(protocol.history(key, limit))).entries
 
     async def watch(self, *, after: int | None = None, prefix: str = "") -> AsyncIterator[Change]:
         """Follow the writes under `prefix`, from now on or from revision `after`; never ends."""

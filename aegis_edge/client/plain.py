@@ -138,15 +138,15 @@ class Client:
 
     def ls(self, prefix: str = "") -> Iterator[Version]:
         """The keys under `prefix` in bytewise order, without their values."""
-        after, more = "", True
-        while more:
-            page, more = self._do(protocol.ls(prefix, after, PAGE))
-            yield from page
-            after = page[-1].key if page else after
+        after: str | None = ""
+        while after is not None:
+            page = self._do(protocol.ls(prefix, after, PAGE))
+            yield from page.entries
+            after = page.more
 
     def history(self, key: str, *, limit: int = 100) -> list[Version]:
         """The versions of a key that are kept, the newest first."""
-        return self._do(protocol.history(key, limit))[0]
+        return self._do(protocol.history(key, limit)).entries
 
     def watch(self, *, after: int | None = None, prefix: str = "") -> Iterator[Change]:
         """Follow the writes under `prefix`, from now on or from revision `after`; never ends."""

@@ -162,6 +162,13 @@ class Version(NamedTuple):
         )
 
 
+class Page(NamedTuple):
+    """Some of the entries; `more` is what to ask for next, or None."""
+
+    entries: list[Version]
+    more: str | None
+
+
 class Change(NamedTuple):
     """One write seen by a watch; `value` is None after a deletion."""
 
@@ -396,13 +403,13 @@ def get(key: str, revision: int | None, linearizable: bool, timeout_s: float) ->
     return Call(request("GET", "/v1/kb/" + quoted(key), query), read)
 
 
-def ls(prefix: str, after: str, limit: int) -> Call[tuple[list[Version], bool]]:
-    """One page of the keys under `prefix`, and whether there are more."""
+def ls(prefix: str, after: str, limit: int) -> Call[Page]:
+    """One page of the keys under `prefix`."""
     query: dict[str, object] = {"prefix": prefix or None, "after": after or None, "limit": limit}
     return Call(request("GET", "/v1/kb", query), _page)
 
 
-def history(key: str, limit: int) -> Call[tuple[list[Version], bool]]:
+def history(key: str, limit: int) -> Call[Page]:
     return Call(request("GET", "/v1/history/" + quoted(key), {"limit": limit}), _page)
 
 
@@ -470,9 +477,9 @@ def _written(answer: Response) -> Written:
     return Written(said["revision"], said["time_ms"])
 
 
-def _page(answer: Response) -> tuple[list[Version], bool]:
+def _page(answer: Response) -> Page:
     said = document(checked(answer))
     try:
-        return [Version.of(row) for row in said["entries"]], bool(said.get("more", False))
+        return Page([Version.of(row) for row in said["entries"]], said["more"])
     except (KeyError, TypeError):
         raise Garbled("the answer lacks a field that it should have") from None

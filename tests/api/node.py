@@ -1,0 +1,171 @@
+"""A node for tests of the API: its writes are agreed by itself, at once, in a dict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from aegis_edge.api import Node
+from aegis_edge.disk.reads import Changes, Entry, Listing, Pruned
+from aegis_edge.knowledge.operations import Delete, OperationError, Outcome, Put, Status, decode
+from aegis_edge.knowledge.state import Version
+
+AUTHOR = bytes(range(32))
+TIME_MS = 1_700_000_000_000
+
+
+class Failure(Exception):
+    def __init__(self, code: str) -> None:
+        super().__init__(f"the node says {code}")
+        self.code = code
+        self.advice = "do what the test says"
+
+
+class Database:
+    def __init__(self) -> None:
+        self.rows: list[Version] = []
+        self.newest: dict[str, Version] = {}
+        self.oldest = 0
+
+    def history(self, key: str, limit: int) -> list[Version]:
+        return [row for row in reversed(self.rows) if row.key == key][:limit]
+
+    def get(self, key: str, revision: int | None = None) -> Version | None:
+        if revision is not None:
+            if revision < self.oldest:
+                raise Pruned(self.oldest)
+            rows = [row for row in self.rows if row.key == key and row.revision <= revision]
+            return rows[-1] if rows and not rows[-1].deleted else None
+        found = self.newest.get(key)
+        return None if found is None or found.deleted else found
+
+    def ls(self, prefix: str, after: str, limit: int) -> Listing:
+        keys = sorted(
+            k
+            for k, row in self.newest.items()
+            if k.startswith(prefix) and k > after and not row.deleted
+        )
+        rows = [self.newest[key] for key in keys[:limit]]
+        entries = [
+            Entry(r.key, r.revision, r.author, r.time_ms, r.media, len(r.value)) for r in rows
+        ]
+        return Listing(entries, keys[limit - 1] if len(keys) > limit else None)
+
+    def changes(self, after: int, limit: int, prefix: str) -> Changes:
+        rows = self.rows[after : after + limit]
+        return Changes([r for r in rows if r.key.startswith(prefix)], after + len(rows))
+
+    def root(self) -> tuple[int, int, bytes]:
+        return len(self.rows), len(self.rows), bytes(32)
+
+
+class Ticket:
+    def __init__(self, done: Callable[[Any], None]) -> None:
+        self.done = done
+        self.withdrawn = False
+
+    def withdraw(self) -> bool:
+        self.withdrawn = True
+        return True
+
+
+class Replication:
+    """Fails with `failing` if that is set; keeps operations waiting while `held` is true."""
+
+    def __init__(self) -> None:
+        self.database = Database()
+        self.failing: Exception | None = None
+        self.held = False
+        self.busy = 0
+        self.tickets: list[tuple[bytes, Ticket]] = []
+        self.barriers = 0
+        self.revision = 0
+        self.moved = trio.Event()
+
+    def apply(self, raw: bytes) -> Outcome:
+        try:
+            operation = decode(raw)
+        except OperationError:
+            return Outcome(Status.INVALID, 0, TIME_MS)
+        assert isinstance(operation, (Put, Delete))
+        newest = self.database.get(operation.key)
+        current = 0 if newest is None else newest.revision
+        if operation.expected not in (None, current):
+            return Outcome(Status.CONFLICT, current, TIME_MS)
+        if isinstance(operation, Delete):
+            if not current:
+                return Outcome(Status.ABSENT, 0, TIME_MS)
+            self.write(operation.key, b"", 0, True)
+        else:
+            self.write(operation.key, operation.value, operation.media, False)
+        return Outcome(Status.DONE, self.revision, TIME_MS)
+
+    def write(self, key: str, value: bytes, media: int, deleted: bool) -> None:
+        self.revision += 1
+        time_ms = TIME_MS + self.revision
+        version = Version(self.revision, key, 0, AUTHOR, time_ms, media, deleted, value)
+        self.database.rows.append(version)
+        self.database.newest[key] = version
+        self.moved.set()
+        self.moved = trio.Event()
+
+    async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
+        await trio.lowlevel.checkpoint()
+        if self.failing is not None:
+            raise self.failing
+        return self.apply(operation)
+
+    def enqueue(self, operation: bytes, done: Callable[[Any], None]) -> Ticket:
+        if self.busy:
+            self.busy -= 1
+            raise Failure("busy")
+        if self.failing is not None:
+            raise self.failing
+        ticket = Ticket(done)
+        if self.held:
+            self.tickets.append((operation, ticket))
+        else:
+            done(self.apply(operation))
+        return ticket
+
+    def release(self) -> None:
+        self.held = False
+        for operation, ticket in self.tickets:
+            ticket.done(self.apply(operation))
+        self.tickets.clear()
+
+    async def room(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def barrier(self, *, timeout_s: float = math.inf) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.failing is not None:
+            raise self.failing
+        self.barriers += 1
+
+    async def read(self, query: Callable[[Any], Any]) -> Any:
+        await trio.lowlevel.checkpoint()
+        return query(self.database)
+
+    async def revision_after(self, revision: int) -> int:
+        await trio.lowlevel.checkpoint()
+        while self.revision <= revision:
+            await self.moved.wait()
+        return self.revision
+
+    def status(self) -> dict[str, Any]:
+        return {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
+
+
+def node_of(replication: Replication) -> Node:
+    return Node(
+        replication=replication,
+        author=lambda key: key.hex(),
+        status=replication.status,
+        peers=lambda: {"peers": []},
+        config=lambda: {"settings": []},
+        version=lambda: {"version": "0.1.0"},
+    )
