@@ -7,6 +7,7 @@ One client belongs to one thread at a time.
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator
 from types import TracebackType
@@ -83,13 +84,11 @@ class _Wire:
     @property
     def stale(self) -> bool:
         """True if the other side closed, or spoke without being asked."""
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+        poll = (
+            select.poll()
+        )  # not recv with MSG_DONTWAIT: a socket with a timeout waits all the same
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         self._socket.close()

@@ -1,0 +1,333 @@
+"""Whole nodes: four of them on loopback, in one process or in four, with real files and sockets."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from aegis_edge import config, node
+from aegis_edge.client import Client
+from aegis_edge.config import Config
+from aegis_edge.disk import keyfile
+from aegis_edge.disk.database import Database
+from aegis_edge.disk.errors import DiskFull
+from aegis_edge.knowledge.operations import Outcome, Put, Status
+from aegis_edge.peers import identity
+from aegis_edge.peers.genesis import Genesis, Parameters
+from aegis_edge.replication import NoQuorum, Replication
+
+PROGRAM = """
+import sys
+from aegis_edge import config, node
+settings = config.load({"home": sys.argv[1]}, {})
+sys.exit(node.main(settings, ready=lambda _: print("ready", flush=True)))
+"""
+TIMEOUT_S = 30.0
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in held]
+
+
+def home(path: Path, port: int, *more: str) -> Config:
+    """A home with an identity in it."""
+    path.mkdir()
+    lines = [f"name = '{path.name}'", f"p2p_port = {port}", "pbft_timeout = 4", *more]
+    (path / "config.toml").write_text("\n".join(lines))
+    made = config.load({"home": path}, {})
+    keyfile.create(made.key_file)
+    return made
+
+
+def cluster(path: Path, size: int) -> list[Config]:
+    """Homes of a cluster, in the order of the members' keys: the first leads view 0."""
+    homes = [home(path / f"n{i}", port) for i, port in enumerate(free_ports(size))]
+    records = {node.own_record(each).signer: each for each in homes}
+    genesis = Genesis.of(map(node.own_record, homes), Parameters(0, bytes(16)))
+    for each in homes:
+        each.genesis_file.write_text(genesis.to_text())
+    return [records[key] for key in genesis.members]
+
+
+def put(key: str, value: bytes = b"value") -> bytes:
+    return Put(key, value).encode()
+
+
+class Running:
+    """Nodes in this process; each can be stopped as if its power failed."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._scopes: dict[Path, tuple[trio.CancelScope, trio.Event]] = {}
+
+    async def start(self, settings: Config) -> Replication:
+        replication: Replication = await self._nursery.start(self._run, settings)
+        return replication
+
+    async def stop(self, settings: Config) -> None:
+        scope, ended = self._scopes.pop(settings.directory)
+        scope.cancel()
+        await ended.wait()
+
+    async def _run(self, settings: Config, *, task_status: Any) -> None:
+        ended = trio.Event()
+        with trio.CancelScope() as scope:
+            self._scopes[settings.directory] = (scope, ended)
+            await node.run(settings, ready=task_status.started)
+        ended.set()
+
+
+async def root(replication: Replication) -> bytes:
+    return await replication.read(lambda database: database._machine.root())
+
+
+# --- agreement, in one process --------------------------------------------------------------
+
+
+async def test_four_nodes_agree_on_what_any_of_them_was_told(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+            async with trio.open_nursery() as callers:
+                for number, each in enumerate(nodes):
+                    callers.start_soon(each.submit_many, [put(f"{number}/{i}") for i in range(50)])
+            for each in nodes:
+                assert await each.revision_after(199) == 200
+                assert each.status()["alarms"] == []
+            assert len({await root(each) for each in nodes}) == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_primary_goes_and_comes_back(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+            await nodes[0].submit(put("before"))
+            await running.stop(homes[0])
+            await nodes[1].submit_many([put(f"while/{i}") for i in range(200)])
+            assert nodes[1].status()["view"] > 0
+            back = await running.start(homes[0])
+            assert await back.revision_after(200) == 201
+            outcome = await back.submit(put("after"))
+            assert outcome == Outcome(Status.DONE, 202, outcome.time_ms)
+            for each in (back, *nodes[1:]):
+                await each.revision_after(201)
+            assert len({await root(each) for each in (back, *nodes[1:])}) == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_two_of_four_say_who_is_missing_and_carry_on_when_a_third_comes(
+    tmp_path: Path,
+) -> None:
+    homes = cluster(tmp_path, 4)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes[:2]]
+            waiting = ", ".join(sorted(each.name for each in homes[2:]))
+            with pytest.raises(NoQuorum, match=f"waiting for .*{waiting}$"):
+                await nodes[0].submit(put("too early"), timeout_s=0.2)
+            async with trio.open_nursery() as callers:
+                callers.start_soon(nodes[0].submit, put("patient"))
+                nodes.append(await running.start(homes[2]))
+            assert await nodes[2].revision_after(0) == 1, "what was withdrawn never happened"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_cluster_of_one_needs_nobody(tmp_path: Path) -> None:
+    (alone,) = cluster(tmp_path, 1)
+    with trio.fail_after(TIMEOUT_S):
+        for revision in (1, 2):
+            async with trio.open_nursery() as nursery:
+                replication = await Running(nursery).start(alone)
+                assert (await replication.submit(put("key"))).revision == revision
+                await replication.barrier()
+                nursery.cancel_scope.cancel()
+
+
+async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+            await nodes[1].submit_many([put(f"{i}") for i in range(20)])
+            await running.stop(homes[3])
+            data = bytearray(homes[3].database_file.read_bytes())
+            data[4096:12288] = bytes(8192)
+            homes[3].database_file.write_bytes(data)
+            back = await running.start(homes[3])
+            assert await back.revision_after(19) == 20
+            assert await root(back) == await root(nodes[1])
+            assert (await back.submit(put("more"))).revision == 21
+            nursery.cancel_scope.cancel()
+
+
+# --- real processes -------------------------------------------------------------------------
+
+
+@contextmanager
+def process(settings: Config) -> Iterator[subprocess.Popen[str]]:
+    """A node as a process of its own, serving."""
+    started = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(settings.directory)], stdout=subprocess.PIPE, text=True
+    )
+    with started:
+        try:
+            assert started.stdout is not None
+            assert started.stdout.readline() == "ready\n"
+            yield started
+        finally:
+            started.kill()
+
+
+def test_four_processes_survive_kill_9_of_their_primary(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    with ExitStack() as stack:
+        primary, *others = [stack.enter_context(process(each)) for each in homes]
+        with Client(str(homes[1].api_socket), timeout_s=TIMEOUT_S) as kb:
+            for number in range(20):
+                kb.put(f"before/{number}", b"x")
+            primary.send_signal(signal.SIGKILL)
+            for number in range(20):
+                last = kb.put(f"after/{number}", b"x")
+            assert kb.status()["view"] > 0
+        stack.enter_context(process(homes[0]))
+        with Client(str(homes[0].api_socket), timeout_s=TIMEOUT_S) as kb:
+            seen = next(c for c in kb.watch(after=0) if c.version.revision == last.revision)
+            assert seen.version.key == "after/19"
+            assert kb.put("again", {"json": True}).revision == last.revision + 1
+        for each in others:
+            each.send_signal(signal.SIGTERM)
+            assert each.wait(TIMEOUT_S) == 0
+
+
+def test_power_loss_of_all_nodes_loses_nothing_acknowledged(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    with ExitStack() as stack:
+        processes = [stack.enter_context(process(each)) for each in homes]
+        with Client(str(homes[2].api_socket), timeout_s=TIMEOUT_S) as kb:
+            for number in range(30):
+                last = kb.put(f"key/{number}", b"%d" % number)
+            for each in processes:
+                each.kill()
+    with ExitStack() as stack:
+        for each in homes[1:]:
+            stack.enter_context(process(each))
+        with Client(str(homes[3].api_socket), timeout_s=TIMEOUT_S) as kb:
+            assert kb.put("on", b"").revision == last.revision + 1
+            assert [kb.get(f"key/{n}").value for n in range(30)] == [b"%d" % n for n in range(30)]
+
+
+# --- what is wrong, and the exit code -------------------------------------------------------
+
+
+def test_without_a_key_there_is_no_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    settings.key_file.unlink()
+    assert node.main(settings) == node.EXIT_CONFIG
+    assert "run aegis-edge init" in capsys.readouterr().err
+
+
+def test_without_a_genesis_there_is_no_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = home(tmp_path / "a", 1)
+    assert node.main(settings) == node.EXIT_CONFIG
+    assert "there is no genesis yet" in capsys.readouterr().err
+    settings.genesis_file.write_text("something else")
+    assert node.main(settings) == node.EXIT_CONFIG
+    assert str(settings.genesis_file) in capsys.readouterr().err
+    settings.genesis_file.unlink()
+    settings.genesis_file.mkdir()
+    assert node.main(settings) == node.EXIT_CONFIG
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_stranger_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (member,) = cluster(tmp_path, 1)
+    stranger = home(tmp_path / "stranger", 1)
+    stranger.genesis_file.write_text(member.genesis_file.read_text())
+    assert node.main(stranger) == node.EXIT_CONFIG
+    said = capsys.readouterr().err
+    assert identity.node_id(node.own_record(stranger).signer) in said
+    assert "is no member" in said
+
+
+def test_a_port_in_use_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", settings.p2p_port))
+        taken.listen()
+        assert node.main(settings) == node.EXIT_FAILURE
+    assert f"cannot listen on tcp:127.0.0.1:{settings.p2p_port}" in capsys.readouterr().err
+
+
+def test_a_full_disk_stops_the_node_with_a_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> Any:
+        raise DiskFull("the disk is full", "make room")
+
+    monkeypatch.setattr(Database, "perform", full)
+    (settings,) = cluster(tmp_path, 1)
+    answers: list[Any] = []
+    code = node.main(settings, ready=lambda r: r.enqueue(put("key"), answers.append) and None)
+    assert code == node.EXIT_DISK
+    assert "the disk is full; make room" in capsys.readouterr().err
+    assert [answer.code for answer in answers] == ["stopping"]
+
+
+# --- the record and the names ---------------------------------------------------------------
+
+
+def test_a_record_is_signed_anew_only_when_something_changed(tmp_path: Path) -> None:
+    settings = home(tmp_path / "a", 1001)
+    first = node.own_record(settings)
+    assert node.own_record(settings) == first
+    assert first.message.addresses == ("tcp:127.0.0.1:1001",)
+    moved = config.load({"home": tmp_path / "a", "p2p_port": 1002}, {})
+    second = node.own_record(moved)
+    assert second.message.version == first.message.version + 1
+    assert second.message.addresses == ("tcp:127.0.0.1:1002",)
+    settings.record_file.write_text("damaged")
+    assert node.own_record(moved).message.version == second.message.version + 1
+
+
+def test_a_record_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = home(tmp_path / "a", 1001)
+    first = node.own_record(settings)
+    later = first.message.expires_s - node.RECORD_RENEWAL_S
+    monkeypatch.setattr(node.time, "time", lambda: float(later))
+    second = node.own_record(settings)
+    assert second.message.version == first.message.version + 1
+    assert second.message.expires_s == later + node.RECORD_LIFETIME_S
+
+
+def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    homes = [home(tmp_path / name, port) for port, name in enumerate(("a", "b", "c"), 1001)]
+    for each in homes[:2]:
+        each.file.write_text("name = 'twin'")
+    homes = [config.load({"home": each.directory}, {}) for each in homes]
+    genesis = Genesis.of(map(node.own_record, homes), Parameters(0, bytes(16)))
+    names = node.member_names(genesis)
+    assert min(names.values()) == "c"
+    assert len(set(names.values())) == 3
+    assert sum(name.startswith("twin ") for name in names.values()) == 2
