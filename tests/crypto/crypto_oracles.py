@@ -17,8 +17,12 @@ from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from doubleratchet.recommended import HashFunction, diffie_hellman_ratchet_curve25519, kdf_hkdf
-from doubleratchet.recommended.kdf_separate_hmacs import KDF as SeparateHmacs
+from doubleratchet.recommended import (
+    HashFunction,
+    diffie_hellman_ratchet_curve25519,
+    kdf_hkdf,
+    kdf_separate_hmacs,
+)
 from noise.connection import Keypair, NoiseConnection
 
 # --- Noise ----------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ class _RootKDF(kdf_hkdf.KDF):
         return b"aegis-edge ratchet root"
 
 
-class _ChainKDF(SeparateHmacs):
+class _ChainKDF(kdf_separate_hmacs.KDF):
     """HMAC-SHA256 of 2 for the next chain key, which this package puts first, and of 1."""
 
     @staticmethod
@@ -280,13 +284,25 @@ def add(a: Point, b: Point) -> Point:
 
 
 def multiply(scalar: int, point: Point) -> Point:
-    total = IDENTITY
+    """By doubling and adding, on fractions (X : Y : Z) so that only the end divides."""
+    total, power = (0, 1, 1), (*point, 1)
     while scalar:
         if scalar & 1:
-            total = add(total, point)
-        point = add(point, point)
+            total = _add_fractions(total, power)
+        power = _add_fractions(power, power)
         scalar >>= 1
-    return total
+    x, y, z = total
+    return x * pow(z, -1, P) % P, y * pow(z, -1, P) % P
+
+
+def _add_fractions(a: tuple[int, int, int], b: tuple[int, int, int]) -> tuple[int, int, int]:
+    (x1, y1, z1), (x2, y2, z2) = a, b
+    z = z1 * z2 % P
+    k = _D * x1 * x2 % P * y1 * y2 % P
+    above, below = (z * z - k) % P, (z * z + k) % P
+    x = (x1 * y2 + x2 * y1) % P * z % P * above
+    y = (y1 * y2 + x1 * x2) % P * z % P * below
+    return x % P, y % P, above * below % P
 
 
 def recover_x(y: int) -> int | None:

@@ -387,8 +387,11 @@ def test_a_message_cut_off_or_changed_anywhere_is_refused_and_the_true_one_still
     _, messages = send_many(a, 3)
     b, _ = ratchet.decrypt(b, messages[1], AD)  # so that there is a kept key to spoil as well
     for message in (messages[0], messages[2]):
-        for size in range(len(message)):
+        for size in range(ratchet.OVERHEAD_BYTES, len(message)):
             with pytest.raises(CryptoError):
+                ratchet.decrypt(b, message[:size], AD)
+        for size in range(ratchet.OVERHEAD_BYTES):
+            with pytest.raises(CryptoError, match=f"of {size} bytes is cut off"):
                 ratchet.decrypt(b, message[:size], AD)
         for bit in range(8 * len(message)):
             changed = bytearray(message)

@@ -140,6 +140,15 @@ def test_no_bytes_make_the_verifier_raise(public: bytes, message: bytes, signatu
     assert sodium.ed25519_verify(public.ljust(32)[:32], message, signature.ljust(64)[:64]) is False
 
 
+def test_the_lengths_of_keys_and_signatures_are_part_of_the_verdict() -> None:
+    public, secret = sodium.ed25519_keypair(bytes(32))
+    signature = sodium.ed25519_sign(secret, b"message")
+    assert not sodium.ed25519_verify(public + b"x", b"message", signature)
+    assert not sodium.ed25519_verify(public[:31], b"message", signature)
+    assert not sodium.ed25519_verify(public, signature[63:] + b"message", signature[:63])
+    assert not sodium.ed25519_verify(public, b"essage", signature + b"m")
+
+
 # --- Ed25519: what a lax verifier would take ------------------------------------------------
 
 SECRET = 0x1234567 * 2**200 + 8
