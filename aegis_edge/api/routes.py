@@ -88,7 +88,7 @@ def _key(request: Request, start: str) -> str:
     try:
         operations.check_key(key)
     except OperationError as error:
-        raise Refusal("invalid", str(error), "keys in URLs are percent-encoded UTF-8") from None
+        raise Refusal("invalid", str(error)) from None
     return key
 
 

@@ -358,8 +358,16 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
+class JsonText(NamedTuple):
+    """JSON that is kept to the byte: as it stands in a file, say."""
+
+    raw: bytes
+
+
 def packed(value: Any) -> tuple[bytes, bool]:
     """A value's bytes, and whether they are JSON: bytes stay bytes, all else becomes JSON."""
+    if isinstance(value, JsonText):
+        return value.raw, True
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value), False
     try:

@@ -1,0 +1,223 @@
+"""`aegis-edge kb import` and `export`: directories of files into the knowledge base, and out of it.
+
+Knows how a path becomes a key and a key a path.  Refuses to follow links out of a directory, to
+write outside of one, and to overwrite.  Files go through the pipeline, many on the way at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aegis_edge.cli import screen
+
+if TYPE_CHECKING:
+    from aegis_edge.client import Pipeline
+
+#: Writes on the way before their answers are looked at.
+SETTLE_FILES = 256
+SETTLE_BYTES = 4 * 1024 * 1024
+
+
+@click.command("import")
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@click.argument("place", metavar="[PREFIX]", default="")
+@click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
+@screen.common
+def import_(directory: str, place: str, prefix: str | None) -> None:
+    """Write every file below DIR, under PREFIX and its path.  JSON files (*.json) become JSON.
+
+    Files that are too large or cannot be keys are skipped and named; the exit code is 1 then.
+
+    \b
+    Examples:
+      aegis-edge kb import ~/manuals manuals
+      aegis-edge kb import ./notes --prefix notes/2026
+    """
+    start = (prefix if prefix is not None else place).strip("/")
+    paths = sorted(_files(Path(directory)))
+    skipped: list[tuple[str, str]] = []
+    done = _Sent(skipped)
+    with (
+        screen.client() as client,
+        client.pipeline() as pipeline,
+        _bar(len(paths), "importing") as bar,
+    ):
+        for path in paths:
+            done.send(pipeline, _key(start, path.relative_to(directory)), path)
+            bar.update(1)
+        done.settle(pipeline)
+    if screen.wants_json():
+        screen.print_json(
+            {
+                "files": done.files,
+                "bytes": done.size_bytes,
+                "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+            }
+        )
+    else:
+        for name, reason in skipped:
+            screen.note(f"skipped {screen.shown(name)}: {screen.shown(reason)}")
+        screen.say(f"{done.files} files, {screen.size(done.size_bytes)}; {len(skipped)} skipped")
+    if skipped:
+        click.get_current_context().exit(screen.ERROR)
+
+
+class _Sent:
+    """What is on its way, and what came of it."""
+
+    def __init__(self, skipped: list[tuple[str, str]]) -> None:
+        self.files = 0
+        self.size_bytes = 0
+        self._skipped = skipped
+        self._open: list[tuple[Path, int]] = []
+        self._open_bytes = 0
+
+    def send(self, pipeline: Pipeline, key: str, path: Path) -> None:
+        from aegis_edge.client import Invalid
+        from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
+
+        try:
+            size_bytes = path.stat().st_size
+            if size_bytes > VALUE_BYTES_MAX:
+                limit = screen.size(VALUE_BYTES_MAX)
+                reason = f"{screen.size(size_bytes)}; a value has at most {limit}"
+                self._skipped.append((str(path), reason))
+                return
+            data = path.read_bytes()
+            pipeline.put(key, _as_value(path, data))
+        except Invalid as error:
+            self._skipped.append((str(path), error.message))
+            return
+        except OSError as error:
+            self._skipped.append((str(path), error.strerror or str(error)))
+            return
+        self._open.append((path, len(data)))
+        self._open_bytes += len(data)
+        if len(self._open) >= SETTLE_FILES or self._open_bytes >= SETTLE_BYTES:
+            self.settle(pipeline)
+
+    def settle(self, pipeline: Pipeline) -> None:
+        from aegis_edge.client import ClientError
+
+        for (path, size_bytes), result in zip(self._open, pipeline.settle(), strict=True):
+            if isinstance(result, ClientError):
+                self._skipped.append((str(path), result.message))
+            else:
+                self.files += 1
+                self.size_bytes += size_bytes
+        self._open.clear()
+        self._open_bytes = 0
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = Path(folder, name)
+            if path.is_file() and not path.is_symlink():
+                yield path
+
+
+def _key(start: str, inside: Path) -> str:
+    return "/".join([*([start] if start else []), *inside.parts])
+
+
+def _as_value(path: Path, data: bytes) -> Any:
+    """JSON for a file that says it is, and is; else the bytes."""
+    if path.suffix == ".json":
+        import json
+
+        from aegis_edge.client import JsonText
+
+        with suppress(ValueError, RecursionError):
+            json.loads(data.decode(), parse_constant=_no_constant)
+            return JsonText(data)
+    return data
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _bar(length: int, label: str) -> Any:
+    """A progress bar on standard error, where a person sees it."""
+    if screen.wants_json() or not sys.stderr.isatty():
+        return nullcontext(_NoBar())
+    return click.progressbar(length=length, label=label, file=sys.stderr)
+
+
+class _NoBar:
+    def update(self, _: int) -> None:
+        """Show nothing."""
+
+
+@click.command("export")
+@click.argument("places", metavar="[PREFIX] DIR", nargs=-1, required=True)
+@click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
+@screen.common
+def export(places: Sequence[str], prefix: str | None) -> None:
+    """Write the keys below PREFIX as files into DIR, which must not hold any of them yet.
+
+    \b
+    Examples:
+      aegis-edge kb export manuals /tmp/manuals
+      aegis-edge kb export --prefix notes/2026 ./notes
+    """
+    *first, target = places
+    if len(first) > 1 or (first and prefix is not None):
+        raise click.UsageError("give one PREFIX and one DIR")
+    start = (prefix if prefix is not None else "".join(first)).strip("/")
+    directory = Path(target)
+    directory.mkdir(parents=True, exist_ok=True)
+    files = size_bytes = 0
+    skipped: list[tuple[str, str]] = []
+    with screen.client() as client:
+        versions = list(client.ls(f"{start}/" if start else ""))
+        for version in versions:
+            inside = version.key[len(start) + 1 :] if start else version.key
+            data = client.get(version.key).raw
+            try:
+                _write(directory, inside, data)
+            except OSError as error:
+                skipped.append((version.key, error.strerror or str(error)))
+                continue
+            files += 1
+            size_bytes += len(data)
+    if screen.wants_json():
+        screen.print_json(
+            {
+                "files": files,
+                "bytes": size_bytes,
+                "skipped": [{"key": key, "reason": reason} for key, reason in skipped],
+            }
+        )
+    else:
+        for key, reason in skipped:
+            screen.note(f"skipped {screen.shown(key)}: {reason}")
+        screen.say(f"{files} files, {screen.size(size_bytes)}; {len(skipped)} skipped")
+    if skipped:
+        click.get_current_context().exit(screen.ERROR)
+
+
+def _write(directory: Path, inside: str, data: bytes) -> None:
+    """Write one file below `directory`; no part of its path may be a link."""
+    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        *folders, name = inside.split("/")
+        for part in folders:
+            with suppress(FileExistsError):
+                os.mkdir(part, dir_fd=folder)
+            deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(name, flags, 0o644, dir_fd=folder), "wb") as file:
+            file.write(data)
+    finally:
+        os.close(folder)

@@ -1,0 +1,199 @@
+"""`aegis-edge genesis`: the file that makes boards a cluster, made once and copied to each.
+
+Knows files and what people compare.  Refuses to replace a genesis: that would be another cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aegis_edge.cli import screen
+
+if TYPE_CHECKING:
+    from aegis_edge.config import Config
+    from aegis_edge.peers.genesis import Genesis
+    from aegis_edge.wire.messages import NodeRecord, Verified
+
+
+@click.group("genesis")
+@screen.common
+def command() -> None:
+    """Make the genesis of a cluster, install it, or show it.
+
+    \b
+    Example:
+      aegis-edge genesis create attic.record barn.record -o genesis
+    """
+
+
+@command.command("create")
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "-o", "--output", metavar="FILE", required=True, type=click.Path(), help="Write it there."
+)
+@screen.common
+def create(records: Sequence[str], output: str) -> None:
+    """Make a genesis of the records of all members.  Once, on one board.
+
+    \b
+    Example:
+      aegis-edge genesis create attic.record barn.record -o genesis
+    """
+    from aegis_edge.peers import identity
+
+    found: list[Verified[NodeRecord]] = []
+    for name in records:
+        try:
+            found += identity.records_from_text(_text(name))
+        except identity.IdentityError as error:
+            raise screen.Failure(f"{name}: {error}", "ask its owner for it again") from None
+    genesis = _genesis(found, screen.config().byzantine_ratio_percent)
+    _write_new(Path(output), genesis.to_text())
+    _show(genesis, output)
+    if not screen.wants_json():
+        screen.say()
+        screen.say("Next: copy it to each board by a way that you trust, and there:")
+        screen.say(f"  aegis-edge genesis install {os.path.basename(output)}")
+
+
+@command.command("install")
+@click.argument("file", metavar="FILE", type=click.Path())
+@screen.common
+def install(file: str) -> None:
+    """Put a genesis into this node's home.  On each board.
+
+    \b
+    Example:
+      aegis-edge genesis install genesis
+    """
+    from aegis_edge.disk import keyfile
+    from aegis_edge.peers import identity
+    from aegis_edge.peers.genesis import Genesis
+
+    config = screen.config()
+    text = _text(file)
+    genesis = Genesis.from_text(text)
+    own = keyfile.read(config.key_file).public
+    if own not in genesis.members:
+        raise screen.Failure(
+            f"{file}: this node, {identity.node_id(own)}, is no member of that cluster",
+            "make the genesis anew with the record of this node",
+        )
+    if config.genesis_file.exists() and _text(str(config.genesis_file)) == text:
+        screen.note("it is installed already")
+    else:
+        _write_new(config.genesis_file, text)
+    _show(genesis, str(config.genesis_file))
+    if not screen.wants_json():
+        screen.say()
+        screen.say("Next: aegis-edge run")
+
+
+@command.command("show")
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path())
+@screen.common
+def show(file: str | None) -> None:
+    """Show a genesis: this node's, or the one in FILE.  Owners compare the cluster id.
+
+    \b
+    Example:
+      aegis-edge genesis show
+    """
+    from aegis_edge import node
+    from aegis_edge.peers.genesis import Genesis
+
+    config = screen.config()
+    genesis = node.read_genesis(config) if file is None else Genesis.from_text(_text(file))
+    _show(genesis, file or str(config.genesis_file))
+
+
+def found(config: Config, records: Sequence[Verified[NodeRecord]]) -> None:
+    """Write a genesis of these records into the home."""
+    genesis = _genesis(records, config.byzantine_ratio_percent)
+    _write_new(config.genesis_file, genesis.to_text())
+
+
+def _genesis(records: Sequence[Verified[NodeRecord]], ratio_percent: int) -> Genesis:
+    from aegis_edge.peers.genesis import NONCE_BYTES, Genesis, Parameters
+
+    return Genesis.of(
+        records,
+        Parameters(
+            created_ms=int(time.time() * 1000),
+            nonce=os.urandom(NONCE_BYTES),
+            byzantine_ratio_percent=ratio_percent,
+        ),
+    )
+
+
+def _text(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise screen.Failure(f"{name}: is not a text file", "is it the right file?") from None
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise screen.Failure(
+            f"{path} is there already",
+            "a genesis is made once; move the old file away if it is of no use",
+        ) from None
+
+
+def _show(genesis: Genesis, place: str) -> None:
+    from aegis_edge.pbft import quorum
+    from aegis_edge.peers import identity
+
+    members: list[dict[str, Any]] = [
+        {
+            "node_id": identity.node_id(record.signer),
+            "name": record.message.name,
+            "addresses": list(record.message.addresses),
+        }
+        for record in genesis.records
+    ]
+    count = len(members)
+    faulty = quorum.faults(count, genesis.parameters.byzantine_ratio_percent)
+    if screen.wants_json():
+        screen.print_json(
+            {
+                "cluster": genesis.cluster_id.hex(),
+                "file": place,
+                "created_ms": genesis.parameters.created_ms,
+                "members": members,
+                "faulty_max": faulty,
+            }
+        )
+        return
+    screen.pairs(
+        [
+            ("cluster", screen.strong(genesis.cluster_id.hex())),
+            ("file", place),
+            ("made", screen.ago(genesis.parameters.created_ms)),
+            ("members", f"{count}; {faulty} of them may be broken or hostile"),
+        ]
+    )
+    screen.say()
+    screen.table(
+        ["NODE", "NAME", "ADDRESS"],
+        [
+            [
+                screen.short(member["node_id"]),
+                screen.shown(member["name"]),
+                ", ".join(map(screen.shown, member["addresses"])),
+            ]
+            for member in members
+        ],
+    )

@@ -1,0 +1,133 @@
+"""`aegis-edge init`: keys, settings and the public record of a new node.
+
+Knows which files a home needs.  Refuses to overwrite any of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aegis_edge.cli import screen
+
+
+@click.command("init")
+@click.option("--name", help="What people call this node; the host's name if not given.")
+@click.option(
+    "--address",
+    metavar="HOST:PORT",
+    help="Where the other nodes reach this one, such as 192.168.1.20:8080.",
+)
+@click.option("--listen", metavar="IP", help="The IP address to listen on.")
+@click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on.")
+@click.option("--single", is_flag=True, help="A cluster of this one board, ready to run.")
+@screen.common
+def command(
+    name: str | None, address: str | None, listen: str | None, p2p_port: int | None, single: bool
+) -> None:
+    """Make this board a node: its keys, its settings and its public record.
+
+    \b
+    Examples:
+      aegis-edge init --name attic --address 192.168.1.20:8080
+      aegis-edge init --single
+    """
+    from aegis_edge import node
+    from aegis_edge.disk import keyfile
+    from aegis_edge.peers import identity
+
+    given = _settings(name, address, listen, p2p_port)
+    config = screen.config(**given)
+    for path in (config.key_file, config.genesis_file, config.database_file):
+        if path.exists():
+            raise screen.Failure(
+                f"{path} is there already: this is a node's home",
+                "use it as it is, or give another directory with --home",
+            )
+    config.directory.mkdir(0o700, parents=True, exist_ok=True)
+    screen.note("making keys ...")
+    if given:
+        _save_settings(config.file, given)
+    keyfile.create(config.key_file)
+    screen.note("signing the node's record ...")
+    record = node.own_record(config)
+    if single:
+        from aegis_edge.cli import genesis
+
+        genesis.found(config, [record])
+    _tell(config, identity.node_id(record.signer), list(record.message.addresses), single)
+
+
+def _settings(
+    name: str | None, address: str | None, listen: str | None, p2p_port: int | None
+) -> dict[str, Any]:
+    """The settings that the flags stand for, by key."""
+    given: dict[str, Any] = {"name": name, "listen": listen, "p2p_port": p2p_port}
+    if address is not None:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise click.BadParameter("must look like 192.168.1.20:8080", param_hint="--address")
+        given["advertise"] = (f"tcp:{host}:{port}",)
+        if p2p_port is None:
+            given["p2p_port"] = int(port)
+        if listen is None:
+            given["listen"] = _listening_for(host)
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _listening_for(host: str) -> str:
+    """Loopback for loopback; every address of the board for anything else."""
+    bare = host.strip("[]")
+    if bare in ("localhost", "::1") or bare.startswith("127."):
+        return "127.0.0.1" if bare != "::1" else "::1"
+    return "::" if ":" in bare else "0.0.0.0"
+
+
+def _save_settings(path: Path, given: dict[str, Any]) -> None:
+    import json
+
+    # A JSON text or list of texts is the same thing in TOML, save for a few control characters.
+    lines = [
+        f"{key} = {json.dumps(list(v) if isinstance(v, tuple) else v)}" for key, v in given.items()
+    ]
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write("\n".join([*lines, ""]))
+    except FileExistsError:
+        raise screen.Failure(
+            f"{path} is there already, and --name, --address and the like would change it",
+            "write these settings into it yourself, then run init without the flags",
+        ) from None
+
+
+def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None:
+    if screen.wants_json():
+        screen.print_json(
+            {
+                "node_id": node_id,
+                "name": config.name,
+                "addresses": addresses,
+                "home": str(config.directory),
+                "record": str(config.record_file),
+                "genesis": str(config.genesis_file) if single else None,
+            }
+        )
+        return
+    screen.pairs(
+        [
+            ("node", screen.strong(node_id)),
+            ("name", screen.shown(config.name)),
+            ("address", ", ".join(map(screen.shown, addresses))),
+            ("home", str(config.directory)),
+            ("record", str(config.record_file)),
+        ]
+    )
+    screen.say()
+    if single:
+        screen.say("Next: aegis-edge run")
+    else:
+        screen.say("Next: give the record to the owner who makes the genesis, and then:")
+        screen.say("  aegis-edge genesis create *.record -o genesis   # once, on one board")
+        screen.say("  aegis-edge genesis install genesis              # on each board")

@@ -1,0 +1,326 @@
+"""`aegis-edge kb`: read and write the knowledge base, a key at a time.
+
+Knows how entries are shown and where values come from.  Whole directories are in `folders`.
+Refuses to know how a write is agreed on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from aegis_edge.cli import screen
+from aegis_edge.cli.folders import export, import_
+
+if TYPE_CHECKING:
+    from aegis_edge.client import Change, Version
+
+wait = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.001, 3600),
+    default=30.0,
+    metavar="SECONDS",
+    help="How long to wait for the cluster.  [default: 30]",
+)
+expect = click.option(
+    "--expect",
+    "--expected",
+    "expected",
+    type=click.IntRange(0),
+    metavar="REVISION",
+    help="Only if the key has this revision now (0: if there is no such key).",
+)
+
+
+@click.group("kb")
+@screen.common
+def command() -> None:
+    """Read and write the knowledge base.
+
+    \b
+    Examples:
+      aegis-edge kb put garden/tomatoes "water them at six"
+      aegis-edge kb get garden/tomatoes
+      aegis-edge kb ls garden/
+    """
+
+
+command.add_command(import_)
+command.add_command(export)
+
+
+@command.command("put")
+@click.argument("key")
+@click.argument("value", required=False)
+@click.option("--file", "file", metavar="FILE", type=click.File("rb"), help="The value's bytes.")
+@click.option("--json-value", is_flag=True, help="The value is JSON, and is checked to be.")
+@expect
+@wait
+@screen.common
+def put(
+    key: str,
+    value: str | None,
+    file: Any,
+    json_value: bool,
+    expected: int | None,
+    timeout_s: float,
+) -> None:
+    """Write VALUE under KEY; returns when a quorum has it on disk.  "-" is standard input.
+
+    \b
+    Examples:
+      aegis-edge kb put garden/tomatoes "water them at six"
+      aegis-edge kb put greenhouse/door --json-value '{"open": false}'
+      aegis-edge kb put manuals/pump.pdf --file pump.pdf
+      date | aegis-edge kb put clock/now - --expect 41
+    """
+    if (value is None) == (file is None):
+        raise click.UsageError("give a VALUE, or - for standard input, or --file FILE")
+    data: Any
+    if file is not None:
+        data = file.read()
+    elif value == "-":
+        data = sys.stdin.buffer.read()
+    else:
+        assert value is not None
+        data = value.encode(errors="surrogateescape")
+    if json_value:
+        from aegis_edge.client import JsonText
+
+        try:
+            json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise click.UsageError(f"--json-value: the value is not JSON: {error}") from None
+        data = JsonText(data)
+    with screen.client(timeout_s) as client:
+        written = client.put(key, data, expected=expected)
+    _wrote(key, written.revision, written.time_ms)
+
+
+@command.command("rm")
+@click.argument("key")
+@expect
+@wait
+@screen.common
+def rm(key: str, expected: int | None, timeout_s: float) -> None:
+    """Delete KEY; its history stays.
+
+    \b
+    Example:
+      aegis-edge kb rm garden/tomatoes
+    """
+    with screen.client(timeout_s) as client:
+        written = client.delete(key, expected=expected)
+    _wrote(key, written.revision, written.time_ms)
+
+
+def _wrote(key: str, revision: int, time_ms: int) -> None:
+    if screen.wants_json():
+        screen.print_json({"key": key, "revision": revision, "time_ms": time_ms})
+    else:
+        screen.say(f"{screen.shown(key)}  {screen.faint('revision')} {revision}")
+
+
+@command.command("get")
+@click.argument("key")
+@click.option("--raw", is_flag=True, help="The exact bytes, and nothing else.")
+@click.option(
+    "--revision", type=click.IntRange(0), metavar="REVISION", help="As it was at that revision."
+)
+@click.option(
+    "--linearizable", is_flag=True, help="Through the cluster: sees every acknowledged write."
+)
+@wait
+@screen.common
+def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s: float) -> None:
+    """Read KEY from this node's copy, or through the cluster.
+
+    JSON and text are shown as they are; other bytes only into a file or a pipe.
+
+    \b
+    Examples:
+      aegis-edge kb get garden/tomatoes
+      aegis-edge kb get manuals/pump.pdf --raw > pump.pdf
+      aegis-edge kb get greenhouse/door --linearizable --json
+    """
+    with screen.client(timeout_s) as client:
+        entry = client.get(key, revision=revision, linearizable=linearizable)
+    if screen.wants_json():
+        said: dict[str, Any] = {
+            "key": key,
+            "revision": entry.revision,
+            "author": entry.author,
+            "time_ms": entry.time_ms,
+            "media": "json" if entry.is_json else "bytes",
+        }
+        screen.print_json(said | _value(entry.value))
+    elif raw or not sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(entry.raw if raw else _line(entry.raw))
+        sys.stdout.buffer.flush()
+    else:
+        screen.say(_readable(entry.raw))
+
+
+def _value(value: Any) -> dict[str, Any]:
+    """A value for JSON: text and JSON as they are, other bytes in base64."""
+    if not isinstance(value, bytes):
+        return {"value": value}
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        from binascii import b2a_base64
+
+        return {"value_base64": b2a_base64(value, newline=False).decode()}
+
+
+def _line(raw: bytes) -> bytes:
+    """Text ends with a newline; other bytes are left alone."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return raw
+    return raw if raw.endswith(b"\n") else raw + b"\n"
+
+
+def _readable(raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise screen.Failure(
+            f"the value is {len(raw)} bytes that are no text", "write them to a file: --raw > FILE"
+        ) from None
+    return "\n".join(screen.shown(line) for line in text.expandtabs().splitlines())
+
+
+@command.command("ls")
+@click.argument("prefix", default="")
+@screen.common
+def ls(prefix: str) -> None:
+    """List the keys that start with PREFIX.  With --json: one object a line.
+
+    \b
+    Examples:
+      aegis-edge kb ls
+      aegis-edge kb ls garden/
+    """
+    with screen.client() as client:
+        entries = client.ls(prefix)
+        if screen.wants_json():
+            for entry in entries:
+                screen.print_json(_described(entry))
+            return
+        rows = [
+            [
+                screen.shown(entry.key),
+                str(entry.revision),
+                screen.size(entry.size_bytes),
+                "json" if entry.is_json else "bytes",
+                screen.short(entry.author),
+                screen.ago(entry.time_ms),
+            ]
+            for entry in entries
+        ]
+    if rows:
+        screen.table(
+            ["KEY", "REVISION", "SIZE", "KIND", "AUTHOR", "WRITTEN"], rows, "REVISION SIZE"
+        )
+    else:
+        screen.note("no keys" + (f" start with {screen.shown(prefix)}" if prefix else ""))
+
+
+@command.command("history")
+@click.argument("key")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="At most so many.")
+@screen.common
+def history(key: str, limit: int) -> None:
+    """Show the versions of KEY that are kept, the newest first: who wrote, and when.
+
+    Times are agreed by the cluster.  With --json: one object a line.
+
+    \b
+    Example:
+      aegis-edge kb history greenhouse/door
+    """
+    with screen.client() as client:
+        versions = client.history(key, limit=limit)
+    if screen.wants_json():
+        for version in versions:
+            screen.print_json(_described(version))
+        return
+    rows = [
+        [
+            str(version.revision),
+            "deleted" if version.deleted else screen.size(version.size_bytes),
+            "" if version.deleted else "json" if version.is_json else "bytes",
+            screen.short(version.author),
+            screen.ago(version.time_ms),
+        ]
+        for version in versions
+    ]
+    screen.table(["REVISION", "SIZE", "KIND", "AUTHOR", "WRITTEN"], rows, "REVISION SIZE")
+
+
+@command.command("watch")
+@click.argument("prefix", default="")
+@click.option(
+    "--after",
+    type=click.IntRange(0),
+    metavar="REVISION",
+    help="Begin after this revision (0: with everything that is kept); from now on if not given.",
+)
+@screen.common
+def watch(prefix: str, after: int | None) -> None:
+    """Follow the writes to keys that start with PREFIX, until Ctrl-C.
+
+    With --json: one object a line, with the value.
+
+    \b
+    Examples:
+      aegis-edge kb watch greenhouse/
+      aegis-edge kb watch --after 0 --json | jq -c .key
+    """
+    with screen.client() as client:
+        for change in client.watch(after=after, prefix=prefix):
+            if screen.wants_json():
+                value = {} if change.version.deleted else _value(change.value)
+                screen.print_json(_described(change.version) | value)
+            else:
+                screen.say(_change(change))
+            sys.stdout.flush()
+
+
+def _change(change: Change) -> str:
+    version = change.version
+    if version.deleted:
+        what = screen.bad("deleted")
+    elif isinstance(change.value, bytes):
+        try:
+            what = _short(change.value.decode())
+        except UnicodeDecodeError:
+            what = screen.faint(screen.size(version.size_bytes))
+    else:
+        what = _short(json.dumps(change.value, ensure_ascii=False))
+    left = f"{screen.faint(str(version.revision))}  {screen.short(version.author)}"
+    return f"{left}  {screen.strong(screen.shown(version.key))}  {what}"
+
+
+def _short(text: str) -> str:
+    line = screen.shown(" ".join(text.split()))
+    return line if len(line) <= 60 else line[:59] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _described(version: Version) -> dict[str, Any]:
+    return {
+        "key": version.key,
+        "revision": version.revision,
+        "author": version.author,
+        "time_ms": version.time_ms,
+        "media": "json" if version.is_json else "bytes",
+        "deleted": version.deleted,
+        "size_bytes": version.size_bytes,
+    }

@@ -1,0 +1,101 @@
+"""The tree of commands, loaded branch by branch, and the one place where errors end.
+
+Knows the names of the screens.  Refuses to know what is on them.
+A screen is imported when it is asked for: on a small board each import is time that somebody waits.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from aegis_edge.cli import screen
+
+#: Each command: the module that holds it, and the line that the help of the root shows.
+COMMANDS = {
+    "init": ("init", "Make this board a node: its keys and its public record."),
+    "record": ("record", "This node's public record, for the other owners."),
+    "genesis": ("genesis", "Make the genesis of a cluster, or install it."),
+    "run": ("run", "Run the node until it is told to stop."),
+    "status": ("status", "Where the node stands."),
+    "peers": ("peers", "The other members, and the links to them."),
+    "kb": ("kb", "Read and write the knowledge base."),
+    "config": ("config", "The settings, and where each came from."),
+    "version": ("version", "Versions of the program and of what it stands on."),
+    "completion": ("completion", "Completion of commands for a shell."),
+}
+
+EPILOG = """\b
+Exit codes:
+  0  done                       4  conflict: the key has another revision
+  1  error                      5  no quorum, or no answer in time
+  2  wrong usage                6  the node is not running
+  3  not found                  130  interrupted
+"""
+
+
+class Root(click.Group):
+    """The group of all commands; knows their names without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"aegis_edge.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command.  Every error becomes words and an exit code, never a traceback."""
+        words = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in words
+        try:
+            code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except KeyboardInterrupt:
+            code = screen.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; nothing may be flushed into it any more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            code = 0
+        except Exception as error:
+            code = screen.explain(error, as_json=as_json)
+        code = code if isinstance(code, int) else 0
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+@click.group(
+    cls=Root,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@screen.common
+def root() -> None:
+    """Shared knowledge on small boards that agree, even when some of them lie.
+
+    \b
+    One board, to begin with:
+      aegis-edge init --single
+      aegis-edge run &
+      aegis-edge kb put garden/tomatoes "water them at six"
+      aegis-edge kb get garden/tomatoes
+    """

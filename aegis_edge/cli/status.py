@@ -1,0 +1,62 @@
+"""`aegis-edge status`: where the node stands, on one screen.
+
+Knows which figures an owner looks at first.  Refuses to compute any.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aegis_edge.cli import screen
+
+
+@click.command("status")
+@screen.common
+def command() -> None:
+    """Show where the node stands: its cluster, who is reachable, what is agreed on.
+
+    \b
+    Examples:
+      aegis-edge status
+      aegis-edge status --json | jq .revision
+    """
+    with screen.client() as client:
+        said = client.status()
+    if screen.wants_json():
+        screen.print_json(said)
+        return
+    screen.pairs(rows(said))
+    for alarm in said.get("alarms", []):
+        screen.say(f"{screen.bad('alarm')}  {screen.shown(str(alarm.get('reason', alarm)))}")
+
+
+def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines for people; fields that another version does not send are left out."""
+    found: list[tuple[str, str]] = []
+    if "name" in said:
+        found.append(("node", f"{screen.strong(screen.shown(said['name']))}  {said.get('id', '')}"))
+    if "cluster" in said:
+        found.append(("cluster", said["cluster"]))
+    if {"nodes", "quorum", "faulty_max", "reachable"} <= said.keys():
+        here = f"{len(said['reachable']) + 1} of {said['nodes']} nodes reachable"
+        needs = f"{said['quorum']} needed, {said['faulty_max']} may be faulty"
+        state = screen.good("quorum") if said.get("has_quorum") else screen.bad("no quorum")
+        found.append(("members", f"{state}: {here}; {needs}"))
+    if said.get("halted"):
+        found.append(("halted", screen.bad("this node takes no part any more; see its log")))
+    if "view" in said:
+        changing = screen.bad(" (being replaced)") if said.get("view_changing") else ""
+        primary = screen.shown(str(said.get("primary_name", "?")))
+        found.append(("primary", f"{primary}{changing}, view {said['view']}"))
+    if "executed" in said:
+        found.append(("agreed", f"batch {said['executed']}; checkpoint at {said.get('stable', 0)}"))
+    if "revision" in said:
+        found.append(("revision", f"{said['revision']}; {said.get('pending', 0)} writes waiting"))
+    if said.get("state_root"):
+        at = f"at batch {said.get('state_root_executed', '?')}"
+        found.append(("state root", f"{said['state_root']} {screen.faint(at)}"))
+    if "version" in said:
+        found.append(("version", str(said["version"])))
+    return found
