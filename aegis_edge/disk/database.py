@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from aegis_edge.disk import reads, schema
 from aegis_edge.disk.applied import AppliedState
-from aegis_edge.disk.errors import DatabaseDamaged, DatabaseForeign, DiskFailing, disk_errors
+from aegis_edge.disk.errors import DatabaseDamaged, DiskFailing, disk_errors
 from aegis_edge.disk.log import Log
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Outcome
@@ -81,15 +81,9 @@ class Database:
         """
         lock = schema.Lock(path)
         try:
-            connection, new = schema.connect(path)
+            connection = schema.connect(path, cluster_id, node, history_versions)
             try:
                 with disk_errors(path):
-                    if new:
-                        connection.execute(
-                            "INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, ?)",
-                            (cluster_id, node, history_versions, schema.set_aside_before(path)),
-                        )
-                    _same_cluster(path, connection, cluster_id, node, history_versions)
                     log = Log(connection, certificate_bytes_max)
                     executed, time_ms, origins = log.executed()
                     (revision,) = connection.execute(
@@ -257,24 +251,3 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-
-
-def _same_cluster(
-    path: Path,
-    connection: sqlite3.Connection,
-    cluster_id: bytes,
-    node: bytes,
-    history_versions: int,
-) -> None:
-    found = connection.execute("SELECT cluster_id, node, history_versions FROM meta").fetchone()
-    for what, here, wanted in zip(
-        ("cluster", "node", "number of kept versions"),
-        found,
-        (cluster_id, node, history_versions),
-        strict=True,
-    ):
-        if here != wanted:
-            raise DatabaseForeign(
-                f"{path} belongs to another {what}",
-                "give each node in each cluster a folder of its own; this file was not touched",
-            )

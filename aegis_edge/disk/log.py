@@ -49,6 +49,7 @@ class Log:
     def __init__(self, connection: sqlite3.Connection, bytes_max: int) -> None:
         self._execute = connection.execute
         self._bytes_max = bytes_max
+        self.pruned: int
         (self.pruned,) = self._execute("SELECT pruned FROM meta").fetchone()
         self._bytes: int
         (self._bytes,) = self._execute(
@@ -136,9 +137,7 @@ class Log:
                 head = certificate[: len(certificate) - shared]
                 self._tails.add(row_id)
         # Only the newest row needs the origins.
-        self._execute(
-            "UPDATE certificates SET origins = NULL WHERE sequence = ?", (sequence - 1,)
-        )
+        self._execute("UPDATE certificates SET origins = NULL WHERE sequence = ?", (sequence - 1,))
         packed = codec.encode(tuple((o, *origins[o]) for o in sorted(origins)))
         self._execute(
             "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)",

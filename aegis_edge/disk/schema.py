@@ -92,32 +92,35 @@ class Lock:
         os.close(self._descriptor)
 
 
-def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """A checked connection to the database at `path`, and whether the file is new.
+def connect(
+    path: Path, cluster_id: bytes, node: bytes, history_versions: int
+) -> sqlite3.Connection:
+    """A checked connection to the database of `node` at `path`, which is made if it is missing.
 
     Raises a `DiskError`; a damaged file has been set aside by then.
     """
     with disk_errors(path):
-        new = not path.exists()
-        if new:
+        if not path.exists():
             # A WAL without its file would be played into the new one.
             _set_aside(path)
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
             sync_folder(path.parent)
-        new = new or path.stat().st_size == 0
     connection: sqlite3.Connection | None = None
     try:
         with disk_errors(path):
             connection = sqlite3.connect(
                 path, timeout=1.0, isolation_level=None, check_same_thread=False
             )
-            if new:
-                connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            # Nobody else may open the file: no shared memory, no lock calls per transaction.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            if _empty(connection):
+                _settle(connection)
+                rebuilt = any(path.parent.glob(path.name + DAMAGED_SUFFIX + "*"))
+                _create(connection, (cluster_id, node, history_versions, rebuilt))
             else:
                 _check(path, connection)
-            _settle(connection)
-            if new:
-                _create(connection)
+                _settle(connection)
+            _same(path, connection, (cluster_id, node, history_versions))
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
@@ -129,7 +132,7 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         if connection is not None:
             connection.close()
         raise
-    return connection, new
+    return connection
 
 
 def damaged(path: Path, message: str) -> DatabaseDamaged:
@@ -143,11 +146,6 @@ def damaged(path: Path, message: str) -> DatabaseDamaged:
     )
 
 
-def set_aside_before(path: Path) -> bool:
-    """Whether a damaged database once lay at `path`."""
-    return any(path.parent.glob(path.name + DAMAGED_SUFFIX + "*"))
-
-
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,6 +153,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever made in this file, or the power failed before that was durable."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    return not application_id and not tables
 
 
 def _check(path: Path, connection: sqlite3.Connection) -> None:
@@ -172,15 +177,13 @@ def _check(path: Path, connection: sqlite3.Connection) -> None:
             f"{SCHEMA_VERSION})",
             "install that release again; the file was not touched",
         )
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise DatabaseDamaged(f"{path}: {verdict}", "")
 
 
 def _settle(connection: sqlite3.Connection) -> None:
-    # Nobody else may open the file: no shared memory, no lock calls per transaction.
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a file that is still empty
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_BYTES // PAGE_BYTES}")
@@ -191,13 +194,28 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
-def _create(connection: sqlite3.Connection) -> None:
+def _create(connection: sqlite3.Connection, owner: tuple[bytes, bytes, int, bool]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     for table in TABLES:
         connection.execute(table)
+    connection.execute("INSERT INTO meta VALUES (1, ?, ?, ?, 0, 0, ?)", owner)
     connection.execute("COMMIT")
+
+
+def _same(path: Path, connection: sqlite3.Connection, owner: tuple[bytes, bytes, int]) -> None:
+    found = connection.execute("SELECT cluster_id, node, history_versions FROM meta").fetchone()
+    if found is None:
+        raise DatabaseDamaged(f"{path}: it does not say whose it is", "")
+    for what, here, wanted in zip(
+        ("cluster", "node", "number of kept versions"), found, owner, strict=True
+    ):
+        if here != wanted:
+            raise DatabaseForeign(
+                f"{path} belongs to another {what}",
+                "give each node in each cluster a folder of its own; this file was not touched",
+            )
 
 
 def _set_aside(path: Path) -> Path:
