@@ -1,0 +1,81 @@
+"""The state in SQLite against its twin in a dict: the same answers, the same roots, always."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from aegis_edge.disk.database import Database
+from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.operations import Operation
+from aegis_edge.pbft.events import Deliver, TakeRoot
+from tests.disk.stage import open_database
+from tests.knowledge.histories import BATCHES, Numbers
+from tests.knowledge.memory_state import MemoryState
+
+Batch = list[tuple[int, list[Operation | bytes]]]
+
+
+class Twins(RuleBasedStateMachine):
+    """Batches go to both, in transactions of several; the SQLite side is opened again at will."""
+
+    database: Database
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+
+    @initialize(kept=st.integers(1, 4))
+    def begin(self, kept: int) -> None:
+        self.kept = kept
+        self.numbers = Numbers()
+        self.twin = MemoryState()
+        self.machine = Machine(self.twin, kept)
+        self.open()
+
+    def open(self) -> None:
+        self.database = open_database(self.folder, history_versions=self.kept)
+        self.database._connection.execute("PRAGMA synchronous = OFF")
+
+    @rule(batches=BATCHES)
+    def perform(self, batches: list[Batch]) -> None:
+        steps, outcomes = [], []
+        for batch in batches:
+            sequence = self.machine.executed + 1
+            bundles = self.numbers.bundles(batch)
+            outcomes.append(self.machine.apply(sequence, sequence, bundles))
+            steps.append(Deliver(sequence, sequence, bundles, b"certificate"))
+        assert self.database.perform(steps) == outcomes
+
+    @rule()
+    def take_root(self) -> None:
+        assert self.database.perform([TakeRoot(self.machine.executed)]) == [self.machine.root()]
+
+    @rule()
+    def open_again(self) -> None:
+        self.database.close()
+        self.open()
+
+    @invariant()
+    def same_contents(self) -> None:
+        if not hasattr(self, "database"):
+            return
+        versions = [self.twin.versions[revision] for revision in sorted(self.twin.versions)]
+        assert self.database.changes(0, 1000).versions == versions
+        assert self.database.info().keys == self.machine.live_keys
+
+    def teardown(self) -> None:
+        if hasattr(self, "database"):
+            self.take_root()
+            assert sorted(self.database._state.rows()) == sorted(self.twin.rows())
+            self.open_again()
+            self.take_root()
+            self.database.close()
+        shutil.rmtree(self.folder)
+
+
+TestTwins = Twins.TestCase

@@ -1,0 +1,138 @@
+"""The key file: secret, whole, and never made twice."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from aegis_edge.crypto import sodium
+from aegis_edge.disk import keyfile
+from aegis_edge.disk.errors import DiskError
+from aegis_edge.disk.keyfile import KeyFileError, NodeKeys
+
+ENTROPY = bytes(range(64))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "node.key"
+
+
+def test_an_identity_comes_back_as_it_was_made(path: Path) -> None:
+    keys = keyfile.create(path, ENTROPY)
+    assert keys == NodeKeys(ENTROPY[:32], ENTROPY[32:], 0)
+    assert keyfile.read(path) == keys
+    assert keys.public == sodium.ed25519_keypair(ENTROPY[:32])[0]
+    assert keys.noise_public == sodium.x25519_public(ENTROPY[32:])
+    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+
+
+def test_two_identities_differ(tmp_path: Path) -> None:
+    one, other = keyfile.create(tmp_path / "a"), keyfile.create(tmp_path / "b")
+    assert len({one.seed, one.noise_private, other.seed, other.noise_private}) == 4
+
+
+def test_it_is_for_its_owner_alone_whatever_the_umask(path: Path) -> None:
+    for mask in (0o000, 0o777):
+        before = os.umask(mask)
+        try:
+            keyfile.create(path)
+            keyfile.next_record_version(path)
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.unlink()
+
+
+def test_the_secrets_are_in_no_repr_and_in_no_message(path: Path) -> None:
+    keys = keyfile.create(path, ENTROPY)
+    path.write_bytes(path.read_bytes()[:-3] + b"zz\n")
+    with pytest.raises(KeyFileError) as caught:
+        keyfile.read(path)
+    for text in (repr(keys), str(keys), str(caught.value), repr(caught.value)):
+        assert ENTROPY[:4].hex() not in text
+        assert repr(ENTROPY[:4])[2:-1] not in text
+        assert ENTROPY[32:36].hex() not in text
+
+
+def test_an_identity_is_never_written_over(path: Path) -> None:
+    keyfile.create(path, ENTROPY)
+    with pytest.raises(KeyFileError, match="already"):
+        keyfile.create(path)
+    assert keyfile.read(path).seed == ENTROPY[:32]
+    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+
+
+def test_a_record_version_is_given_once(path: Path) -> None:
+    keyfile.create(path, ENTROPY)
+    versions = [keyfile.next_record_version(path).record_version for _ in range(3)]
+    assert versions == [1, 2, 3]
+    assert keyfile.read(path) == NodeKeys(ENTROPY[:32], ENTROPY[32:], 3)
+    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o777])
+def test_a_file_that_others_may_touch_is_refused(path: Path, mode: int) -> None:
+    keyfile.create(path)
+    path.chmod(mode)
+    with pytest.raises(KeyFileError, match=rf"mode 0{mode:o}.*chmod 600"):
+        keyfile.read(path)
+    path.chmod(0o400)
+    keyfile.read(path)
+
+
+def test_a_crash_while_writing_leaves_the_old_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = keyfile.create(path, ENTROPY)
+    with monkeypatch.context() as crash:
+        crash.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(DiskError, match="make room"):
+            keyfile.next_record_version(path)
+    assert keyfile.read(path) == keys
+    assert keyfile.next_record_version(path).record_version == 1
+    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+
+
+def test_what_is_missing_or_no_file_is_a_clear_error(path: Path) -> None:
+    with pytest.raises(KeyFileError, match="aegis-edge init"):
+        keyfile.read(path)
+    path.mkdir()
+    with pytest.raises(KeyFileError, match="not a file"):
+        keyfile.read(path)
+    fifo = path / "fifo"
+    os.mkfifo(fifo, 0o600)
+    with pytest.raises(KeyFileError, match="not a file"):
+        keyfile.read(fifo)
+    with pytest.raises(DiskError, match="folder exists"):
+        keyfile.create(path / "missing" / "node.key")
+
+
+def test_no_change_of_a_byte_goes_unnoticed(path: Path) -> None:
+    keyfile.create(path, ENTROPY)
+    good = path.read_bytes()
+    bad = [b"", good[:-1], good + b"\n", good * 100, b"\xff" * 200, good.replace(b"\n", b"\r\n")]
+    bad += [good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :] for at in range(len(good))]
+    for text in bad:
+        path.write_bytes(text)
+        with pytest.raises(KeyFileError, match="no key file, or a damaged one"):
+            keyfile.read(path)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        NodeKeys(bytes(31), bytes(32)),
+        NodeKeys(bytes(32), bytes(33)),
+        NodeKeys(bytes(32), bytes(32), -1),
+        NodeKeys(bytes(32), bytes(32), 2**63 - 1),
+    ],
+)
+def test_well_formed_files_with_senseless_keys_are_refused(path: Path, keys: NodeKeys) -> None:
+    keyfile.create(path)
+    path.write_bytes(keyfile._formatted(keys))
+    with pytest.raises(KeyFileError):
+        keyfile.read(path)
