@@ -113,6 +113,7 @@ class Replica:
         self._status_at = 0
         self._complain_at = 0
         self._root_owed: int | None = None
+        self._adoption_owed = False
         self._out: list[Effect] = []
         self._handlers: dict[type, Any] = {
             Bundle: self._on_bundle,
@@ -243,6 +244,9 @@ class Replica:
         if self._root_owed is not None:  # the answer to a TakeRoot was lost in a crash
             self._out.append(TakeRoot(self._root_owed))
             self._root_owed = None
+        if self._adoption_owed:  # so may have been a part of the new view
+            self._adoption_owed = False
+            self._adopt_missing()
         change = self._change_due()
         if change is not None and change <= self.now:
             self._start_view_change(self.view + 1)
@@ -276,12 +280,16 @@ class Replica:
         return self.now >= self.suspicion.progress_ticks + self.parameters.resend_ticks
 
     def _status_due(self) -> int:
-        """Statuses go out every `status_ticks`, and every `resend_ticks` while something waits."""
+        """Statuses go out every `status_ticks`, and more often while something waits.
+
+        At first every `resend_ticks`; the longer nothing helps, the rarer.
+        """
         behind = self.catchup.is_behind(self.executed, self.configuration.f)
         if self.changing or behind or self._oldest_ticks() is not None:
-            since = max(self._status_at, self.suspicion.progress_ticks)
+            progress = self.suspicion.progress_ticks
+            pause = max(self.parameters.resend_ticks, (self._status_at - progress) // 4)
             return min(
-                since + self.parameters.resend_ticks,
+                max(self._status_at, progress) + pause,
                 self._status_at + self.parameters.status_ticks,
             )
         return self._status_at + self.parameters.status_ticks
@@ -552,8 +560,8 @@ class Replica:
             )
         )
         self._view_changes[self.key] = own
-        self._persist(journal.view(view, True))
         self._persist(journal.view_change(own))
+        self._persist(journal.view(view, True))
         self._send(own.raw)
         self._consider_views()
 
@@ -628,6 +636,14 @@ class Replica:
             for bundle, _ in self.pool.waiting(self.key):
                 self._send(bundle.raw, self.primary)
         self._replay_early()
+
+    def _adopt_missing(self) -> None:
+        """After a restart: take up what the new view began with and the journal does not hold."""
+        assert self._new_view is not None
+        for pre_prepare in self._new_view.message.pre_prepares:
+            slot = self.log.slots.get(pre_prepare.message.sequence)
+            if slot is not None and slot.pre_prepare == pre_prepare and not slot.journalled:
+                self._adopt(pre_prepare)
 
     def _adopt(self, pre_prepare: Verified[PrePrepare]) -> None:
         """Take a pre-prepare of a new view; its body may have to be fetched first."""
@@ -782,10 +798,7 @@ class Replica:
             self.log.advance(stable[0].message.sequence, stable)
         for record in kinds.get(journal.VIEW, ()):
             self.view, self.changing = journal.read_view(record)
-        for record in kinds.get(journal.VIEW_CHANGE, ()):
-            self._view_changes[self.key] = open_(record.data)
-        for record in kinds.get(journal.NEW_VIEW, ()):
-            self._new_view = open_(record.data)
+        self._restore_view(kinds, open_)
         for record in kinds.get(journal.CHECKPOINT, ()):
             self.log.add_checkpoint(open_(record.data), self.executed)
         for record in kinds.get(journal.PROPOSAL, ()):
@@ -807,6 +820,24 @@ class Replica:
             and self.log.checkpoint_of(self.key, self.executed) is None
         ):
             self._root_owed = self.executed
+
+    def _restore_view(self, kinds: dict[int, list[Record]], open_: Open) -> None:
+        """The power may have failed between two records: the later view is the one that counts."""
+        for record in kinds.get(journal.VIEW_CHANGE, ()):
+            own = open_(record.data)
+            self._view_changes[self.key] = own
+            if own.message.view > self.view:
+                self.view, self.changing = own.message.view, True
+        for record in kinds.get(journal.NEW_VIEW, ()):
+            self._new_view = open_(record.data)
+            said = self._new_view.message
+            if said.view > self.view or (said.view == self.view and self.changing):
+                self.view, self.changing = said.view, False
+            if said.view == self.view:
+                self._adoption_owed = True
+                for pre_prepare in said.pre_prepares:
+                    if self.log.in_window(pre_prepare.message.sequence):
+                        self.log.slot(pre_prepare.message.sequence).pre_prepare = pre_prepare
 
     def _restore_vote(self, pre_prepare: Verified[PrePrepare]) -> None:
         if pre_prepare.message.view == self.view and not self.changing:

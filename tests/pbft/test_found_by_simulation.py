@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from aegis_edge.pbft import journal
+from aegis_edge.pbft.events import Effect, Persist
 from aegis_edge.wire import messages
-from aegis_edge.wire.messages import (
-    Body,
-    Commit,
-    Prepare,
-    Proposal,
-)
+from aegis_edge.wire.messages import Body, Commit, NewView, Prepare, Proposal
 from tests.pbft.stage import Stage
 
 
@@ -54,3 +53,72 @@ def test_a_member_that_asks_for_a_view_alone_still_gets_its_operations_executed(
     stage.wait(3000)
     assert stage.agree() == [b"first", b"second"]
     assert stage["B"].replica.changing, "nobody had a reason to follow"
+
+
+@pytest.mark.parametrize("kind", [journal.VIEW_CHANGE, journal.NEW_VIEW])
+def test_a_crash_between_the_records_of_a_view_change_is_no_trap(kind: int) -> None:
+    """Each record is durable by itself: a restart may find any first part of what a step wrote."""
+    stage = Stage(4)
+    stage.submit("A", b"before")
+    stage.crash("A")
+    stage.submit("C", b"after")
+    d = stage["D"]
+    written: list[Persist] = []
+    while not any(p.record.kind == kind for p in written):
+        before = dict(d.records)
+        written.clear()
+        stage.now += 10
+        step = d.step
+
+        def watch(event: object) -> list[Effect]:
+            effects = step(event)
+            written.extend(e for e in effects if isinstance(e, Persist))
+            return effects
+
+        d.step = watch  # type: ignore[method-assign]
+        stage.tick(10)
+        d.step = step  # type: ignore[method-assign]
+    for count in range(len(written) + 1):
+        d.records = dict(before)
+        for persist in written[:count]:
+            record = persist.record
+            d.records[record.kind, record.view, record.sequence] = record
+        d.start()
+        stage.link_all()
+        stage.tick(stage.parameters.status_ticks)
+        assert d.replica.view <= 1
+    stage.wait(3000)
+    assert stage.agree("B", "C", "D") == [b"before", b"after"]
+
+
+def test_a_primary_that_restarts_proposes_nothing_else_where_its_new_view_names_a_batch() -> None:
+    stage = Stage(4)
+    b = stage["B"].key
+    stage.lost = lambda sender, to, raw: (
+        kind_of(stage, raw) is Commit or (to == b and kind_of(stage, raw) in (Proposal, Body))
+    )
+    stage.submit("C", b"hidden")
+    stage.crash("A")
+    stage.lost = lambda sender, to, raw: to == b and kind_of(stage, raw) is Body
+    stage.wait(500)
+    opened = stage["B"].replica.log.slots[1].pre_prepare
+    assert opened is not None, "B leads view 1, and knows only the digest of what comes first"
+    stage.crash("B", notice=False)
+    stage["B"].start()
+    stage.submit("B", b"mine", run=False)
+    assert stage["B"].replica.view == 1
+    assert stage["B"].replica.log.slots[1].pre_prepare == opened
+    stage.restart("B")
+    stage.lost = lambda *_: False
+    stage.wait(3000)
+    assert stage.agree("B", "C", "D")[:1] == [b"hidden"]
+
+
+def test_a_member_that_asks_for_a_view_alone_falls_quiet() -> None:
+    stage = Stage(4)
+    stage["B"].replica._start_view_change(1)
+    stage.wait(10_000)
+    heard: list[bytes] = []
+    stage.lost = lambda sender, to, raw: bool(heard.append(sender))
+    stage.wait(10_000)
+    assert heard.count(stage["B"].key) < 4 * 3 * 10_000 // stage.parameters.status_ticks
