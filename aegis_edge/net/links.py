@@ -425,7 +425,7 @@ class Links:
             link.older = None
         if link.failure is None:
             link.announced = True
-            await self._into.send(LinkOpened(peer, link.record))
+            await self._announce(LinkOpened(peer, link.record))
         with link.scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guarded, self._write, link)
@@ -443,7 +443,13 @@ class Links:
     async def _retire(self, link: _Link) -> None:
         if link.announced:
             link.announced = False
-            await self._into.send(LinkClosed(link.peer, str(link.failure)))
+            await self._announce(LinkClosed(link.peer, str(link.failure)))
+
+    async def _announce(self, event: LinkOpened | LinkClosed) -> None:
+        try:
+            await self._into.send(event)
+        except trio.BrokenResourceError:
+            log.debug("nobody listens to %r", event)
 
     async def _guarded(self, task: Callable[[_Link], Awaitable[None]], link: _Link) -> None:
         """Whatever goes wrong on a link ends it, and nothing else."""

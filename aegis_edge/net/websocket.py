@@ -7,7 +7,7 @@ Refuses to know where the stream comes from.  Follows: RFC 6455; no extension, n
 trio-websocket reads in a background task that outlives garbage and passes each message through a
 channel; measured on loopback that is 250 us of CPU per round trip of 256 bytes, against 50 us here.
 So it gets the opening handshake, which is HTTP with all its ways, and not one byte more.  Likewise
-a socket is read when it is readable and written at once, without Trio's checkpoint around each call.
+a socket is written at once and read when readable, without Trio's checkpoint around each call.
 """
 
 from __future__ import annotations

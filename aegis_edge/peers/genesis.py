@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from aegis_edge.crypto import sodium
@@ -79,7 +80,7 @@ class Genesis:
     def __post_init__(self) -> None:
         if not 1 <= len(self.records) <= MEMBERS_MAX:
             raise GenesisError(f"a cluster begins with 1 to {MEMBERS_MAX} members")
-        if any(a >= b for a, b in zip(self.members, self.members[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(self.members)):
             raise GenesisError("the members are not in order, or one is there twice")
         if len({r.message.noise_key for r in self.records}) != len(self.records):
             raise GenesisError("two members have the same Noise key; was a key file copied?")

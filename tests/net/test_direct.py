@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from aegis_edge.net import direct
+from aegis_edge.net.channel import Channel, Goodbye, Handler, LinkError
+from aegis_edge.net.direct import Direct, parse_address
+from aegis_edge.net.websocket import WebSocket
+
+ANY_PORT = "tcp:127.0.0.1:0"
+
+
+class Place:
+    """Where something listens; what is opened through it is closed with it."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.opened: list[trio.abc.AsyncResource] = []
+
+    async def dial(self) -> WebSocket:
+        channel = await Direct().dial(self.address)
+        self.opened.append(channel._stream)
+        return channel
+
+    async def raw(self) -> trio.SocketStream:
+        stream = await trio.open_tcp_stream(*parse_address(self.address))
+        self.opened.append(stream)
+        return stream
+
+
+@asynccontextmanager
+async def serving(
+    transport: Direct, handler: Handler, address: str = ANY_PORT
+) -> AsyncIterator[Place]:
+    async with trio.open_nursery() as nursery:
+        (bound,) = await nursery.start(transport.serve, handler, address)
+        place = Place(bound)
+        yield place
+        for resource in place.opened:
+            await resource.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def echo(channel: Channel) -> None:
+    try:
+        while True:
+            await channel.send([await channel.receive()])
+    except LinkError:
+        await channel.aclose()
+
+
+@pytest.mark.parametrize(
+    ("address", "parsed"),
+    [
+        ("tcp:127.0.0.1:80", ("127.0.0.1", 80)),
+        ("tcp:[::1]:8080", ("::1", 8080)),
+        ("tcp:board.local:65535", ("board.local", 65535)),
+    ],
+)
+def test_an_address_is_a_host_and_a_port(address: str, parsed: tuple[str, int]) -> None:
+    assert parse_address(address) == parsed
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "tcp", "tcp:", "tcp:host", "tcp::80", "udp:host:80", "tcp:host:", "tcp:::1:80", "tcp:h:٣"],
+)
+def test_what_is_no_address_is_refused_with_the_right_form(address: str) -> None:
+    with pytest.raises(LinkError, match="write it as tcp:host:port"):
+        parse_address(address)
+
+
+def test_a_port_is_bounded() -> None:
+    with pytest.raises(LinkError, match="65535"):
+        parse_address("tcp:host:65536")
+
+
+@pytest.mark.parametrize("listen", [ANY_PORT, "tcp:[::1]:0"])
+async def test_frames_go_both_ways_without_delay(listen: str) -> None:
+    seen: list[Channel] = []
+
+    async def handler(channel: Channel) -> None:
+        seen.append(channel)
+        await echo(channel)
+
+    async with serving(Direct(), handler, listen) as place:
+        channel = await place.dial()
+        await channel.send([b"one", b"two"])
+        assert [await channel.receive(), await channel.receive()] == [b"one", b"two"]
+        assert channel.remote == place.address
+        assert seen[0].remote.startswith(listen[:-1])
+        assert channel.rtt_ms is None or 0 <= channel.rtt_ms < 10_000
+        stream = channel._stream
+        assert isinstance(stream, trio.SocketStream)
+        assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await channel.aclose(Goodbye.GOING_AWAY)
+        assert channel.rtt_ms is None
+
+
+async def test_more_than_the_socket_takes_at_once_still_arrives() -> None:
+    async def count(channel: Channel) -> None:
+        channel.proven()
+        total = 0
+        while total < 600 * 60_000:
+            total += len(await channel.receive())
+        await channel.send([total.to_bytes(8, "big")])
+        await channel.aclose()
+
+    async with serving(Direct(), count) as place:
+        channel = await place.dial()
+        await channel.send([bytes(60_000)] * 600)
+        assert int.from_bytes(await channel.receive(), "big") == 36_000_000
+
+
+async def test_a_closed_port_is_named_with_advice() -> None:
+    async with serving(Direct(), echo) as place:
+        pass
+    with pytest.raises(LinkError, match="is aegis-edge running on that board"):
+        await place.dial()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70, "xn--\udcff"])
+async def test_an_unknown_name_is_named_with_advice(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nowhere(*args: object, **kwargs: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    if host.isascii() and len(host) < 64:
+        monkeypatch.setattr(trio.socket, "getaddrinfo", nowhere)
+    with pytest.raises(LinkError, match="is not known"):
+        await Direct().dial(f"tcp:{host}:80")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(113, "No route to host"), "no way to that address"),
+        (OSError(24, "Too many open files"), "cannot connect"),
+    ],
+)
+async def test_other_failures_are_told(
+    error: OSError, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: object) -> None:
+        raise OSError("all attempts to connect failed") from ExceptionGroup("", [error])
+
+    monkeypatch.setattr(trio, "open_tcp_stream", fail)
+    with pytest.raises(LinkError, match=words):
+        await Direct().dial("tcp:192.0.2.1:80")
+
+
+async def test_an_address_that_never_answers_ends_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def wait(*args: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", wait)
+    with pytest.raises(LinkError, match="is the board on"):
+        await Direct().dial("tcp:192.0.2.1:80")
+    assert trio.current_time() >= direct.OPENING_TIMEOUT_S
+
+
+async def test_a_taken_port_is_named_with_advice() -> None:
+    async with serving(Direct(), echo) as place:
+        with pytest.raises(LinkError, match="is another program using it"):
+            await Direct().serve(echo, place.address)
+
+
+async def test_garbage_closes_its_own_connection_and_no_other() -> None:
+    async with serving(Direct(), echo) as place:
+        good = await place.dial()
+        raw = await place.raw()
+        await raw.send_all(b"\x16\x03\x01 this is no WebSocket")
+        assert await raw.receive_some() == b""
+        gone = await place.raw()
+        await gone.aclose()
+        await good.send([b"still here"])
+        assert await good.receive() == b"still here"
+
+
+async def test_the_stranger_that_has_been_here_longest_makes_room() -> None:
+    async with serving(Direct(unproven_max=2), echo) as place:
+        first = await place.raw()
+        await first.send_all(b"G")
+        second = await place.dial()
+        third = await place.dial()
+        assert await first.receive_some() == b""
+        for channel in (second, third):
+            await channel.send([b"x"])
+            assert await channel.receive() == b"x"
+
+
+async def test_who_has_proven_itself_takes_no_room_of_strangers() -> None:
+    async def trust(channel: Channel) -> None:
+        channel.proven()
+        await echo(channel)
+
+    async with serving(Direct(unproven_max=1), trust) as place:
+        channels = [await place.dial() for _ in range(3)]
+        for channel in channels:
+            await channel.send([b"x"])
+            assert await channel.receive() == b"x"
+
+
+async def test_there_is_a_bound_on_all_connections() -> None:
+    async with serving(Direct(inbound_max=1), echo) as place:
+        one = await place.dial()
+        with pytest.raises(LinkError, match=r"hung up|broke"):
+            await place.dial()
+        await one.send([b"x"])
+        assert await one.receive() == b"x"
+
+
+def test_a_kernel_that_does_not_tell_the_round_trip_time_is_believed() -> None:
+    class Mute:
+        class socket:  # noqa: N801
+            @staticmethod
+            def getsockopt(*args: int) -> bytes:
+                return b"short"
+
+    assert direct._rtt_ms(Mute) is None  # type: ignore[arg-type]
+
+
+async def test_a_connection_that_is_gone_when_it_is_looked_at_has_a_name() -> None:
+    async with serving(Direct(), echo) as place:
+        channel = await place.dial()
+        stream = channel._stream
+        assert isinstance(stream, trio.SocketStream)
+        await channel.aclose()
+        assert direct._described(channel, stream).remote == "gone already"

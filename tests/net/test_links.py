@@ -1,0 +1,738 @@
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from aegis_edge.net import links as links_module
+from aegis_edge.net.channel import Channel, Goodbye, LinkError
+from aegis_edge.net.direct import Direct, parse_address
+from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
+from aegis_edge.wire import session
+from aegis_edge.wire.messages import MESSAGE_BYTES_MAX
+from aegis_edge.wire.session import Session
+from tests.net.network import CLUSTER, Member, MemoryNetwork, cluster, running, until
+
+
+def linked_pair(
+    network: MemoryNetwork, one: Member, two: Member, **options: Any
+) -> tuple[tuple[Links, list[str]], tuple[Links, list[str]]]:
+    """Both listen, and only `one` dials."""
+    one.record = one.says((), 1)
+    first = one.links([two.record], {"memory": network}, **options)
+    second = two.links([one.record], {"memory": network}, **options)
+    return (first, []), (second, [f"memory:{two.seed}"])
+
+
+def drain(links: Links) -> list[Any]:
+    events = []
+    while True:
+        try:
+            events.append(links.events.receive_nowait())
+        except trio.WouldBlock:
+            return events
+
+
+# --- talking ----------------------------------------------------------------------------------
+
+
+async def test_two_members_find_each_other_and_talk(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    first, second = linked_pair(network, one, two)
+    async with running(first, second):
+        assert await until(first[0], LinkOpened) == LinkOpened(two.key, two.record)
+        assert await until(second[0], LinkOpened) == LinkOpened(one.key, one.record)
+        for i in range(20):
+            first[0].send(two.key, b"to %d" % i)
+            second[0].send(one.key, b"fro %d" % i)
+        for i in range(20):
+            assert await until(second[0], Arrived) == Arrived(one.key, b"to %d" % i)
+            assert await until(first[0], Arrived) == Arrived(two.key, b"fro %d" % i)
+        (seen,) = first[0].statistics()
+        assert (seen.state, seen.name, seen.outbound, seen.last_error) == (
+            "linked",
+            f"node{two.seed}",
+            True,
+            "",
+        )
+        assert (seen.traffic.messages_in, seen.traffic.messages_out) == (20, 20)
+        assert seen.traffic.frames_out == 1, "what waits together travels together"
+        assert seen.traffic.bytes_out == 256
+        assert all(channel.is_proven for channel in network.channels)
+
+
+@pytest.mark.parametrize("size", [1, 100_000, MESSAGE_BYTES_MAX])
+async def test_messages_of_every_size_arrive_whole(size: int, autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        message = bytes(i % 251 for i in range(size))
+        first[0].send(two.key, message)
+        first[0].send(two.key, b"next")
+        assert (await until(second[0], Arrived)).raw == message
+        assert (await until(second[0], Arrived)).raw == b"next"
+
+
+async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announced(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = session._pack
+    monkeypatch.setattr(session, "_pack", lambda messages: pack(messages or (b"early",)))
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        events = [await second[0].events.receive() for _ in range(2)]
+        assert events == [LinkOpened(one.key, one.record), Arrived(one.key, b"early")]
+
+
+async def test_a_message_for_a_member_without_a_link_is_counted_as_dropped() -> None:
+    one, two = cluster(1, 2)
+    links = one.links([two.record], {})
+    links.send(two.key, b"x")
+    links.close(two.key, "nothing to close")
+    (seen,) = links.statistics()
+    assert (seen.traffic.dropped, seen.state, seen.queued) == (1, "expected", 0)
+
+
+# --- one link per pair ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", range(4))
+async def test_after_simultaneous_dials_exactly_one_link_stays(
+    batch: int, autojump_clock: MockClock
+) -> None:
+    for seed in range(50 * batch, 50 * batch + 50):
+        dice = random.Random(seed)
+        network = MemoryNetwork(lambda: dice.random() * 0.05)  # noqa: B023
+        one, two = cluster(1, 2)
+        options = {"jitter": dice.random}
+        first = one.links([two.record], {"memory": network}, **options)
+        second = two.links([one.record], {"memory": network}, **options)
+        async with running((first, [f"memory:{one.seed}"]), (second, [f"memory:{two.seed}"])):
+            await until(first, LinkOpened)
+            await trio.sleep(30)
+            (mine,), (yours,) = first.statistics(), second.statistics()
+            assert (mine.state, yours.state) == ("linked", "linked"), seed
+            assert mine.outbound is not yours.outbound, seed
+            assert len(network.channels) == 2, seed
+            drain(first), drain(second)
+            dials = len(network.dials)
+            first.send(two.key, b"ping")
+            assert (await until(second, Arrived)).raw == b"ping", seed
+            second.send(one.key, b"pong")
+            assert (await until(first, Arrived)).raw == b"pong", seed
+            await trio.sleep(300)
+            assert len(network.dials) == dials, "nobody goes on dialling"
+            assert drain(first) == drain(second) == []
+
+
+async def test_opened_and_closed_alternate_even_when_nobody_listens_for_long(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links_module, "EVENTS_MAX", 0)
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    async with running((links, ["memory:1"])):
+        for _ in range(5):
+            await trio.testing.wait_all_tasks_blocked()
+            await prove(await network.dial("memory:1"), two)
+        await trio.testing.wait_all_tasks_blocked()
+        kinds = [type(event) for event in await heard(links)]
+        assert kinds[::2] == [LinkOpened] * len(kinds[::2])
+        assert kinds[1::2] == [LinkClosed] * len(kinds[1::2])
+        assert len(kinds) % 2 == 1
+        assert len([c for c in network.channels if c.remote == "memory:caller"]) == 1
+
+
+async def heard(links: Links) -> list[Any]:
+    """What is ready to be heard, however many are in line."""
+    events = []
+    with trio.move_on_after(1):
+        while True:
+            events.append(await links.events.receive())
+    return events
+
+
+async def prove(channel: Channel, member: Member, cluster_id: bytes = CLUSTER) -> Session:
+    """Do the initiator's part of a handshake by hand; the session is open then."""
+    entropy = bytes(random.Random(member.seed).randbytes(64))
+    state, hello = Session.initiate(member.record.raw, member.noise_private, cluster_id, entropy)
+    await channel.send([hello])
+    state, effects = state.received(await channel.receive())
+    await channel.send([effect.data for effect in effects[:2]])  # type: ignore[union-attr]
+    return state
+
+
+# --- links end and begin again -----------------------------------------------------------------
+
+
+async def test_a_link_that_is_cut_is_made_anew(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    first, second = linked_pair(network, one, two)
+    async with running(first, second):
+        for _ in range(3):
+            await until(first[0], LinkOpened)
+            await until(second[0], LinkOpened)
+            await trio.sleep(20)
+            start = trio.current_time()
+            await network.channels[0].aclose()
+            assert (await until(second[0], LinkClosed)).peer == one.key
+            closed = await until(first[0], LinkClosed)
+            assert (closed.peer, closed.reason) == (two.key, "the wire is cut")
+        await until(first[0], LinkOpened)
+        assert trio.current_time() - start < 1
+        assert first[0].statistics()[0].traffic.links == 4
+
+
+async def test_dials_get_rarer_while_nobody_answers(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"memory": network}, jitter=lambda: 1.0)
+    async with running((links, [])):
+        await trio.sleep(600)
+        (seen,) = links.statistics()
+        assert (seen.state, seen.last_error) == ("waiting", "nobody listens there")
+        assert seen.dial_in_ticks is not None
+        assert 0 <= seen.dial_in_ticks <= 60_000
+    times = [at for at, _ in network.dials]
+    pauses = [round(b - a) for a, b in itertools.pairwise(times)]
+    assert pauses[:7] == [1, 2, 4, 8, 16, 32, 60]
+    assert set(pauses[6:]) == {60}
+
+
+async def test_a_bad_message_ends_the_link_and_says_so(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(second[0], LinkOpened)
+        second[0].close(one.key, "it sent what is no message")
+        second[0].close(one.key, "a second reason does not count")
+        assert (await until(second[0], LinkClosed)).reason == "it sent what is no message"
+        assert "could not read a message of ours" in (await until(first[0], LinkClosed)).reason
+        await until(first[0], LinkOpened)
+
+
+async def test_when_a_node_stops_the_others_are_told_why(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first):
+        async with running(second):
+            await until(first[0], LinkOpened)
+            await until(second[0], LinkOpened)
+        assert (await until(first[0], LinkClosed)).reason == "the other node is shutting down"
+
+
+async def test_a_link_ends_when_nobody_takes_its_events(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        first[0].send(two.key, b"x")
+        second[0].events.close()
+        await trio.sleep(1)
+        assert first[0].statistics()[0].last_error == "the other node is shutting down"
+
+
+# --- time --------------------------------------------------------------------------------------
+
+
+async def test_an_idle_link_stays_and_costs_little(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    first, second = linked_pair(network, one, two, jitter=random.Random(1).random)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        await until(second[0], LinkOpened)
+        await trio.sleep(3600)
+        for links in (first[0], second[0]):
+            (seen,) = links.statistics()
+            assert seen.state == "linked"
+            assert 180 <= seen.traffic.frames_out <= 361, "one in 10 to 20 s"
+            assert seen.linked_ticks is not None
+            assert seen.linked_ticks >= 3_599_000
+        assert drain(first[0]) == drain(second[0]) == []
+
+
+async def test_a_link_that_falls_silent_is_given_up(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    timing = Timing(keepalive_ticks=2_000, silence_ticks=6_000)
+    first, second = linked_pair(network, one, two, timing=timing)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        await until(second[0], LinkOpened)
+        for channel in network.channels:
+            channel._out.silent = True
+        start = trio.current_time()
+        assert "silent for 6 s" in (await until(first[0], LinkClosed)).reason
+        assert 4 <= trio.current_time() - start <= 6.1
+
+
+async def test_a_peer_that_never_proves_itself_is_left(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+
+    async def mute(channel: Channel) -> None:
+        await trio.sleep_forever()
+
+    links = one.links([two.record], {"memory": network})
+    async with trio.open_nursery() as nursery:
+        await nursery.start(network.serve, mute, f"memory:{two.seed}")
+        async with running((links, [])):
+            await trio.sleep(5)
+            (seen,) = links.statistics()
+            assert (seen.state, seen.remote) == ("dialling", f"memory:{two.seed}")
+            await trio.sleep(5.1)
+            assert "prove in time" in links.statistics()[0].last_error
+        nursery.cancel_scope.cancel()
+
+
+# --- queues ------------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_drops_what_comes_last_and_counts_it(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        for i in range(links_module.QUEUE_MESSAGES_MAX + 7):
+            first[0].send(two.key, b"%d" % i)
+        (seen,) = first[0].statistics()
+        assert (seen.queued, seen.traffic.dropped) == (links_module.QUEUE_MESSAGES_MAX, 7)
+        for i in range(links_module.QUEUE_MESSAGES_MAX):
+            assert (await until(second[0], Arrived)).raw == b"%d" % i
+        first[0].send(two.key, b"again")
+        assert (await until(second[0], Arrived)).raw == b"again"
+
+
+async def test_a_queue_is_bounded_in_bytes(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        for _ in range(4):
+            first[0].send(two.key, bytes(MESSAGE_BYTES_MAX))
+        first[0].send(two.key, b"no room for this either")
+        (seen,) = first[0].statistics()
+        assert (seen.queued, seen.traffic.dropped) == (2, 3)
+
+
+async def test_a_slow_taker_stalls_the_sender_and_loses_nothing(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        for i in range(2000):
+            first[0].send(two.key, i.to_bytes(4, "big") + bytes(50_000 if i < 100 else 0))
+            await trio.sleep(0)
+        await trio.sleep(600)
+        waiting = second[0].events.statistics().current_buffer_used
+        assert waiting == links_module.EVENTS_MAX
+        assert first[0].statistics()[0].state == "linked", "a stall of our own is no silence"
+        for i in range(2000):
+            assert (await until(second[0], Arrived)).raw[:4] == i.to_bytes(4, "big")
+        assert second[0].statistics()[0].traffic.messages_in == 2000
+
+
+async def test_a_peer_that_floods_does_not_starve_the_others(autojump_clock: MockClock) -> None:
+    one, two, three = cluster(1, 2, 3)
+    network = MemoryNetwork()
+    two.record, three.record = two.says((), 1), three.says((), 1)
+    links = one.links([two.record, three.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        flooder = await network.dial(f"memory:{one.seed}")
+        state = await prove(flooder, two)
+        state, frames = state.send([b"flood"] * 3000, 0, bytes(32))
+        other = await network.dial(f"memory:{one.seed}")
+        quiet = await prove(other, three)
+        await trio.testing.wait_all_tasks_blocked()
+        await flooder.send(frames)
+        await trio.testing.wait_all_tasks_blocked()
+        quiet, frames = quiet.send([b"urgent"], 0, bytes(32))
+        await other.send(frames)
+        await trio.testing.wait_all_tasks_blocked()
+        before = 0
+        while (await links.events.receive()) != Arrived(three.key, b"urgent"):
+            before += 1
+        assert before <= links_module.EVENTS_MAX + 4
+
+
+# --- who is not welcome --------------------------------------------------------------------------
+
+
+async def error_of(links: Links) -> str:
+    """Why the only other member cannot be reached by these links, which do not listen."""
+    async with running((links, [])):
+        with trio.fail_after(60):
+            while not links.statistics()[0].last_error:
+                await trio.sleep(0.05)
+            return links.statistics()[0].last_error
+
+
+async def test_a_node_that_is_no_member_is_refused_and_told(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    one, two, stranger = cluster(1, 2, 3)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"memory": network})
+    strange = stranger.links([one.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        assert "does not count us a member" in await error_of(strange)
+        assert links.refused >= 1
+        assert "is no member; do both have the same genesis" in caplog.text
+        assert not any(isinstance(event, LinkOpened) for event in drain(links))
+
+
+async def test_a_member_of_another_cluster_is_refused(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    foreign = two.links([one.record], {"memory": network}, cluster_id=b"d" * 32)
+    async with running((links, [f"memory:{one.seed}"])):
+        assert "same genesis" in await error_of(foreign)
+        assert drain(links) == []
+
+
+async def test_another_node_than_the_dialled_one_never_sees_our_record(
+    autojump_clock: MockClock,
+) -> None:
+    one, two, three = cluster(1, 2, 3)
+    network = MemoryNetwork()
+    moved = two.says((f"memory:{three.seed}",), 2)
+    links = one.links([moved], {"memory": network})
+    third = three.links([one.says((), 1)], {"memory": network})
+    async with running((third, [f"memory:{three.seed}"])):
+        assert "another node answers there" in await error_of(links)
+        assert drain(third) == []
+        assert third.refused >= 1
+
+
+async def test_the_own_key_at_the_other_end_is_an_alarm(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    mirror = two.says((f"memory:{one.seed}",), 2)
+    links = one.links([mirror], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        await trio.sleep(0.1)
+        assert "own key" in links.alarms[0]
+        assert "reached itself" in links.statistics()[0].last_error
+    assert "alarm" in caplog.text
+
+
+async def test_an_older_record_is_refused_and_a_newer_one_is_learnt(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    newer = two.says(("memory:elsewhere",), 5)
+    links = one.links([newer], {"memory": network})
+    old = two.links([one.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        assert "refuses our node record" in await error_of(old)
+    two.record = two.says(("memory:new",), 6)
+    links = one.links([newer], {"memory": network})
+    new = two.links([one.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"]), (new, [])):
+        assert (await until(links, LinkOpened)).record == two.record
+        (seen,) = links.statistics()
+        assert (seen.addresses, seen.record_version) == (("memory:new",), 6)
+
+
+# --- hostile bytes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b""],
+        [b"short"],
+        [bytes(256)],
+        [random.Random(1).randbytes(256)],
+        [random.Random(2).randbytes(4096)],
+    ],
+)
+async def test_noise_of_another_kind_ends_its_own_link_only(
+    frames: list[bytes], autojump_clock: MockClock
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    first, second = linked_pair(network, one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        hostile = await network.dial(f"memory:{two.seed}")
+        await hostile.send(frames)
+        with pytest.raises(LinkError, match="refused the handshake"):
+            await hostile.receive()
+        await trio.sleep(100)
+        first[0].send(two.key, b"still here")
+        assert (await until(second[0], Arrived)).raw == b"still here"
+        assert second[0].refused == 1
+
+
+async def test_a_replayed_handshake_opens_nothing(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        said: list[bytes] = []
+        channel = await network.dial(f"memory:{one.seed}")
+        send = channel.send
+
+        async def overheard(frames: Sequence[bytes]) -> None:
+            said.extend(frames)
+            await send(frames)
+
+        channel.send = overheard  # type: ignore[method-assign]
+        await prove(channel, two)
+        await until(links, LinkOpened)
+        replay = await network.dial(f"memory:{one.seed}")
+        await replay.send(said)
+        await replay.receive()
+        with pytest.raises(LinkError, match="refused the handshake"):
+            await replay.receive()
+        assert drain(links) == []
+        assert links.statistics()[0].state == "linked"
+
+
+async def test_a_frame_that_was_changed_or_replayed_ends_the_link(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        for spoil in (lambda f: [f, f], lambda f: [f[:-1] + b"?"], lambda f: [f[:-1]]):
+            channel = await network.dial(f"memory:{one.seed}")
+            state = await prove(channel, two)
+            await until(links, LinkOpened)
+            _, (frame,) = state.send([b"x"], 0, bytes(32))
+            await channel.send(spoil(frame))
+            closed = await until(links, LinkClosed)
+            assert closed.peer == two.key
+            assert "frame" in closed.reason or "replayed" in closed.reason
+
+
+# --- our own errors ------------------------------------------------------------------------------
+
+
+class Broken:
+    """A transport with an error in it."""
+
+    def __init__(self, network: MemoryNetwork, *, dial: bool = False) -> None:
+        self._network = network
+        self._dial = dial
+        self.serve = network.serve
+
+    async def dial(self, address: str) -> Channel:
+        if self._dial:
+            raise ZeroDivisionError("in dial")
+        channel = await self._network.dial(address)
+        receive, count = channel.receive, 0
+
+        async def fail() -> bytes:
+            nonlocal count
+            count += 1
+            if count > 1:
+                raise ZeroDivisionError("in receive")
+            return await receive()
+
+        channel.receive = fail  # type: ignore[method-assign]
+        return channel
+
+
+@pytest.mark.parametrize("dial", [True, False])
+async def test_an_error_of_this_program_is_logged_and_costs_one_link(
+    dial: bool, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"memory": Broken(network, dial=dial)})
+    other = two.links([one.says((), 1)], {"memory": network})
+    async with running((other, [f"memory:{two.seed}"]), (links, [])):
+        await trio.sleep(0.1)
+        assert "an error of this program" in links.statistics()[0].last_error
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_it_cannot_listen_where_there_is_nothing_to_listen_with() -> None:
+    (one,) = cluster(1)
+    with pytest.raises(LinkError, match="no such kind of address"):
+        await one.links([], {}).run(["carrier-pigeon:roof"])
+
+
+# --- over real sockets ---------------------------------------------------------------------------
+
+
+class Board:
+    """A member on loopback; the port is found before its record is made."""
+
+    def __init__(self, seed: int) -> None:
+        self.member = Member(seed, ())
+
+    async def settle(self) -> None:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.address = f"tcp:127.0.0.1:{listener.socket.getsockname()[1]}"
+        await listener.aclose()
+        self.member.record = self.member.says((self.address,), 1)
+
+    def links(self, *others: Board, **options: Any) -> Links:
+        known = [other.member.record for other in others]
+        return self.member.links(known, {"tcp": Direct()}, **options)
+
+
+async def boards(count: int) -> list[Board]:
+    made = sorted((Board(seed) for seed in range(1, count + 1)), key=lambda b: b.member.key)
+    for board in made:
+        await board.settle()
+    return made
+
+
+async def test_simultaneous_dials_over_sockets_leave_one_link() -> None:
+    one, two = await boards(2)
+    for _ in range(20):
+        first, second = one.links(two, jitter=random.random), two.links(one, jitter=random.random)
+        async with running((first, [one.address]), (second, [two.address])):
+            with trio.fail_after(30):
+                while True:
+                    first.send(two.member.key, b"ping")
+                    with trio.move_on_after(0.2):
+                        await until(second, Arrived)
+                        break
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            (mine,), (yours,) = first.statistics(), second.statistics()
+            assert (mine.state, yours.state) == ("linked", "linked")
+            assert mine.outbound is not yours.outbound
+            assert mine.rtt_ms is None or mine.rtt_ms < 1000
+
+
+Attack = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+async def raw_garbage(stream: trio.SocketStream) -> None:
+    await stream.send_all(random.Random(3).randbytes(5000))
+
+
+async def web_request(stream: trio.SocketStream) -> None:
+    await stream.send_all(b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def immediate_close(stream: trio.SocketStream) -> None:
+    await stream.aclose()
+
+
+async def half_close(stream: trio.SocketStream) -> None:
+    await stream.send_eof()
+
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: node\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def after_opening(data: bytes) -> Attack:
+    async def attack(stream: trio.SocketStream) -> None:
+        await stream.send_all(REQUEST + data)
+
+    return attack
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        raw_garbage,
+        web_request,
+        immediate_close,
+        half_close,
+        after_opening(b"\x82\xfe\x01\x00\0\0\0\0" + random.Random(4).randbytes(256)),
+        after_opening(b"\x82\xff\x00\x00\x00\x01\x00\x00\x00\x00\0\0\0\0"),
+        after_opening(b"\x89\x80\0\0\0\0" * 1000),
+        after_opening(b"\x81\x85\0\0\0\0hello"),
+    ],
+)
+async def test_a_hostile_caller_is_gone_and_everybody_else_stays(attack: Attack) -> None:
+    one, two = await boards(2)
+    one.member.record = one.member.says((), 1)
+    first, second = one.links(two), two.links(one)
+    async with running((first, []), (second, [two.address])):
+        await until(first, LinkOpened)
+        await until(second, LinkOpened)
+        stream = await trio.open_tcp_stream(*parse_address(two.address))
+        async with stream:
+            await attack(stream)
+            with trio.fail_after(5):
+                try:
+                    while await stream.receive_some():
+                        pass
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass
+        first.send(two.member.key, b"still here")
+        assert (await until(second, Arrived)).raw == b"still here"
+        assert first.statistics()[0].traffic.links == 1
+
+
+async def test_a_web_server_at_a_members_address_is_named() -> None:
+    one, two = await boards(2)
+
+    async def web_server(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+
+    host, port = parse_address(two.address)
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        await nursery.start(trio.serve_listeners, web_server, listeners)
+        links = one.links(two)
+        async with running((links, [])):
+            with trio.fail_after(5):
+                while not links.statistics()[0].last_error:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            assert "HTTP/1.1 200 OK" in links.statistics()[0].last_error
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_was_killed_is_linked_again() -> None:
+    one, two = await boards(2)
+    first = one.links(two, jitter=lambda: 0.1)
+    async with running((first, [one.address])):
+        for _ in range(3):
+            second = two.links(one)
+            async with running((second, [two.address])):
+                await until(first, LinkOpened)
+            await until(first, LinkClosed)
+
+
+async def test_a_port_that_is_taken_stops_the_start() -> None:
+    one, two = await boards(2)
+    async with running((one.links(two), [one.address])):
+        with pytest.raises(LinkError, match="is another program using it"):
+            await two.links(one).run([one.address])
+
+
+async def test_a_goodbye_is_the_reason_on_the_other_side() -> None:
+    one, two, three = await boards(3)
+    links = one.links(two)
+    strange = three.links(one)
+    async with running((links, [one.address]), (strange, [])):
+        with trio.fail_after(5):
+            while not strange.statistics()[0].last_error:
+                await trio.testing.wait_all_tasks_blocked(0.01)
+        assert Goodbye.NOT_A_MEMBER.words == strange.statistics()[0].last_error

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from aegis_edge.peers.book import (
+    BACKOFF_TICKS,
+    BACKOFF_TICKS_MAX,
+    DIALS_MAX,
+    SIMULTANEOUS_TICKS,
+    STEADY_TICKS,
+    Book,
+    Dial,
+)
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+Record = Verified[NodeRecord]
+
+
+@pytest.fixture
+def pair(make_record: Any) -> tuple[Record, Record]:
+    """Two records, that of the lower key first."""
+    low, high = sorted((make_record(1), make_record(2)), key=lambda r: r.signer)
+    return low, high
+
+
+def book_of(own: Record, *others: Record, schemes: tuple[str, ...] = ("tcp",)) -> Book:
+    return Book(own.signer, [own, *others], schemes)
+
+
+# --- who is in it -------------------------------------------------------------------------------
+
+
+def test_it_holds_the_others_in_order(make_record: Any) -> None:
+    records = [make_record(seed) for seed in (1, 2, 3)]
+    book = book_of(*records)
+    assert book.members == tuple(sorted(r.signer for r in records[1:]))
+    assert records[1].signer in book
+    assert records[0].signer not in book
+    assert book[records[1].signer].record == records[1]
+
+
+def test_a_member_alone_has_nothing_to_do(make_record: Any) -> None:
+    book = book_of(make_record(1))
+    assert book.dials(0) == ()
+    assert book.wake_at is None
+
+
+# --- dials ---------------------------------------------------------------------------------------
+
+
+def test_every_member_is_dialled_at_once_and_only_once(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    assert book.wake_at == 0
+    assert book.dials(0) == (Dial(other.signer, "tcp:198.51.100.7:8080"),)
+    assert book[other.signer].dialing == "tcp:198.51.100.7:8080"
+    assert book.dials(10**9) == ()
+    assert book.wake_at is None
+
+
+def test_only_addresses_that_can_be_dialled_are(make_record: Any) -> None:
+    own = make_record(1)
+    mixed = make_record(2, addresses=("onion:abc:1", "tcp:h:1", "nonsense"))
+    silent = make_record(3, addresses=())
+    book = book_of(own, mixed, silent)
+    assert [dial.address for dial in book.dials(0)] == ["tcp:h:1"]
+    assert book_of(own, mixed, silent, schemes=()).dials(0) == ()
+
+
+def test_failed_dials_wait_ever_longer_up_to_a_bound_and_say_why(
+    pair: tuple[Record, Record],
+) -> None:
+    own, other = pair
+    book, now, pauses = book_of(own, other), 0, []
+    for _ in range(12):
+        assert len(book.dials(now)) == 1
+        book.dial_failed(other.signer, now, "nobody there", 1.0)
+        assert book[other.signer].last_error == "nobody there"
+        assert book.wake_at is not None
+        assert book.dials(book.wake_at - 1) == ()
+        pauses.append(book.wake_at - now)
+        now = book.wake_at
+    assert pauses[:4] == [
+        2 * BACKOFF_TICKS,
+        4 * BACKOFF_TICKS,
+        8 * BACKOFF_TICKS,
+        16 * BACKOFF_TICKS,
+    ]
+    assert pauses[-1] == BACKOFF_TICKS_MAX
+
+
+def test_the_wait_is_anything_from_nothing_to_the_bound(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    for jitter, wait in ((0.0, 0), (0.5, BACKOFF_TICKS), (1.0, 2 * BACKOFF_TICKS)):
+        book = book_of(own, other)
+        book.dials(0)
+        book.dial_failed(other.signer, 100, "no", jitter)
+        assert book.wake_at == 100 + wait
+
+
+def test_the_addresses_are_tried_in_turn_and_the_good_one_first(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, addresses=("tcp:a:1", "tcp:b:1", "tcp:c:1"))
+    book, now = book_of(own, other), 0
+    for address in ("tcp:a:1", "tcp:b:1"):
+        assert book.dials(now)[0].address == address
+        book.dial_failed(other.signer, now, "no", 0.0)
+    assert book.dials(now)[0].address == "tcp:c:1"
+    assert book.opened(other.signer, True, now)
+    book.closed(other.signer, now + STEADY_TICKS, "cut", 0.0)
+    now += STEADY_TICKS
+    for address in ("tcp:c:1", "tcp:a:1", "tcp:b:1", "tcp:c:1"):
+        assert book.dials(now)[0].address == address
+        book.dial_failed(other.signer, now, "no", 0.0)
+
+
+def test_a_few_dials_at_once_and_members_that_were_good_lately_first(make_record: Any) -> None:
+    records = [make_record(seed) for seed in range(1, DIALS_MAX + 4)]
+    book = book_of(*records)
+    first = book.dials(0)
+    assert len(first) == DIALS_MAX
+    assert book.wake_at is None, "no room for another dial"
+    for dial in first:
+        book.dial_failed(dial.peer, 0, "no", 0.0)
+    for dial in book.dials(0):
+        book.dial_failed(dial.peer, 0, "no", 0.0)
+    for age, record in enumerate(records[1:3]):
+        assert book.opened(record.signer, False, 100 + age)
+        book.closed(record.signer, 200, "cut", 0.0)
+    again = [dial.peer for dial in book.dials(200)]
+    assert again[:2] == [records[2].signer, records[1].signer]
+    assert len(again) == DIALS_MAX
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def test_a_linked_member_is_not_dialled(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    assert book.opened(other.signer, False, 5)
+    assert book.dials(10**9) == ()
+    entry = book[other.signer]
+    assert entry.link is not None
+    assert (entry.link.outbound, entry.link.since_ticks, entry.good_at) == (False, 5, 5)
+
+
+@pytest.mark.parametrize(("lasted", "wait"), [(STEADY_TICKS, 1), (STEADY_TICKS - 1, 2)])
+def test_a_link_that_lasted_starts_the_back_off_anew(
+    pair: tuple[Record, Record], lasted: int, wait: int
+) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    book.opened(other.signer, False, 0)
+    book.closed(other.signer, lasted, "cut", 1.0)
+    assert book[other.signer].last_error == "cut"
+    assert book.wake_at == lasted + wait * BACKOFF_TICKS
+
+
+def test_a_member_that_cannot_be_dialled_is_waited_for(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, addresses=())
+    book = book_of(own, other)
+    book.opened(other.signer, False, 0)
+    book.closed(other.signer, 5, "cut", 1.0)
+    assert book.wake_at is None
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_simultaneous_links_both_keep_what_the_lower_key_dialled(
+    pair: tuple[Record, Record], order: tuple[int, int]
+) -> None:
+    low, high = pair
+    for own, other in ((low, high), (high, low)):
+        book = book_of(own, other)
+        book.dials(0)
+        # The links come up in this order: the one that low dialled is 0, that of high is 1.
+        kept = None
+        for link in order:
+            outbound = (link == 0) == (own is low)
+            if book.opened(other.signer, outbound, 10):
+                kept = link
+        assert kept == 0
+        assert book[other.signer].dialing == ""
+
+
+def test_of_two_links_one_after_the_other_the_newer_stays(pair: tuple[Record, Record]) -> None:
+    low, high = pair
+    book = book_of(low, high)
+    assert book.opened(high.signer, False, 0)
+    assert book.opened(high.signer, False, 1), "the same dialler has lost its older one"
+    book = book_of(low, high)
+    assert book.opened(high.signer, True, 0)
+    assert not book.opened(high.signer, False, SIMULTANEOUS_TICKS), "it may have dialled then too"
+    assert book.opened(high.signer, False, SIMULTANEOUS_TICKS + 1), "it cannot know the older one"
+
+
+def test_a_dial_under_way_is_not_doubled_when_a_link_comes_and_goes(
+    pair: tuple[Record, Record],
+) -> None:
+    low, high = pair
+    book = book_of(high, low)
+    book.dials(0)
+    assert book.opened(low.signer, False, 1)
+    assert book[low.signer].dialing
+    book.closed(low.signer, 2, "cut", 0.5)
+    assert book.dials(10**6) == (), "the first dial still runs"
+    book.dial_failed(low.signer, 3, "no", 0.5)
+    assert book.wake_at is not None
+
+
+def test_a_dial_that_fails_beside_an_open_link_is_no_news(pair: tuple[Record, Record]) -> None:
+    low, high = pair
+    book = book_of(high, low)
+    book.dials(0)
+    book.opened(low.signer, False, 1)
+    book.dial_failed(low.signer, 2, "no", 0.5)
+    entry = book[low.signer]
+    assert (entry.last_error, entry.dial_at, entry.dialing, entry.tries) == ("", None, "", 0)
+
+
+# --- records -------------------------------------------------------------------------------------
+
+
+def test_a_newer_record_is_learnt_with_its_addresses(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, version=4)
+    newer = make_record(2, version=5, addresses=("tcp:new:1",))
+    book = book_of(own, other)
+    for record in (other, newer):
+        assert book.refusal(record) == ""
+        book.learn(record)
+    assert book.dials(0)[0].address == "tcp:new:1"
+
+
+def test_an_older_record_is_refused_with_the_likely_cause(make_record: Any) -> None:
+    book = book_of(make_record(1), make_record(2, version=4))
+    assert "restored from an old backup" in book.refusal(make_record(2, version=3))
+    with pytest.raises(AssertionError):
+        book.learn(make_record(2, version=3))
+
+
+def test_two_records_with_one_version_are_refused(make_record: Any) -> None:
+    book = book_of(make_record(1), make_record(2, version=4))
+    assert "key file copied" in book.refusal(make_record(2, version=4, name="other"))
+
+
+# --- both ends together --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_whatever_order_things_happen_in_both_ends_keep_the_same_link(
+    pair: tuple[Record, Record], seed: int
+) -> None:
+    """Two books, links that come up at each end at any time, and ends that tell each other late."""
+    dice, (low, high) = random.Random(seed), pair
+    books = {low: book_of(low, high), high: book_of(high, low)}
+    other = {low: high, high: low}
+    now = 0
+    # Each end dials once; a link comes up at its dialler first, at the other end a little later.
+    for book in books.values():
+        book.dials(now)
+    waiting = [(dialler, end) for dialler in pair for end in (dialler, other[dialler])]
+    kept: dict[Record, Record | None] = {low: None, high: None}
+    dead: set[Record] = set()
+    while waiting:
+        now += dice.randrange(100)
+        dialler, end = dice.choice(waiting)
+        if end is not dialler and (dialler, dialler) in waiting:
+            continue
+        waiting.remove((dialler, end))
+        if dialler in dead:
+            if end is dialler:
+                books[end].dial_failed(other[end].signer, now, "closed", 0.5)
+            continue
+        before = kept[end]
+        if books[end].opened(other[end].signer, dialler is end, now):
+            kept[end] = dialler
+            if before is not None:
+                dead.add(before)
+        else:
+            dead.add(dialler)
+        for gone in dead:
+            for side in pair:
+                if kept[side] is gone and side is not end:
+                    kept[side] = None
+                    books[side].closed(other[side].signer, now, "closed by the other end", 0.5)
+    assert kept[low] is kept[high] is low
