@@ -59,6 +59,8 @@ T = TypeVar("T")
 #: What may wait for a bundle, in operations and in bytes; more is refused with `Busy`.
 PENDING_OPERATIONS_MAX = 16 * 1024
 PENDING_BYTES_MAX = 16 * 1024 * 1024
+#: How much time passes between two ticks while much is going on.
+TICK_TICKS = 10
 #: How long nothing must have happened before the state root is taken for `status`.
 QUIET_TICKS = 300
 #: Messages of peers that one burst handles before it looks at the clock and the callers again.
@@ -310,7 +312,11 @@ class Replication:
         self._inboxes: dict[bytes, deque[bytes]] = {}
         self._inbox_count = 0
         self._heard = trio.Event()
-        self._wake = trio.Event()
+        self._poked = False
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._timer = trio.CancelScope()
+        self._wake_at: float = 0
+        self._tick_at = 0
         # What callers wait for.
         self._pending: deque[Ticket] = deque()
         self._pending_bytes = 0
@@ -418,7 +424,7 @@ class Replication:
         ticket = Ticket(operation, done)
         self._pending.append(ticket)
         self._pending_bytes += size
-        self._wake.set()
+        self._poke()
         return ticket
 
     async def room(self) -> None:
@@ -509,7 +515,7 @@ class Replication:
                     self._hear(events.receive_nowait())
                 except (trio.WouldBlock, trio.EndOfChannel):
                     break
-            self._wake.set()
+            self._poke()
             while self._inbox_count >= BURST_MESSAGES_MAX:
                 self._heard = trio.Event()
                 await self._heard.wait()
@@ -519,13 +525,9 @@ class Replication:
         task_status.started()
         self._quiet_at = _now_ticks() + QUIET_TICKS
         try:
-            while not (self._stopping and self._flying is None):
-                if self._wake.is_set():
-                    self._wake = trio.Event()
-                if self._burst():
-                    await trio.lowlevel.checkpoint()
-                else:
-                    await self._sleep()
+            while not self._is_over:
+                with trio.CancelScope() as self._timer:
+                    await self._work()
         finally:
             self._stopping = True
             self._room.set()
@@ -535,10 +537,23 @@ class Replication:
     async def stop(self) -> None:
         """Take nothing more; return when the write under way is durable and `run` has ended."""
         self._stopping = True
-        self._wake.set()
+        self._poke()
         await self._ended.wait()
 
     # --- the loop ---------------------------------------------------------------------------
+
+    @property
+    def _is_over(self) -> bool:
+        return self._stopping and self._flying is None
+
+    async def _work(self) -> None:
+        """A burst whenever something happened, until the end, or until the timer ends it."""
+        while not self._is_over:
+            self._poked = False
+            if self._burst():
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._sleep()
 
     def _burst(self) -> bool:
         """Handle what is there; True if more is waiting."""
@@ -547,7 +562,10 @@ class Replication:
         if self._stopping:
             return self._flying is None
         now_ticks = _now_ticks()
-        self._step(Tick(now_ticks, self._wall_ms()))
+        is_tick = now_ticks >= min(self._wake_at, self._tick_at + TICK_TICKS)
+        if is_tick:
+            self._tick_at = now_ticks
+            self._step(Tick(now_ticks, self._wall_ms()))
         while self._link_events:
             self._step(self._link_events.popleft())
         if self._inbox_count:
@@ -559,18 +577,38 @@ class Replication:
                 self._held.append(_RootForDisplay(self._durable_sequence))
             if self._held:
                 self._write()
+        self._set_timer(is_tick)
         return self._inbox_count > 0 or self._landed is not None
 
+    def _set_timer(self, is_tick: bool) -> None:
+        """Wake when the replica wants to be; it is asked at ticks only, for asking is not cheap."""
+        wake_at: float = self._tick_at + TICK_TICKS
+        if is_tick:
+            wake_at = math.inf if self._core.wake_at is None else self._core.wake_at
+            wake_at = max(min(wake_at, self._root_due), self._tick_at + 1)
+        if wake_at != self._wake_at or self._timer.deadline == math.inf:
+            self._wake_at = wake_at
+            self._timer.deadline = (wake_at + 0.5) / 1000
+
     async def _sleep(self) -> None:
-        """Until something happens, or the replica wants to know the time."""
-        wake_at = self._root_due
-        if self._core.wake_at is not None:
-            wake_at = min(wake_at, self._core.wake_at)
-        if self._stopping or wake_at == math.inf:
-            await self._wake.wait()
-        else:
-            with trio.move_on_at(max(wake_at / 1000, trio.current_time()) + 0.001):
-                await self._wake.wait()
+        """Until `_poke`; cheaper than an event."""
+        if self._poked:
+            await trio.lowlevel.checkpoint()
+            return
+        self._sleeper = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._sleeper = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _poke(self) -> None:
+        """Something happened: the owner shall look."""
+        self._poked = True
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     @property
     def _root_due(self) -> float:
@@ -706,7 +744,7 @@ class Replication:
 
         def done(result: Any, error: BaseException | None) -> None:
             self._landed = (result, error)
-            self._wake.set()
+            self._poke()
 
         self.counters.transactions += 1
         self._thread.post(job, done)
