@@ -51,6 +51,13 @@ class Sample:
         return cls(time.monotonic(), cpu_ticks / TICKS_PER_S, written, rss)
 
 
+def busy_s() -> float:
+    """CPU seconds that the whole machine has spent on anything."""
+    fields = [int(word) for word in Path("/proc/stat").read_text().split(None, 9)[1:9]]
+    idle, waiting = fields[3], fields[4]
+    return (sum(fields) - idle - waiting) / TICKS_PER_S
+
+
 def _number(path: Path, name: str) -> int:
     line = next(line for line in path.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1])
@@ -76,15 +83,19 @@ class Side:
         self.prefixes += 1
         command = [sys.executable, str(HERE / "load.py"), kind, self.target]
         command += [f"bench/{self.prefixes:04d}", "--callers", str(callers), *more]
-        before = Sample.of(self.pids)
+        before, busy = Sample.of(self.pids), busy_s()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        after = Sample.of(self.pids)
+        after, busy = Sample.of(self.pids), busy_s() - busy
         if done.returncode:
             raise ClusterError(f"{self.name}: the callers failed:\n{done.stderr[-2000:]}")
         figures: dict[str, float] = json.loads(done.stdout)
         puts = figures["puts"]
         self.puts += int(puts)
+        ours = after.cpu_s - before.cpu_s + figures["client_cpu_s"]
+        span = (after.at - before.at) * (os.cpu_count() or 1)
         return figures | {
+            # What others (the idle side among them) took of this machine meanwhile.
+            "foreign_percent": max(0.0, busy - ours) / span * 100,
             "cpu_s_per_1000": (after.cpu_s - before.cpu_s) / puts * 1000,
             "written_bytes_per_put": (after.written_bytes - before.written_bytes)
             / puts
@@ -162,6 +173,7 @@ COLUMNS = (
     ("CPU s/1000", "cpu_s_per_1000", "{:.2f}"),
     ("B/put/node", "written_bytes_per_put", "{:,.0f}"),
     ("MB/node", "rss_mb", "{:.0f}"),
+    ("foreign %", "foreign_percent", "{:.0f}"),
 )
 
 
@@ -175,8 +187,7 @@ def table(sides: list[Side]) -> str:
                 lines.append(f"{callers:>7}  {LABELS[kind]:24}{cells}")
         if len(sides) == 2:
             ours, theirs = sides[0].row(sides[0].kinds[0], callers), sides[1].row("etcd", callers)
-            ratios = ((ours[name] / theirs[name], theirs[name]) for _, name, _ in COLUMNS)
-            cells = "".join(f"{f'x {ratio:.2f}' if base else '-':>12}" for ratio, base in ratios)
+            cells = "".join(f"{ratio(ours[name], theirs[name]):>12}" for _, name, _ in COLUMNS[:-1])
             lines.append(f"{'':7}  {'ratio of pipeline':24}{cells}")
         lines.append("")
     for side in sides:
@@ -189,6 +200,10 @@ def table(sides: list[Side]) -> str:
             f" {full['disk_mb_per_node']:.1f} MB of disk a node",
         ]
     return "\n".join(lines)
+
+
+def ratio(ours: float, theirs: float) -> str:
+    return f"x {ours / theirs:.2f}" if theirs else "-"
 
 
 def goals(sides: list[Side]) -> list[tuple[bool, str]]:
