@@ -143,12 +143,13 @@ class _Link:
         "peer",
         "queue",
         "queue_bytes",
+        "reading",
         "record",
-        "scope",
         "sent_at",
         "session",
         "stalled",
         "wake",
+        "writing",
     )
 
     def __init__(
@@ -168,10 +169,12 @@ class _Link:
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
         self.wake = trio.Event()
-        self.scope = trio.CancelScope()
+        self.reading = trio.CancelScope()
+        self.writing = trio.CancelScope()
         self.failure: LinkError | None = None
         self.announced = False
-        self.stalled = False
+        # While it waits for room among the events, that the peer is not heard says nothing.
+        self.stalled = True
         self.keepalive_due = False
         self.heard_at = self.sent_at = self.pause_ticks = 0
 
@@ -179,7 +182,8 @@ class _Link:
         """Stop the link's tasks; the first failure is the one that counts."""
         if self.failure is None:
             self.failure = failure
-            self.scope.cancel()
+            self.reading.cancel()
+            self.writing.cancel()
 
 
 class Links:
@@ -290,6 +294,8 @@ class Links:
     def _look_after(self, link: _Link, now_ticks: int) -> int:
         """Whether the link is silent for too long or idle; when to look again."""
         timing = self._timing
+        if link.failure is not None:
+            return now_ticks + timing.silence_ticks
         if link.stalled:
             link.heard_at = now_ticks
         if now_ticks - link.heard_at >= timing.silence_ticks:
@@ -338,7 +344,8 @@ class Links:
         except Exception as error:
             failure = _failure(error)
             if isinstance(error, OwnKey):
-                self._alarm(f"this node's own key answers or calls at {channel.remote}: {error}")
+                where = "calls" if expected is None else f"answers at {channel.remote}"
+                self._alarm(f"this node's own key {where}: {error}")
             self._missed(expected, channel.remote, failure)
             return failure.goodbye
         if self._admit(link):
@@ -389,7 +396,8 @@ class Links:
         """What was no link: put it on the plan again if it was ours."""
         if expected is None:
             self.refused += 1
-            log.info("refused a call from %s: %s", where, failure)
+            if self.refused & (self.refused - 1) == 0:  # strangers must not fill the log
+                log.info("refused call %d, from %s: %s", self.refused, where, failure)
             return
         if not self._book[expected].tries:
             log.info("no link to %s at %s: %s", self._name(expected), where, failure)
@@ -417,19 +425,21 @@ class Links:
     async def _carry(self, link: _Link) -> Goodbye:
         """Run an admitted link to its end.
 
-        Events wait in line for room, so their order is that in which they are sent here.
+        Events wait in line for room, so their order is that in which they are sent here; the link
+        is kept alive meanwhile.
         """
         peer = link.peer
-        if link.older is not None:
-            await self._retire(link.older)
-            link.older = None
-        if link.failure is None:
-            link.announced = True
-            await self._announce(LinkOpened(peer, link.record))
-        with link.scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._guarded, self._write, link)
-                await self._guarded(self._read, link)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._guarded, self._write, link, link.writing)
+            if link.older is not None:
+                await self._retire(link.older)
+                link.older = None
+            if link.failure is None:
+                link.announced = True
+                await self._announce(LinkOpened(peer, link.record))
+            link.stalled = False
+            link.heard_at = _now_ticks()
+            await self._guarded(self._read, link, link.reading)
         failure = link.failure
         assert failure is not None, "a link ends for a reason"
         if self._open.get(peer) is link:
@@ -451,12 +461,15 @@ class Links:
         except trio.BrokenResourceError:
             log.debug("nobody listens to %r", event)
 
-    async def _guarded(self, task: Callable[[_Link], Awaitable[None]], link: _Link) -> None:
+    async def _guarded(
+        self, task: Callable[[_Link], Awaitable[None]], link: _Link, scope: trio.CancelScope
+    ) -> None:
         """Whatever goes wrong on a link ends it, and nothing else."""
-        try:
-            await task(link)
-        except Exception as error:
-            link.end(_failure(error))
+        with scope:
+            try:
+                await task(link)
+            except Exception as error:
+                link.end(_failure(error))
 
     async def _read(self, link: _Link) -> None:
         traffic = self._traffic[link.peer]
@@ -512,8 +525,9 @@ class Links:
     # --- for people ---------------------------------------------------------------------------
 
     def _alarm(self, words: str) -> None:
-        log.error("alarm: %s", words)
-        self.alarms.append(words)
+        if words not in self.alarms:
+            log.error("alarm: %s", words)
+            self.alarms.append(words)
 
     def _name(self, peer: bytes) -> str:
         return f"{self._book[peer].record.message.name} ({short(peer)})"

@@ -254,7 +254,11 @@ async def test_an_idle_link_stays_and_costs_little(autojump_clock: MockClock) ->
     async with running(first, second):
         await until(first[0], LinkOpened)
         await until(second[0], LinkOpened)
+        counter = Wakeups()
+        trio.lowlevel.add_instrument(counter)
         await trio.sleep(3600)
+        trio.lowlevel.remove_instrument(counter)
+        assert counter.steps < 4000, "about one a second for two nodes, with all their frames"
         for links in (first[0], second[0]):
             (seen,) = links.statistics()
             assert seen.state == "linked"
@@ -296,6 +300,48 @@ async def test_a_peer_that_never_proves_itself_is_left(autojump_clock: MockClock
             await trio.sleep(5.1)
             assert "prove in time" in links.statistics()[0].last_error
         nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_waits_to_be_announced_is_not_silent(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    timing = Timing(keepalive_ticks=2_000, silence_ticks=6_000)
+    first, second = linked_pair(MemoryNetwork(), one, two, timing=timing)
+    for _ in range(links_module.EVENTS_MAX):
+        second[0]._into.send_nowait(Arrived(one.key, b"earlier"))
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        await trio.sleep(100)
+        assert (await until(second[0], LinkOpened)).peer == one.key
+        assert drain(first[0]) == []
+
+
+async def test_a_link_that_has_ended_but_waits_to_say_so_keeps_nobody_awake(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    for _ in range(links_module.EVENTS_MAX):
+        second[0]._into.send_nowait(Arrived(one.key, b"earlier"))
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        second[0].close(one.key, "too early for anybody to have heard of it")
+        counter = Wakeups()
+        trio.lowlevel.add_instrument(counter)
+        await trio.sleep(600)
+        trio.lowlevel.remove_instrument(counter)
+        assert counter.steps < 1000
+        kinds = [type(event) for event in await heard(second[0])]
+        assert kinds[links_module.EVENTS_MAX :][:2] == [LinkOpened, LinkClosed]
+
+
+class Wakeups(trio.abc.Instrument):
+    """Counts how often any task runs."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += 1
 
 
 # --- queues ------------------------------------------------------------------------------------
@@ -428,10 +474,32 @@ async def test_the_own_key_at_the_other_end_is_an_alarm(
     mirror = two.says((f"memory:{one.seed}",), 2)
     links = one.links([mirror], {"memory": network})
     async with running((links, [f"memory:{one.seed}"])):
-        await trio.sleep(0.1)
-        assert "own key" in links.alarms[0]
+        await trio.sleep(60)
+        assert len(links.alarms) == 1, "it is tried again, but one alarm is enough"
+        assert f"own key answers at memory:{one.seed}" in links.alarms[0]
         assert "reached itself" in links.statistics()[0].last_error
     assert "alarm" in caplog.text
+
+
+async def test_a_caller_with_the_own_key_is_an_alarm(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (one,) = cluster(1)
+    network = MemoryNetwork()
+    links = one.links([one.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        channel = await network.dial(f"memory:{one.seed}")
+        state, hello = Session.initiate(one.record.raw, one.noise_private, CLUSTER, bytes(64))
+        await channel.send([hello])
+        answer = await channel.receive()
+        with monkeypatch.context() as thief:
+            thief.setattr(session, "_peer_record", lambda *_: one.record)
+            _, effects = state.received(answer)
+        assert isinstance(effects[0], session.Transmit)
+        await channel.send([effects[0].data])
+        with pytest.raises(LinkError, match="uses the same key"):
+            await channel.receive()
+        assert "own key calls" in links.alarms[0]
 
 
 async def test_an_older_record_is_refused_and_a_newer_one_is_learnt(

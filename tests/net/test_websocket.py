@@ -215,14 +215,17 @@ async def test_closing_does_not_wait_for_a_peer_that_stays(
 
 
 async def test_closing_does_not_read_for_ever(autojump_clock: trio.testing.MockClock) -> None:
-    async with a_pair() as (client, server), trio.open_nursery() as nursery:
+    async with a_pair() as (client, server):
 
-        async def flood() -> None:
+        async def pour() -> None:
+            while True:
+                await client.send([bytes(60_000)])
+                await trio.sleep(0)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.aclose)
             with pytest.raises(LinkError, match="broke"):
-                await client.send([bytes(60_000)] * 100)
-
-        nursery.start_soon(flood)
-        await server.aclose()
+                await pour()
 
 
 async def test_the_end_of_the_other_end_is_told(autojump_clock: trio.testing.MockClock) -> None:
