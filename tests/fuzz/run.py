@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import time
@@ -61,7 +62,7 @@ def run_named(names: list[str], inputs: int, seed: str) -> Report:
 
 
 def run(of: Iterable[Target], inputs: int, seed: str) -> Report:
-    """About `inputs` inputs, shared by weight; they follow from `seed`."""
+    """At least `inputs` inputs, shared by weight; they follow from `seed`."""
     chosen = list(of)
     total = sum(target.weight for target in chosen)
     report = Report({target.name: Tally() for target in chosen})
@@ -69,7 +70,7 @@ def run(of: Iterable[Target], inputs: int, seed: str) -> Report:
     warm_bytes = 0
     for number in range(ROUNDS):
         for target in chosen:
-            share = max(1, round(inputs * target.weight / total / ROUNDS))
+            share = math.ceil(inputs * target.weight / total / ROUNDS)
             _feed(target, mutators[target.name], share, report)
         if number == WARM_ROUNDS - 1:
             gc.collect()

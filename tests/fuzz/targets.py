@@ -123,6 +123,7 @@ def _values() -> tuple[bytes, ...]:
     )
 
 
+@cache
 def _nodes(count: int) -> list[tuple[say.Verified[say.NodeRecord], bytes]]:
     found = []
     for number in range(1, count + 1):

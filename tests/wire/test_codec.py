@@ -260,6 +260,13 @@ def test_hostile_bytes_are_refused_and_cost_nothing(name: str) -> None:
     assert peak_bytes < 100_000
 
 
+@pytest.mark.parametrize("major", range(8))
+def test_reserved_and_indefinite_lengths_are_named(major: int) -> None:
+    for low in range(28, 32):
+        with pytest.raises(WireError, match="indefinite or a reserved"):
+            decode(bytes((major << 5 | low,)) + bytes(40))
+
+
 # --- bounds ---------------------------------------------------------------------------------
 
 

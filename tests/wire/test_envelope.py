@@ -236,6 +236,25 @@ def test_what_is_not_exactly_our_form_is_refused(name: str) -> None:
         Opener(CLUSTER).open(bad_envelopes()[name])
 
 
+#: Those that only the signature gives away.
+FALSE_ALONE = {
+    "another key than the signer's",
+    "a signature of zeros",
+    "a changed signature",
+    "the signature's S not reduced",
+    "a key of small order",
+    "a changed payload",
+    "another kind of the same shape",
+}
+
+
+@pytest.mark.parametrize("name", sorted(bad_envelopes().keys() - FALSE_ALONE))
+def test_another_form_is_refused_whatever_was_signed(name: str) -> None:
+    """A signer may well sign another form of its own message: there is one form only."""
+    with pytest.raises(WireError):
+        Opener(CLUSTER, verify=lambda *_: True).open(bad_envelopes()[name])
+
+
 def test_signatures_do_not_serve_another_purpose() -> None:
     """Other kind, other cluster, other protocol version, no domain at all: refused."""
     public, _ = sodium.ed25519_keypair(SEED)

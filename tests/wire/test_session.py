@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import random
 from dataclasses import dataclass
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noise.connection import Keypair, NoiseConnection
 
 from aegis_edge.crypto import handshake as noise
 from aegis_edge.crypto import ratchet, sodium
@@ -169,6 +172,36 @@ def test_the_records_are_not_seen_on_the_way() -> None:
     for data in (GOOD.hello, GOOD.answer, GOOD.proof, GOOD.confirmation):
         for secret in (CLUSTER, ALICE.signer.public, BOB.signer.public, b"xxxx"):
             assert secret not in data
+
+
+def test_no_ephemeral_key_serves_twice_on_the_initiators_side() -> None:
+    assert GOOD.confirmation[:32] != GOOD.hello[:32]
+
+
+@pytest.mark.filterwarnings("ignore:One of ephemeral keypairs is already set")
+def test_another_noise_library_opens_a_session() -> None:
+    """The handshake as the docstring tells it, with no code of ours on this side of it."""
+    other = NoiseConnection.from_name(b"Noise_XX_25519_ChaChaPoly_BLAKE2b")
+    other.set_as_initiator()
+    other.set_prologue(cbor2.dumps(["aegis-edge", 1, CLUSTER]))
+    other.set_keypair_from_private_bytes(Keypair.STATIC, ALICE.noise_private)
+    other.set_keypair_from_private_bytes(Keypair.EPHEMERAL, blob(5))
+    other.start_handshake()
+    hello = other.write_message(record_of(cbor2.dumps([1, proof_of()]), 224))
+    proving, (answer,) = GOOD.waiting.received(bytes(hello))
+    payload = bytes(other.read_message(answer.data))
+    assert payload[4:].startswith(BOB.raw)
+    proof = other.write_message(record_of(ALICE.raw, 1024 - 64))
+    confirming, _ = proving.received(bytes(proof))
+    transcript = other.get_handshake_hash()
+    ciphers = other.noise_protocol
+    keys = ciphers.cipher_state_encrypt.k + ciphers.cipher_state_decrypt.k
+    extracted = hmac.digest(transcript, keys, "blake2b")
+    key = hmac.digest(extracted, b"aegis-edge session\x01", "blake2b")[:32]
+    state = ratchet.initiator(key, answer.data[:32], blob(6))
+    _, frame = ratchet.encrypt(state, record_of(b"hi", 200), transcript)
+    responder, effects = confirming.received(frame)
+    assert effects == (Opened(ALICE.signer.public, responder.peer), Delivered(b"hi"))
 
 
 def test_nothing_secret_is_printed() -> None:
@@ -653,6 +686,12 @@ def test_a_sealed_frame_with_bad_records_is_refused(name: str) -> None:
     refuses(GOOD.responder, seal(GOOD.initiator, plaintext))
 
 
+@pytest.mark.parametrize("size", [0, 4, 100, 199, 201])
+def test_a_sealed_frame_of_another_size_is_refused(size: int) -> None:
+    with pytest.raises(SessionError, match="no frame"):
+        GOOD.responder.received(seal(GOOD.initiator, bytes(size)))
+
+
 def test_padding_of_up_to_three_bytes_is_padding() -> None:
     for rest in range(5):
         body = of_size(196 - rest)
@@ -704,6 +743,16 @@ def test_a_quiet_link_steps_as_time_passes() -> None:
             wire.deliver(1 - end, 1)
             if wire.frames > 2:
                 assert wire.ends[end].ratchet.public != before
+
+
+def test_chatter_over_a_long_time_steps_as_time_passes() -> None:
+    wire = Wire(GOOD)
+    for _ in range(1000):
+        wire.now += RATCHET_TICKS // 100
+        for end in (0, 1):
+            wire.send(end, [])
+            wire.deliver(1 - end, 1)
+    assert 2 * 9 <= len(wire.keys) <= 2 * 12
 
 
 def test_steps_wait_until_they_are_due() -> None:
