@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
 
-from aegis_edge.api import Node
+from aegis_edge.api import Node, open_listener, serve
+from aegis_edge.api.http import Server
 from aegis_edge.disk.reads import Changes, Entry, Listing, Pruned
 from aegis_edge.knowledge.operations import Delete, OperationError, Outcome, Put, Status, decode
 from aegis_edge.knowledge.state import Version
@@ -169,3 +173,43 @@ def node_of(replication: Replication) -> Node:
         config=lambda: {"settings": []},
         version=lambda: {"version": "0.1.0"},
     )
+
+
+@asynccontextmanager
+async def talking(
+    replication: Replication, server: Server | None = None
+) -> AsyncIterator[trio.SocketStream]:
+    """A client's end of a connection to the API of this node."""
+    ours, theirs = trio.socket.socketpair()
+    server = Server(node_of(replication)) if server is None else server
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.handle, trio.SocketStream(theirs))
+        async with trio.SocketStream(ours) as stream:
+            yield stream
+        nursery.cancel_scope.deadline = trio.current_time() + 5
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[Replication]:
+    """The API of such a node in a thread of its own, for code that blocks."""
+    up = threading.Event()
+    found: dict[str, Any] = {}
+
+    async def serve_until_told() -> None:
+        replication = Replication()
+        with open_listener(path) as listener:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(serve, node_of(replication), listener)
+                found["stop"] = nursery.cancel_scope.cancel
+                found["token"] = trio.lowlevel.current_trio_token()
+                found["replication"] = replication
+                up.set()
+
+    thread = threading.Thread(target=trio.run, args=(serve_until_told,))
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield found["replication"]
+    finally:
+        found["token"].run_sync_soon(found["stop"])
+        thread.join()

@@ -1,0 +1,284 @@
+"""One connection: keep-alive, bounds, deadlines, hostile bytes; most with plain bytes on a socket."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegis_edge.api import http
+from aegis_edge.api.http import Server
+from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
+from tests.api.node import Replication, node_of, serving, talking
+
+
+async def ask(stream: trio.SocketStream, data: bytes) -> bytes:
+    await stream.send_all(data)
+    return await stream.receive_some(1 << 20)
+
+
+async def rest(stream: trio.SocketStream) -> bytes:
+    said = b""
+    while data := await stream.receive_some(1 << 16):
+        said += data
+    return said
+
+
+def get(target: str, *headers: str) -> bytes:
+    return "\r\n".join([f"GET {target} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+
+
+async def test_requests_share_a_connection() -> None:
+    async with talking(Replication()) as stream:
+        put = b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+        assert b'"revision": 1' in await ask(stream, put)
+        said = await ask(stream, get("/v1/kb/a"))
+        assert said.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert said.endswith(b"\r\n\r\nhello")
+        assert b"no key b" in await ask(stream, get("/v1/kb/b"))
+        assert (await ask(stream, get("/v1/kb/a"))).endswith(b"hello")
+
+
+async def test_requests_may_follow_each_other_closely() -> None:
+    async with talking(Replication()) as stream:
+        await stream.send_all(get("/v1/status") * 3)
+        await stream.send_eof()
+        assert (await rest(stream)).count(b"HTTP/1.1 200") == 3
+
+
+async def test_http_1_0_and_connection_close_end_after_one_reply() -> None:
+    for request in (b"GET /v1/status HTTP/1.0\r\n\r\n", get("/v1/status", "Connection: close")):
+        async with talking(Replication()) as stream:
+            await stream.send_all(request)
+            assert (await rest(stream)).startswith(b"HTTP/1.1 200")
+
+
+async def test_head_has_no_body() -> None:
+    async with talking(Replication()) as stream:
+        await stream.send_all(b"HEAD /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        said = await rest(stream)
+        assert said.startswith(b"HTTP/1.1 200")
+        assert said.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"\x00\x01\x02\r\n\r\n", b"400"),
+        (b"GET /v1/st\xc3\xa4tus HTTP/1.1\r\nHost: x\r\n\r\n", b"400"),
+        (b"GET /v1/status HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /v1/status HTTP/1.1\r\nHost: x\r\nHo st: y\r\n\r\n", b"400"),
+        (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", b"400"),
+        (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"400"),
+        (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+        (b"GET /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", b"413"),
+        (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
+        (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000, b"431"),
+    ],
+)
+async def test_bad_requests_are_answered_and_closed(
+    request_: bytes, status: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with talking(Replication()) as stream:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(request_)
+        said = await rest(stream)
+        assert said.split(b" ")[1] == status, said
+        assert b'"advice"' in said
+        assert b"Connection: close" in said
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_survived(data: bytes) -> None:
+    async def play() -> None:
+        async with talking(Replication()) as stream:
+            await stream.send_all(data)
+            await stream.send_eof()
+            await rest(stream)
+
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    http.log.addHandler(handler)
+    try:
+        trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        http.log.removeHandler(handler)
+    assert records == []
+
+
+async def test_a_value_that_grows_too_large_is_refused_on_the_way() -> None:
+    async with talking(Replication()) as stream:
+        head = b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await stream.send_all(head)
+        piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        async with trio.open_nursery() as nursery:
+
+            async def pour() -> None:
+                for _ in range(VALUE_BYTES_MAX // 0x10000 + 1):
+                    await stream.send_all(piece)
+
+            nursery.start_soon(pour)
+            assert b"413" in await stream.receive_some(4096)
+
+
+async def test_curl_is_told_to_go_on() -> None:
+    async with talking(Replication()) as stream:
+        head = b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        assert (await ask(stream, head)).startswith(b"HTTP/1.1 100")
+        assert b'"revision": 1' in await ask(stream, b"x")
+
+
+async def test_slow_heads_bodies_and_idlers_are_not_waited_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for begun, limit in (
+        (b"GET /v1/sta", http.HEAD_S),
+        (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe", http.BODY_S),
+    ):
+        async with talking(Replication()) as stream:
+            start = trio.current_time()
+            await stream.send_all(begun)
+            assert b"408" in await rest(stream)
+            assert trio.current_time() - start < limit + http.LINGER_S + 1
+    async with talking(Replication()) as stream:
+        start = trio.current_time()
+        assert await rest(stream) == b""
+        assert trio.current_time() - start == pytest.approx(http.IDLE_S)
+
+
+async def test_a_byte_now_and_then_does_not_extend_the_deadline(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with talking(Replication()) as stream, trio.open_nursery() as nursery:
+
+        async def drip() -> None:
+            with trio.CancelScope(), pytest.raises(trio.BrokenResourceError):
+                for byte in b"GET /v1/status HTTP/1.1\r\n" + b"A: b\r\n" * 1000:
+                    await stream.send_all(bytes([byte]))
+                    await trio.sleep(1)
+
+        start = trio.current_time()
+        nursery.start_soon(drip)
+        assert b"408" in await stream.receive_some(4096)
+        assert trio.current_time() - start <= http.HEAD_S + 1
+
+
+async def test_who_does_not_read_is_let_go(autojump_clock: trio.testing.MockClock) -> None:
+    replication = Replication()
+    replication.write("big", b"x" * VALUE_BYTES_MAX, 0, False)
+    server = Server(node_of(replication))
+    async with talking(replication, server) as stream:
+        await stream.send_all(get("/v1/kb/big") * 4)
+        await trio.sleep(http.SEND_S + 1)
+        assert server.connections == 0
+    assert server.large.value == http.LARGE_MAX
+
+
+async def test_large_values_wait_for_a_place(autojump_clock: trio.testing.MockClock) -> None:
+    server = Server(node_of(Replication()))
+    server.large = trio.Semaphore(1)
+    size = http.LARGE_BYTES + 1
+    head = f"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+    async with talking(Replication(), server) as first, talking(Replication(), server) as second:
+        await first.send_all(head)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.large.value == 0
+        assert b"503" in await ask(second, head)
+        assert b"408" in await first.receive_some(4096)
+
+
+async def test_too_many_connections_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 1)
+    server = Server(node_of(Replication()))
+    async with talking(Replication(), server) as first:
+        await ask(first, get("/v1/status"))
+        async with talking(Replication(), server) as second:
+            assert b"too many connections" in await rest(second)
+
+
+async def test_a_watch_streams_and_ends_with_its_client() -> None:
+    replication = Replication()
+    replication.write("garden/a", b"1", 1, False)
+    server = Server(node_of(replication))
+    async with talking(replication, server) as stream:
+        said = await ask(stream, get("/v1/watch?after=0&prefix=garden/"))
+        while b'"value": 1' not in said:
+            said += await stream.receive_some(4096)
+        replication.write("shed/b", b"2", 1, False)
+        replication.write("garden/c", b"\xff", 0, False)
+        said = await stream.receive_some(4096)
+        assert b"garden/c" in said
+        assert b'"value_base64": "/w=="' in said
+        assert server.watches == 1
+    while server.watches:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_watch_has_no_more_in_memory_than_its_reader_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    replication = Replication()
+    for number in range(100):
+        replication.write(f"k{number}", b"x" * 100_000, 0, False)
+    server = Server(node_of(replication))
+    reads = 0
+    query = replication.read
+
+    async def counted(asked: object) -> object:
+        nonlocal reads
+        reads += 1
+        return await query(asked)  # type: ignore[arg-type]
+
+    replication.read = counted  # type: ignore[method-assign,assignment]
+    async with talking(replication, server) as stream:
+        await stream.send_all(get("/v1/watch?after=0"))
+        await trio.sleep(http.SEND_S - 1)
+        assert reads == 1
+        await trio.sleep(2)
+        assert server.connections == 0
+
+
+async def test_faults_of_the_node_have_a_code_and_faults_of_ours_a_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    replication = Replication()
+    async with talking(replication) as stream:
+        replication.read = None  # type: ignore[assignment]
+        said = await ask(stream, get("/v1/kb/a"))
+        assert b"500" in said
+        assert b"Traceback" not in said
+    assert "fault of this program" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_speaks_to_it(tmp_path: Path) -> None:
+    socket = tmp_path / "api.sock"
+
+    def curl(*words: str, data: bytes = b"") -> str:
+        command = ["curl", "-sS", "--unix-socket", str(socket), *words]
+        return subprocess.run(command, input=data, capture_output=True, check=True).stdout.decode()
+
+    with serving(socket):
+        key = "http://node/v1/kb/garden/k%C3%BCrbis"
+        json_type = ("-H", "Content-Type: application/json")
+        assert '"revision": 1' in curl("-X", "PUT", "-d", '{"big": true}', *json_type, key)
+        assert curl(key) == '{"big": true}'
+        assert "X-Aegis-Revision: 1" in curl("-i", key)
+        assert '"conflict"' in curl("-X", "PUT", "-d", "x", key + "?expected=7")
+        assert "garden/kürbis" in curl("http://node/v1/kb?prefix=garden/")
+        assert '"revision": 2' in curl("-X", "PUT", "-T", "-", key, data=b"y" * 200_000)
+        assert len(curl(key)) == 200_000
+        assert '"revision": 3' in curl("-X", "DELETE", key)
+        assert '"deleted": true' in curl("http://node/v1/history/garden/k%C3%BCrbis")
+        assert "aegis_edge_revision 3" in curl("http://node/metrics")
+        assert '"too_large"' in curl("-X", "PUT", "-T", "-", key, data=b"y" * 2_000_000)

@@ -1,0 +1,81 @@
+"""Query strings, percent-encoding, JSON, and the words of refusals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegis_edge.api import messages
+from aegis_edge.api.messages import Refusal
+from aegis_edge.client.protocol import quoted
+
+
+@given(st.text())
+def test_what_the_client_encodes_is_decoded(text: str) -> None:
+    assert messages.unquoted(quoted(text)) == text
+
+
+@given(st.text(alphabet="%0aAfFgé/"))
+def test_any_path_is_text_or_a_refusal(text: str) -> None:
+    try:
+        messages.unquoted(text)
+    except Refusal as refusal:
+        assert refusal.status == 400
+
+
+@pytest.mark.parametrize("text", ["%", "%2", "%zz", "%ff", "a%2", "%c3%28"])
+def test_bad_escapes_are_refused(text: str) -> None:
+    with pytest.raises(Refusal):
+        messages.unquoted(text)
+
+
+def test_a_query_is_read_item_by_item() -> None:
+    assert messages.parse_query("a=1&b=x%20y&c") == {"a": "1", "b": "x y", "c": ""}
+    assert messages.parse_query("") == {}
+    assert messages.parse_query("a=1+2") == {"a": "1+2"}
+    with pytest.raises(Refusal, match="twice"):
+        messages.parse_query("a=1&a=2")
+    with pytest.raises(Refusal, match="unknown query item 'b'"):
+        messages.allow({"b": ""}, "a")
+    messages.allow({"a": ""}, "a")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 20, str(2**63), "\u0663"])
+def test_bad_numbers_are_refused(text: str) -> None:
+    with pytest.raises(Refusal):
+        messages.number({"n": text}, "n")
+
+
+def test_numbers_seconds_and_flags() -> None:
+    assert messages.number({"n": "7"}, "n") == 7
+    assert messages.number({}, "n", 3) == 3
+    assert messages.seconds({"t": "1.5"}, "t", 30, 60) == 1.5
+    assert messages.seconds({}, "t", 30, 60) == 30
+    for text in ("0", "61", "-1", "nan", "1e3", ""):
+        with pytest.raises(Refusal):
+            messages.seconds({"t": text}, "t", 30, 60)
+    assert messages.flag({"f": "1"}, "f")
+    assert messages.flag({"f": ""}, "f")
+    assert not messages.flag({"f": "false"}, "f")
+    assert not messages.flag({}, "f")
+    with pytest.raises(Refusal):
+        messages.flag({"f": "yes"}, "f")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"NaN", b"\xff", b"[" * 100_000, b"-Infinity"])
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(Refusal, match="not JSON"):
+        messages.check_json(body)
+
+
+def test_failures_of_the_node_keep_their_words() -> None:
+    class Late(Exception):
+        code = "timeout"
+        advice = "wait"
+
+    refusal = messages.refusal_of(Late("late"))
+    assert refusal.status == 504
+    assert refusal.body == {"error": "timeout", "message": "late", "advice": "wait"}
+    with pytest.raises(KeyError):
+        messages.refusal_of(KeyError("ours"))

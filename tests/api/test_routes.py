@@ -1,0 +1,157 @@
+"""Each route: what it answers, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from aegis_edge.api import routes
+from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
+from tests.api.node import AUTHOR, Failure, Replication, node_of
+
+
+async def answer(
+    replication: Replication, method: str, target: str, body: bytes = b"", is_json: bool = False
+) -> Reply:
+    path, _, query = target.partition("?")
+    request = Request(method, path, parse_query(query), is_json, body)
+    return await routes.answer(node_of(replication), request)
+
+
+async def said(replication: Replication, method: str, target: str, body: bytes = b"") -> Any:
+    return json.loads((await answer(replication, method, target, body)).body)
+
+
+async def refused(replication: Replication, method: str, target: str, body: bytes = b"") -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        await answer(replication, method, target, body)
+    return caught.value
+
+
+async def test_put_get_delete_and_their_revisions() -> None:
+    node = Replication()
+    assert (await said(node, "PUT", "/v1/kb/a", b"1"))["revision"] == 1
+    reply = await answer(node, "GET", "/v1/kb/a")
+    assert reply.body == b"1"
+    assert reply.content_type == "application/octet-stream"
+    assert dict(reply.headers)["X-Aegis-Author"] == AUTHOR.hex()
+    await answer(node, "PUT", "/v1/kb/a", b"{}", True)
+    assert (await answer(node, "GET", "/v1/kb/a")).content_type == "application/json"
+    assert (await answer(node, "GET", "/v1/kb/a?revision=1")).body == b"1"
+    assert (await said(node, "DELETE", "/v1/kb/a"))["revision"] == 3
+    assert (await refused(node, "GET", "/v1/kb/a")).status == 404
+    assert (await refused(node, "DELETE", "/v1/kb/a")).status == 404
+
+
+async def test_a_write_may_demand_a_revision() -> None:
+    node = Replication()
+    await said(node, "PUT", "/v1/kb/a?expected=0", b"1")
+    refusal = await refused(node, "PUT", "/v1/kb/a?expected=0", b"2")
+    assert refusal.status == 409
+    assert refusal.body["revision"] == 1
+    assert (await refused(node, "DELETE", "/v1/kb/b?expected=9")).body["revision"] == 0
+    await said(node, "PUT", "/v1/kb/a?expected=1", b"2")
+
+
+async def test_a_linearizable_read_orders_a_barrier_first() -> None:
+    node = Replication()
+    await said(node, "PUT", "/v1/kb/a", b"1")
+    await answer(node, "GET", "/v1/kb/a")
+    assert node.barriers == 0
+    await answer(node, "GET", "/v1/kb/a?linearizable=1")
+    assert node.barriers == 1
+
+
+async def test_failures_of_the_node_are_raised_on() -> None:
+    node = Replication()
+    node.failing = Failure("no_quorum")
+    with pytest.raises(Failure):
+        await answer(node, "PUT", "/v1/kb/a", b"1")
+    with pytest.raises(Failure):
+        await answer(node, "GET", "/v1/kb/a?linearizable=1")
+
+
+async def test_a_pruned_revision_is_not_found() -> None:
+    node = Replication()
+    await said(node, "PUT", "/v1/kb/a", b"1")
+    node.database.oldest = 5
+    refusal = await refused(node, "GET", "/v1/kb/a?revision=3")
+    assert refusal.status == 404
+    assert "begins at revision 5" in str(refusal)
+
+
+async def test_listing_goes_page_by_page() -> None:
+    node = Replication()
+    for key in ("b/2", "a/1", "b/1", "b/3"):
+        await said(node, "PUT", f"/v1/kb/{key}", b"xyz")
+    page = await said(node, "GET", "/v1/kb?prefix=b/&limit=2")
+    assert [entry["key"] for entry in page["entries"]] == ["b/1", "b/2"]
+    assert page["entries"][0]["size_bytes"] == 3
+    page = await said(node, "GET", f"/v1/kb?prefix=b/&limit=2&after={page['more']}")
+    assert [entry["key"] for entry in page["entries"]] == ["b/3"]
+    assert page["more"] is None
+
+
+async def test_history_shows_deletions_too() -> None:
+    node = Replication()
+    await said(node, "PUT", "/v1/kb/a", b"1")
+    await said(node, "DELETE", "/v1/kb/a")
+    entries = (await said(node, "GET", "/v1/history/a"))["entries"]
+    assert [(e["revision"], e["deleted"]) for e in entries] == [(2, True), (1, False)]
+    assert (await refused(node, "GET", "/v1/history/b")).status == 404
+
+
+async def test_a_watch_shows_what_others_call_json_as_bytes() -> None:
+    node = Replication()
+    node.write("a", b"{not json", 1, False)
+    node.write("a", b"NaN", 1, False)
+    node.write("a", b"", 0, True)
+    stream = (await answer(node, "GET", "/v1/watch?after=0")).stream
+    assert stream is not None
+    lines = [json.loads(await stream.__anext__()) for _ in range(3)]
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert lines[0]["value_base64"] == "e25vdCBqc29u"
+    assert lines[1]["value_base64"] == "TmFO"
+    assert lines[2]["deleted"]
+
+
+@pytest.mark.parametrize("name", ["status", "peers", "config", "version"])
+async def test_the_node_describes_itself(name: str) -> None:
+    assert isinstance(await said(Replication(), "GET", f"/v1/{name}"), dict)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/v1/kbx", 404),
+        ("POST", "/v1/kb/a", 405),
+        ("DELETE", "/v1/kb", 405),
+        ("PUT", "/v1/history/a", 405),
+        ("POST", "/v1/pipeline", 400),
+        ("GET", "/v1/pipeline", 405),
+        ("GET", "/v1/kb/", 400),
+        ("GET", "/v1/kb/a//b", 400),
+        ("GET", "/v1/kb/a%00", 400),
+        ("GET", "/v1/kb/a%ff", 400),
+        ("GET", "/v1/kb/" + "a" * 600, 400),
+        ("GET", "/v1/kb/a?linearisable=1", 400),
+        ("GET", "/v1/kb?limit=0", 400),
+        ("GET", "/v1/kb?limit=1001", 400),
+        ("GET", "/v1/watch?after=-1", 400),
+        ("PUT", "/v1/kb/a?expected=x", 400),
+        ("PUT", "/v1/kb/a?timeout=0", 400),
+        ("GET", "/v1/status?x=1", 400),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(method: str, target: str, status: int) -> None:
+    assert (await refused(Replication(), method, target)).status == status
+
+
+async def test_bad_json_is_not_written() -> None:
+    node = Replication()
+    with pytest.raises(Refusal):
+        await answer(node, "PUT", "/v1/kb/a", b"{", True)
+    assert node.revision == 0
