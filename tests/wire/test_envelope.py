@@ -255,6 +255,16 @@ def test_another_form_is_refused_whatever_was_signed(name: str) -> None:
         Opener(CLUSTER, verify=lambda *_: True).open(bad_envelopes()[name])
 
 
+@pytest.mark.parametrize("head", [0x1A, 0x5B, 0x5E, 0x5F, 0x7A, 0x9A, 0xBA, 0xDA, 0xFF])
+def test_a_large_payload_is_a_byte_string(head: int) -> None:
+    raw = Signer(SEED, CLUSTER).sign(Bundle(1, 1, (bytes(70_000),))).raw
+    opener = Opener(CLUSTER, verify=lambda *_: True)
+    assert opener.open(raw).raw == raw
+    assert raw[42] == 0x5A
+    with pytest.raises(WireError, match="not a signed envelope"):
+        opener.open(raw[:42] + bytes((head,)) + raw[43:])
+
+
 def test_signatures_do_not_serve_another_purpose() -> None:
     """Other kind, other cluster, other protocol version, no domain at all: refused."""
     public, _ = sodium.ed25519_keypair(SEED)
