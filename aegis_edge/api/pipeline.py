@@ -44,7 +44,7 @@ class _Broken(Exception):
 async def speak(
     stream: trio.SocketStream, early: bytes, replication: Replication, large: trio.Semaphore
 ) -> None:
-    """Serve a pipeline until the client closes its side and has all its answers, or is lost.
+    """Serve a pipeline until the client closes it; what has no answer then, gets none.
 
     `early`: what came with the request; `large`: the places for large frames.
     """
@@ -182,7 +182,7 @@ class _Link:
 
     async def write(self, scope: trio.CancelScope) -> None:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            while self._answers or self._tickets or not self._closing:
+            while self._answers or not self._closing:
                 if not self._answers:
                     self._answered = trio.Event()
                     await self._answered.wait()
