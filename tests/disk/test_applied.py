@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -79,3 +80,4 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
+TestTwins.settings = settings(stateful_step_count=10)

@@ -146,6 +146,14 @@ def test_certificates_come_in_bounded_portions(tmp_path: Path) -> None:
     database.close()
 
 
+def test_only_the_newest_certificate_carries_the_origins(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    database.perform([deliver(1, Barrier()), deliver(2, Barrier())])
+    found = database._connection.execute("SELECT sequence, origins NOT NULL FROM certificates")
+    assert found.fetchall() == [(1, 0), (2, 1)]
+    database.close()
+
+
 def test_old_batches_go_when_the_log_is_full_but_none_that_is_needed(tmp_path: Path) -> None:
     database = open_database(tmp_path, certificate_bytes_max=20_000)
     executed = 0

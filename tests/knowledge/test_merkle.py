@@ -26,7 +26,7 @@ def top_by_hand(rows: dict[bytes, bytes]) -> bytes:
     return level[0]
 
 
-@given(st.lists(st.tuples(ROWS, st.booleans()), max_size=4))
+@given(st.lists(st.tuples(ROWS, st.booleans()), max_size=2))
 def test_the_top_is_that_of_the_definition_whenever_it_is_taken(
     steps: list[tuple[dict[bytes, bytes], bool]],
 ) -> None:
