@@ -31,8 +31,6 @@ DOCUMENT_BYTES_MAX = 256 * 1024
 DOCUMENTS_MAX = 400
 #: A writer thinks this long between two writes: two cores carry four nodes and this program.
 THINK_S = 0.01
-#: Seconds that a pending write may wait before the primary is replaced; a real cluster takes 30.
-PBFT_TIMEOUT = "1"
 
 
 class Disagreement(Exception):
@@ -151,7 +149,7 @@ class Demo:
 
     def __init__(self, directory: Path, show: Show) -> None:
         self.show, self.directory = show, directory
-        self.cluster = Cluster(directory, PBFT_TIMEOUT=PBFT_TIMEOUT)
+        self.cluster = Cluster(directory)
         self.done = Acknowledged()
         self.writers: list[Writer] = []
         self.figures: dict[str, Any] = {}
@@ -199,12 +197,12 @@ class Demo:
         others = [node for node in self.cluster.nodes if node is not victim]
         self.writers = [Writer(others[0], reading, self.done, 0.05)]
         self.writers += [
-            Writer(n, work(f"{n.name}-{i}"), self.done, THINK_S) for n in others for i in "ab"
+            Writer(n, work(f"{n.name}-{i}"), self.done, THINK_S) for n in others for i in "abcde"
         ]
         self.began = time.monotonic()
         for writer in self.writers:
             writer.start()
-        self.show.step(f"{len(self.writers)} callers write; {victim.name} leads (view 0)")
+        self.show.step(f"{len(self.writers)} callers write; {victim.name} leads (view {first['view']})")
         self._watch(CALM_S, others)
 
         killed = time.monotonic()

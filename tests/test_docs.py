@@ -1,0 +1,253 @@
+"""What the README shows is true: its commands run, on a real cluster, as they are written.
+
+The walk-through is done for real by four boards with a home each; the rest is looked up in the
+command tree, the settings and the folders.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import aegis_edge
+from aegis_edge import config
+from aegis_edge.cli.root import root
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+BOARDS = ("attic", "barn", "cellar", "dock")
+PROGRAM = Path(sys.executable).parent / "aegis-edge"
+
+
+def shown() -> list[str]:
+    """Every command in an indented block, without its remark."""
+    lines = [line[4:] for line in README.splitlines() if line.startswith("    ")]
+    lines = [line for line in lines if not line.startswith((" ", "|"))]
+    return [re.split(r"\s+# ", line)[0].strip() for line in lines if line.strip()]
+
+
+def ours(line: str) -> list[str] | None:
+    words = shlex.split(line)
+    return words[1:] if words[0] == "aegis-edge" else None
+
+
+# --- looked up ------------------------------------------------------------------------------
+
+
+def resolve(words: list[str]) -> None:
+    """Walks the command tree as click would; fails on a command or an option that is not there."""
+    command: click.Command = root
+    path = ["aegis-edge"]
+    while isinstance(command, click.Group):
+        named = [word for word in words if not word.startswith("-")]
+        if not named and command.invoke_without_command:
+            break
+        name = named[0] if named else ""
+        found = command.get_command(click.Context(command), name)
+        if found is None and command.invoke_without_command:
+            break
+        assert found is not None, f"{' '.join(path)} has no command {name}"
+        words = words[words.index(name) + 1 :]
+        command = found
+        path.append(name)
+    options = {opt for parameter in command.params for opt in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word.partition("=")[0] in options, f"{' '.join(path)} has no option {word}"
+
+
+@pytest.mark.parametrize("line", [line for line in shown() if ours(line) is not None])
+def test_the_command_exists(line: str) -> None:
+    words = ours(line)
+    assert words is not None
+    resolve(words)
+
+
+def test_commands_in_the_text_exist() -> None:
+    found = re.findall(r"`aegis-edge ((?:[a-z]+ ?)+)`", README)
+    assert found
+    for words in found:
+        resolve(words.split())
+
+
+def test_unknown_commands_are_noticed() -> None:
+    with pytest.raises(AssertionError, match="no command"):
+        resolve(["kb", "steal"])
+    with pytest.raises(AssertionError, match="no option"):
+        resolve(["kb", "put", "--softly"])
+
+
+@pytest.mark.parametrize("line", [line for line in shown() if line.startswith("scripts/")])
+def test_the_script_exists_with_its_options(line: str) -> None:
+    words = shlex.split(line)
+    script = ROOT / words[0]
+    assert script.stat().st_mode & 0o111
+    texts = [script, *script.parent.glob(f"{script.name}.py")]
+    known = "".join(path.read_text() for path in texts) + _simulator()
+    for word in words[1:]:
+        if word.startswith("--"):
+            assert word in known, f"{words[0]} does not know {word}"
+
+
+def _simulator() -> str:
+    return "".join(path.read_text() for path in (ROOT / "tests" / "sim").glob("*.py"))
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    keys = {setting.key for setting in config.SETTINGS}
+    variables = {setting.variable for setting in config.SETTINGS} | {config.HOME_VARIABLE}
+    for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+)`", README):
+        assert name in keys | {"aegis_edge"}, f"there is no setting {name}"
+    for name in re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)`", README):
+        assert name in variables, f"there is no variable {name}"
+
+
+def test_the_house_is_drawn_as_it_stands() -> None:
+    package = Path(aegis_edge.__file__).parent
+    rooms = {path.stem for path in package.iterdir() if not path.name.startswith(("_", "."))}
+    rooms.discard("py")  # py.typed
+    drawn = set(re.findall(r"`([a-z]+)`", README.partition("## The house")[2]))
+    assert rooms <= drawn
+
+
+def test_the_changelog_and_the_package_are_of_one_version() -> None:
+    first = (ROOT / "debian" / "changelog").read_text().splitlines()[0]
+    assert first.startswith(f"aegis-edge ({aegis_edge.__version__}) ")
+
+
+# --- done for real --------------------------------------------------------------------------
+
+
+class Board:
+    """A home directory, and what is typed there."""
+
+    def __init__(self, name: str, home: Path, port: int) -> None:
+        self.name, self.home = name, home
+        self.port = port
+        home.mkdir()
+        self.environment = {
+            "HOME": str(home),
+            "PATH": f"{PROGRAM.parent}:{os.environ['PATH']}",
+            "LANG": "C.UTF-8",
+        }
+
+    def type(self, line: str) -> str:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{self.name}$ {line}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def begin(self, line: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            shlex.split(line),
+            executable=PROGRAM,
+            env=self.environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def boards() -> Iterator[list[Board]]:
+    """The README's own cluster, made by the README's own commands."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from cluster import free_ports
+
+    running: list[subprocess.Popen[str]] = []
+    with tempfile.TemporaryDirectory(prefix="aegis-edge-docs.") as directory:
+        made = [
+            Board(name, Path(directory) / name, port)
+            for name, port in zip(BOARDS, free_ports(len(BOARDS)), strict=True)
+        ]
+        try:
+            make(made)
+            running.extend(board.begin("aegis-edge run --json") for board in made)
+            for process in running:
+                assert process.stdout is not None
+                assert process.stdout.readline(), "a node did not become ready"
+            yield made
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait(20)
+                assert process.stdout is not None
+                process.stdout.close()
+
+
+def make(made: list[Board]) -> None:
+    wanted = ("aegis-edge init", "aegis-edge record", "aegis-edge genesis")
+    lines = [line for line in shown() if line.startswith(wanted)]
+    init, record, create, install = lines
+    for board in made:
+        here = init.replace("attic", board.name)
+        board.type(here.replace("192.168.1.20:8080", f"127.0.0.1:{board.port}"))
+        board.type(record.replace("attic", board.name))
+    for board in made[1:]:
+        name = f"{board.name}.record"
+        (made[0].home / name).write_text((board.home / name).read_text())
+    made[0].type(create)
+    for board in made:
+        if board is not made[0]:
+            (board.home / "genesis").write_text((made[0].home / "genesis").read_text())
+        board.type(install)
+
+
+def test_the_walk_through(boards: list[Board]) -> None:
+    first = boards[0]
+    (first.home / "manuals").mkdir()
+    (first.home / "manuals" / "pump.txt").write_text("turn left\n")
+    for line in shown():
+        if line.startswith("aegis-edge kb watch"):
+            watched(first, line)
+        elif line.startswith(("aegis-edge kb", "aegis-edge status", "aegis-edge config", "curl")):
+            first.type(line.replace("/tmp/", f"{first.home}/out/"))
+    assert (first.home / "out" / "manuals" / "pump.txt").read_text() == "turn left\n"
+    seen = boards[3].type("aegis-edge kb get --linearizable greenhouse/door")
+    assert '"open"' in seen
+
+
+def watched(board: Board, line: str) -> None:
+    """A watch shows a write; it starts at its own pace, so writes go on until it has shown one."""
+    watch = board.begin(line)
+    assert watch.stdout is not None
+    os.set_blocking(watch.stdout.fileno(), False)
+    try:
+        for number in range(200):
+            board.type(f"aegis-edge kb put greenhouse/watched {number}")
+            if watch.stdout.read():
+                return
+        pytest.fail("the watch showed nothing")
+    finally:
+        watch.terminate()
+        watch.wait(20)
+        watch.stdout.close()
+
+
+def test_the_python_program(boards: list[Board]) -> None:
+    program = README.partition("```python\n")[2].partition("```")[0]
+    assert "import Client" in program
+    (boards[1].home / "program.py").write_text(program)
+    said = boards[1].type(f"{sys.executable} program.py")
+    assert said == ""  # nobody was faster
+    last = boards[2].type("aegis-edge kb get --linearizable greenhouse/temperature/999")
+    assert last.strip() == "21.5"
