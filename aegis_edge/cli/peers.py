@@ -31,10 +31,11 @@ def command() -> None:
         screen.say("no other members: this is a cluster of one")
         return
     header = ["NODE", "NAME", "STATE", "AGE", "RTT", "ADDRESS", "LAST ERROR"]
-    screen.table(header, [_row(peer) for peer in peers], right="AGE RTT")
+    screen.table(header, [row(peer) for peer in peers], right="AGE RTT")
 
 
-def _row(peer: dict[str, Any]) -> list[str]:
+def row(peer: dict[str, Any]) -> list[str]:
+    """The cells of one member."""
     state, linked, rtt = peer["state"], peer["linked_ticks"], peer["rtt_ms"]
     return [
         screen.short(peer["peer"]),

@@ -7,7 +7,6 @@ A screen is imported when it is asked for: on a small board each import is time 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -69,12 +68,6 @@ class Root(click.Group):
         as_json = "--json" in words
         try:
             code = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-        except KeyboardInterrupt:
-            code = screen.INTERRUPTED
-        except BrokenPipeError:
-            # Whoever read our output has seen enough; nothing may be flushed into it any more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            code = 0
         except Exception as error:
             code = screen.explain(error, as_json=as_json)
         code = code if isinstance(code, int) else 0

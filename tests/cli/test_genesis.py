@@ -1,0 +1,60 @@
+"""genesis: made once, installed on each board, never replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Cli
+
+
+def boards(cli: Cli, tmp_path: Path, count: int) -> list[Path]:
+    """Homes of new nodes, each with its record beside it."""
+    homes = [tmp_path / f"n{number}" for number in range(count)]
+    for home in homes:
+        cli("--home", home, "init", "--name", home.name)
+        cli("--home", home, "record", "export", "-o", home.with_suffix(".record"))
+    return homes
+
+
+def test_a_genesis_is_made_and_installed(cli: Cli, tmp_path: Path) -> None:
+    homes = boards(cli, tmp_path, 4)
+    records = [home.with_suffix(".record") for home in homes]
+    said = cli("genesis", "create", *records, "--output", tmp_path / "genesis", "--json")
+    assert said.json["faulty_max"] == 1
+    for home in homes:
+        installed = cli("--home", home, "genesis", "install", tmp_path / "genesis", "--json")
+        assert installed.json["cluster"] == said.json["cluster"]
+        assert cli("--home", home, "genesis", "install", tmp_path / "genesis").code == 0
+        shown = cli("--home", home, "genesis", "show")
+        assert said.json["cluster"] in shown.out
+        assert "4; 1 of them may be broken or hostile" in shown.out
+    assert cli("genesis", "show", tmp_path / "genesis").code == 0
+
+
+def test_a_genesis_is_never_replaced(cli: Cli, tmp_path: Path) -> None:
+    (home,) = boards(cli, tmp_path, 1)
+    record = home.with_suffix(".record")
+    for name in ("one", "two"):
+        assert cli("genesis", "create", record, "-o", tmp_path / name).code == 0
+    assert cli("genesis", "create", record, "-o", tmp_path / "one").code == 1
+    assert cli("--home", home, "genesis", "install", tmp_path / "one").code == 0
+    said = cli("--home", home, "genesis", "install", tmp_path / "two")
+    assert said.code == 1
+    assert "is there already" in said.err
+
+
+def test_what_is_no_genesis_is_refused(cli: Cli, tmp_path: Path) -> None:
+    home, other = boards(cli, tmp_path, 2)
+    cli("genesis", "create", other.with_suffix(".record"), "-o", tmp_path / "theirs")
+    said = cli("--home", home, "genesis", "install", tmp_path / "theirs")
+    assert said.code == 1
+    assert "is no member" in said.err
+    (tmp_path / "junk").write_bytes(b"\xff\x00junk")
+    (tmp_path / "text").write_text("junk")
+    for name in ("junk", "text", "missing", "n0"):
+        for words in (("genesis", "install"), ("genesis", "show")):
+            assert cli("--home", home, *words, tmp_path / name).code == 1
+        assert cli("genesis", "create", tmp_path / name, "-o", tmp_path / "new").code == 1
+    assert not (tmp_path / "new").exists()
+    twice = [home.with_suffix(".record")] * 2
+    assert cli("genesis", "create", *twice, "-o", tmp_path / "new").code == 1

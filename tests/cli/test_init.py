@@ -1,0 +1,74 @@
+"""init: what it makes, what it tells, what it refuses."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from aegis_edge import config
+from tests.cli.conftest import Cli
+
+
+def test_a_home_is_made(cli: Cli, home: Path) -> None:
+    said = cli("init", "--name", "attic", "--address", "192.168.1.20:9000")
+    assert said.code == 0
+    assert "tcp:192.168.1.20:9000" in said.out
+    assert "genesis create" in said.out
+    assert stat.S_IMODE((home / "identity.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    found = config.load({"home": home}, {})
+    assert (found.name, found.listen, found.p2p_port) == ("attic", "0.0.0.0", 9000)
+    assert found.advertise == ("tcp:192.168.1.20:9000",)
+
+
+def test_a_single_board_is_a_cluster(cli: Cli, home: Path) -> None:
+    said = cli("init", "--single", "--json")
+    assert said.json["genesis"] == str(home / "genesis")
+    assert said.err == ""
+    assert cli("genesis", "show", "--json").json["members"][0]["node_id"] == said.json["node_id"]
+
+
+def test_nothing_is_overwritten(cli: Cli, home: Path) -> None:
+    assert cli("init").code == 0
+    before = (home / "identity.key").read_bytes()
+    said = cli("init", "--single")
+    assert said.code == 1
+    assert "is there already" in said.err
+    assert (home / "identity.key").read_bytes() == before
+    assert not (home / "genesis").exists()
+
+
+def test_settings_of_the_owner_are_kept(cli: Cli, home: Path) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text('name = "mine"\n')
+    assert cli("init", "--name", "other").code == 1
+    assert not (home / "identity.key").exists()
+    assert cli("init", "--json").json["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--address", "nonsense"], 2),
+        (["--address", "host:notaport"], 2),
+        (["--p2p-port", "99999"], 1),
+        (["--listen", "nonsense"], 1),
+        (["--name", ""], 1),
+    ],
+)
+def test_bad_settings_leave_nothing_behind(
+    words: list[str], code: int, cli: Cli, home: Path
+) -> None:
+    assert cli("init", *words).code == code
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "listen"),
+    [("127.0.0.1:1", "127.0.0.1"), ("[::1]:1", "::1"), ("[2001:db8::1]:1", "::"), ("a.b:1", "0.0.0.0")],
+)
+def test_it_listens_where_it_is_reached(address: str, listen: str, cli: Cli, home: Path) -> None:
+    assert cli("init", "--address", address).code == 0
+    assert config.load({"home": home}, {}).listen == listen

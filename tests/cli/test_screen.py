@@ -1,0 +1,89 @@
+"""Tables, sizes, times, and the words and exit codes of errors."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import pytest
+
+from aegis_edge.cli import screen
+from aegis_edge.client import protocol
+from aegis_edge.config import ConfigError
+from aegis_edge.disk.errors import DiskFull
+from aegis_edge.peers.identity import IdentityError
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (262144, "256.0 KiB"), (3 << 30, "3.0 GiB")],
+)
+def test_sizes(size_bytes: int, text: str) -> None:
+    assert screen.size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5 s"), (90, "2 min"), (7200, "2 h"), (200_000, "2 d"), (1e8, "3 y")]
+)
+def test_spans(seconds: float, text: str) -> None:
+    assert screen.span(seconds) == text
+
+
+def test_times_are_told_from_now() -> None:
+    now_ms = int(time.time() * 1000)
+    assert screen.ago(now_ms) == "now"
+    assert screen.ago(now_ms - 120_000) == "2 min ago"
+    assert screen.ago(now_ms + 7_250_000) == "in 2 h"
+
+
+def test_a_table_is_aligned_whatever_its_colours(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.table(["KEY", "N"], [[screen.good("a"), "1"], ["long", "12"]], right="N")
+    assert capsys.readouterr().out == "KEY    N\na      1\nlong  12\n"
+
+
+def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
+    assert "\x1b" not in screen.shown("\x1b[2Jhello\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (protocol.NotFound("m", "a"), screen.NOT_FOUND),
+        (protocol.Conflict("m", "a", 3), screen.CONFLICT),
+        (protocol.NoQuorum("m", "a"), screen.NO_QUORUM),
+        (protocol.TimedOut("m", "a"), screen.NO_QUORUM),
+        (protocol.NotRunning("m", "a"), screen.NOT_RUNNING),
+        (protocol.Garbled("m", "a"), screen.ERROR),
+        (screen.Failure("m", "a"), screen.ERROR),
+        (DiskFull("m", "a"), screen.ERROR),
+        (ConfigError("m"), screen.ERROR),
+        (IdentityError("m"), screen.ERROR),
+        (FileNotFoundError(2, "m", "file"), screen.ERROR),
+        (click.UsageError("m"), screen.USAGE),
+        (click.Abort(), screen.INTERRUPTED),
+        (ZeroDivisionError("m"), screen.ERROR),
+    ],
+)
+def test_each_error_has_its_exit_code(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert screen.explain(error, as_json=False) == code
+    people = capsys.readouterr().err
+    assert screen.explain(error, as_json=True) == code
+    programs = capsys.readouterr().err
+    if code != screen.INTERRUPTED:
+        assert "m" in people
+        assert '"message": ' in programs
+
+
+def test_no_colours_where_nobody_sees_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen.say(screen.bad("x"))
+    assert capsys.readouterr().out == "x\n"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    screen.say(screen.bad("x"))
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen.say(screen.bad("x"))
+    assert capsys.readouterr().out == "x\n"

@@ -1,0 +1,43 @@
+"""status: one screen, of whatever the node says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aegis_edge.cli import status
+from tests.api.node import Replication
+from tests.cli.conftest import Cli
+
+
+def test_the_screen_and_the_json(cli: Cli, node: Replication) -> None:
+    assert cli("status").code == 0
+    assert cli("status", "--json").json["nodes"] == 1
+
+
+def test_a_lost_quorum_and_an_alarm_are_seen(cli: Cli, node: Replication) -> None:
+    said = node.status()
+    node_status = {
+        **said,
+        "quorum": 3,
+        "faulty_max": 1,
+        "nodes": 4,
+        "has_quorum": False,
+        "view": 2,
+        "primary_name": "barn",
+        "view_changing": True,
+        "halted": True,
+    }
+    lines = dict(status.rows(node_status))
+    assert "no quorum" in lines["members"]
+    assert "1 of 4 nodes reachable; 3 needed" in lines["members"]
+    assert "being replaced" in lines["primary"]
+    assert "halted" in lines
+
+
+def test_nobody_there_is_6(cli: Cli, home: Path) -> None:
+    said = cli("status")
+    assert said.code == 6
+    assert "the node is not running" in said.err
+    assert "aegis-edge run" in said.err
+    assert '"error": "not_running"' in cli("status", "--json").err
+    assert cli("status", "--socket", home / "other.sock").code == 6
