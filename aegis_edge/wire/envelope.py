@@ -36,6 +36,8 @@ _SIGNATURE_BYTES = 64
 _TAIL_BYTES = len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES
 _PAYLOAD_BYTES_MIN = 2
 _VOTE_BYTES_MAX = 256
+#: An array of the fields of a prepare, or of a commit, and the tag before them.
+_VOTE_STARTS = (bytes((0x85, Prepare.TAG)), bytes((0x86, Commit.TAG)))
 _SIZE_BYTES_MIN = _PAYLOAD_AT + 1 + _PAYLOAD_BYTES_MIN + _TAIL_BYTES
 
 # RFC 9052 section 4.4: Sig_structure = ["Signature1", protected, external_aad, payload].
@@ -161,11 +163,11 @@ def claimed_vote(raw: bytes) -> tuple[int, tuple[Any, ...]] | None:
 
     Only for deciding that a vote is not worth the check of its signature: most late ones are not.
     """
-    if raw[: len(_OPENING)] != _OPENING or len(raw) > _VOTE_BYTES_MAX:
+    if len(raw) > _VOTE_BYTES_MAX:
         return None
     try:
         start, end = _frame(raw)
-        if raw[start + 1] not in (Prepare.TAG, Commit.TAG):
+        if raw[start : start + 2] not in _VOTE_STARTS:
             return None
         tag, *fields = codec.decode(raw[start:end])
     except WireError:

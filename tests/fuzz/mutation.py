@@ -35,8 +35,9 @@ class Mutator:
         if below(50) == 0:
             return self.random.randbytes(below(300))
         data = bytearray(self.seeds[below(len(self.seeds))])
-        for _ in range(1 + below(8) * (below(3) == 0)):
-            CHANGES[below(len(CHANGES))](self, data, below(len(data) + 1))
+        for _ in range(1 + below(8) * (below(2) == 0)):
+            end = min(len(data), 12) if below(3) == 0 else len(data)  # the beginning decides
+            CHANGES[below(len(CHANGES))](self, data, below(end + 1))
         del data[INPUT_BYTES_MAX:]
         return bytes(data)
 
@@ -46,7 +47,7 @@ class Mutator:
 
     def number(self, data: bytearray, at: int) -> None:
         if at < len(data):
-            data[at] = self.random.choice(NUMBERS)
+            data[at] = self.random.choice((self.random.choice(NUMBERS), self.random.randrange(256)))
 
     def noise(self, data: bytearray, at: int) -> None:
         data[at : at + self.random.randrange(5)] = self.random.randbytes(self.random.randrange(5))
@@ -80,6 +81,11 @@ class Mutator:
     def whole(self, data: bytearray, at: int) -> None:
         data[at:] = self.seeds[self.random.randrange(len(self.seeds))]
 
+    def item(self, data: bytearray, at: int) -> None:
+        """The rest becomes one item: any head, and the bytes that stand there as its argument."""
+        major, width = self.random.randrange(8) << 5, self.random.randrange(4)
+        data[at:] = bytes((major | 0x18 + width,)) + data[at + 1 : at + 1 + (1 << width)]
+
     def wrap(self, data: bytearray, at: int) -> None:
         """The rest as a byte string: an encoding inside an encoding."""
         rest = bytes(data[at:])
@@ -103,6 +109,7 @@ CHANGES: tuple[Change, ...] = (
     Mutator.splice,
     Mutator.whole,
     Mutator.wrap,
+    Mutator.item,
 )
 
 

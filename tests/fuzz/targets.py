@@ -25,7 +25,7 @@ from aegis_edge.peers.identity import IdentityError
 from aegis_edge.wire import codec, messages, session
 from aegis_edge.wire import messages as say
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer
+from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer, claimed_vote
 from aegis_edge.wire.session import SIZE_BUCKETS, Session, SessionError, Transmit
 
 CLUSTER = bytes(range(32))
@@ -177,6 +177,13 @@ def _in_envelopes(data: bytes) -> bool:
     header = codec.encode({1: -8, 4: _blob(1)})
     raw = codec.encode((header, {}, data, bytes(64)))
     return _opens(_forgetful())(raw)
+
+
+def _claim(data: bytes) -> bool:
+    """What is looked at before a signature is checked, in any payload."""
+    header = codec.encode({1: -8, 4: _blob(1)})
+    claims = [claimed_vote(data), claimed_vote(codec.encode((header, {}, data, bytes(64))))]
+    return claims != [None, None]
 
 
 @cache
@@ -393,6 +400,7 @@ def targets() -> dict[str, Target]:
         Target("envelope", 120, _signed(), _opens(strict, _signed())),
         Target("envelope, believed", 80, _signed(), _opens(believing)),
         Target("payload, believed", 80, _payloads(), _in_envelopes),
+        Target("claim of a vote", 60, (*_payloads(), *_signed()), _claim),
         Target("message", 80, (*_signed(), *_carriers()), _reads(strict)),
         Target("message, believed", 80, (*_signed(), *_carriers()), _reads(believing)),
         Target("operation", 80, _operations(), _operation),

@@ -147,10 +147,6 @@ def bad_envelopes() -> dict[str, bytes]:
     header = codec.encode({1: -8, 4: public})
     good = forge(SEED, public, payload, AAD)
 
-    def with_payload(value: Any) -> bytes:
-        data = value if isinstance(value, bytes) else codec.encode(value)
-        return forge(SEED, public, data, AAD)
-
     def with_header(data: bytes) -> bytes:
         return forge(SEED, public, payload, AAD, protected=data)
 
@@ -191,7 +187,24 @@ def bad_envelopes() -> dict[str, bytes]:
         "a changed signature": good[:-1] + bytes((good[-1] ^ 1,)),
         "the signature's S not reduced": good[:-32] + lift(good[-32:]),
         "a key of small order": small_order(good),
-        "a changed payload": with_payload(FIELDS)[:60] + b"\xff" + with_payload(FIELDS)[61:],
+        "a changed payload": good[:60] + b"\xff" + good[61:],
+        "nothing": b"",
+        "one byte": b"\x84",
+        "an array of four nothings": codec.encode((b"", {}, b"", b"")),
+        "zeros": bytes(200),
+    } | bad_payloads()
+
+
+def bad_payloads() -> dict[str, bytes]:
+    """Good signatures on what is no message."""
+    public, _ = sodium.ed25519_keypair(SEED)
+    payload = codec.encode(FIELDS)
+
+    def with_payload(value: Any) -> bytes:
+        data = value if isinstance(value, bytes) else codec.encode(value)
+        return forge(SEED, public, data, AAD)
+
+    return {
         "another kind of the same shape": with_payload((4, *FIELDS[1:])),
         "tag 0": with_payload((0, *FIELDS[1:])),
         "tag 12": with_payload((12, *FIELDS[1:])),
@@ -211,10 +224,6 @@ def bad_envelopes() -> dict[str, bytes]:
         "too many fields": with_payload((*FIELDS, 0)),
         "a field of another type": with_payload((*FIELDS[:-1], "9")),
         "bytes after the fields": with_payload(payload + b"\0"),
-        "nothing": b"",
-        "one byte": b"\x84",
-        "an array of four nothings": codec.encode((b"", {}, b"", b"")),
-        "zeros": bytes(200),
     }
 
 
@@ -533,3 +542,21 @@ def test_a_claim_of_another_shape_is_none() -> None:
     assert envelope.claimed_vote(text) is None
     broken = raw[: numbers + 2] + b"\xff" + raw[numbers + 3 :]
     assert envelope.claimed_vote(broken) is None
+
+
+@pytest.mark.parametrize(
+    "payload", ["190400", "390500", "1a05000000", "4104", "6104", "a10400", "8104", "f4", "9f04ff"]
+)
+def test_a_claim_that_is_no_array_of_fields_is_none(payload: str) -> None:
+    """A number whose second byte is the tag of a vote is not a vote."""
+    header = codec.encode({1: -8, 4: blob(1)})
+    raw = codec.encode((header, {}, bytes.fromhex(payload), bytes(64)))
+    assert envelope.claimed_vote(raw) is None
+
+
+@given(st.binary(min_size=2, max_size=60))
+def test_a_claim_with_any_payload_is_total(payload: bytes) -> None:
+    header = codec.encode({1: -8, 4: blob(1)})
+    for tag in (Prepare.TAG, Commit.TAG):
+        for body in (payload, payload[:1] + bytes((tag,)) + payload[1:]):
+            envelope.claimed_vote(codec.encode((header, {}, body, bytes(64))))
