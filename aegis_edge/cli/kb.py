@@ -158,12 +158,17 @@ def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s
             "media": "json" if entry.is_json else "bytes",
         }
         screen.print_json(said | _value(entry.value))
-    elif raw or not sys.stdout.isatty():
+    elif raw or not on_terminal():
         sys.stdout.flush()
         sys.stdout.buffer.write(entry.raw if raw else _line(entry.raw))
         sys.stdout.buffer.flush()
     else:
         screen.say(_readable(entry.raw))
+
+
+def on_terminal() -> bool:
+    """True if a person reads our output."""
+    return sys.stdout.isatty()
 
 
 def _value(value: Any) -> dict[str, Any]:
@@ -290,11 +295,12 @@ def watch(prefix: str, after: int | None) -> None:
                 value = {} if change.version.deleted else _value(change.value)
                 screen.print_json(_described(change.version) | value)
             else:
-                screen.say(_change(change))
+                screen.say(line_of(change))
             sys.stdout.flush()
 
 
-def _change(change: Change) -> str:
+def line_of(change: Change) -> str:
+    """A change for people, on one line."""
     version = change.version
     if version.deleted:
         what = screen.bad("deleted")

@@ -36,6 +36,7 @@ def command(**flags: Any) -> int:
     """Run the node until it is told to stop (Ctrl-C, or SIGTERM).
 
     Logs go to standard error.  With --json, one line on standard output says when it is ready.
+    Exit codes of its own: 74 if the disk fails, 78 if settings, keys or the genesis need a person.
 
     \b
     Examples:

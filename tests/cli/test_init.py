@@ -67,7 +67,12 @@ def test_bad_settings_leave_nothing_behind(
 
 @pytest.mark.parametrize(
     ("address", "listen"),
-    [("127.0.0.1:1", "127.0.0.1"), ("[::1]:1", "::1"), ("[2001:db8::1]:1", "::"), ("a.b:1", "0.0.0.0")],
+    [
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+        ("[2001:db8::1]:1", "::"),
+        ("a.b:1", "0.0.0.0"),
+    ],
 )
 def test_it_listens_where_it_is_reached(address: str, listen: str, cli: Cli, home: Path) -> None:
     assert cli("init", "--address", address).code == 0

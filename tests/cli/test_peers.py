@@ -26,5 +26,7 @@ def test_each_member_is_a_row() -> None:
     row = peers.row(peer)
     assert row[0] == "abcdefgh"
     assert row[3:5] == ["5 s", "1.2 ms"]
-    waiting = peers.row(peer | {"state": "waiting", "linked_ticks": None, "rtt_ms": None, "remote": ""})
+    waiting = peers.row(
+        peer | {"state": "waiting", "linked_ticks": None, "rtt_ms": None, "remote": ""}
+    )
     assert waiting[3:6] == ["", "", "tcp:10.0.0.2:8080"]

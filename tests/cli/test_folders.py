@@ -1,0 +1,94 @@
+"""kb import and export: there and back, and nothing outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aegis_edge.cli import folders
+from tests.api.node import Failure, Replication
+from tests.cli.conftest import Cli
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def documents(tmp_path: Path) -> Path:
+    root = tmp_path / "documents"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "a.txt").write_text("hello\n")
+    (root / "data.json").write_text('{ "x": 1 }\n')
+    (root / "broken.json").write_text("{")
+    (root / "deep" / "er" / "kürbis.bin").write_bytes(bytes(range(256)))
+    (root / "empty").write_bytes(b"")
+    return root
+
+
+def test_there_and_back(cli: Cli, node: Replication, documents: Path, tmp_path: Path) -> None:
+    said = cli("kb", "import", documents, "docs")
+    assert said.code == 0
+    assert "5 files" in said.out
+    assert cli("kb", "get", "docs/data.json", "--json").json["value"] == {"x": 1}
+    assert cli("kb", "get", "docs/broken.json", "--json").json["media"] == "bytes"
+    cli("kb", "put", "other/key", "x")
+    assert cli("kb", "export", "docs", tmp_path / "out").code == 0
+    assert tree(tmp_path / "out") == tree(documents)
+    assert cli("kb", "export", "--prefix", "docs/", tmp_path / "again", "--json").json["files"] == 5
+    assert cli("kb", "export", tmp_path / "all").code == 0
+    assert (tmp_path / "all" / "other" / "key").exists()
+
+
+def test_many_files_settle_on_the_way(
+    cli: Cli, node: Replication, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "SETTLE_FILES", 2)
+    assert cli("kb", "import", documents, "--prefix", "p", "--json").json["files"] == 5
+    assert len(node.database.newest) == 5
+
+
+def test_what_cannot_be_imported_is_skipped_and_named(
+    cli: Cli, node: Replication, documents: Path, tmp_path: Path
+) -> None:
+    (documents / "huge").write_bytes(b"x" * 300_000)
+    (documents / "bad\nname").write_text("x")
+    (documents / "link").symlink_to("/etc/passwd")
+    (documents / "out").symlink_to("/etc")
+    said = cli("kb", "import", documents)
+    assert said.code == 1
+    assert "5 files" in said.out
+    assert "2 skipped" in said.out
+    assert "huge: 293.0 KiB; a value has at most 256.0 KiB" in said.err
+    skipped = cli("kb", "import", documents, "--json").json["skipped"]
+    assert {Path(row["path"]).name for row in skipped} == {"huge", "bad\nname"}
+    assert cli("kb", "import", tmp_path / "missing").code == 2
+
+
+def test_what_the_node_refuses_is_named(cli: Cli, node: Replication, documents: Path) -> None:
+    node.failing = Failure("no_quorum")
+    said = cli("kb", "import", documents)
+    assert said.code == 1
+    assert "the node says no_quorum" in said.err
+
+
+def test_an_export_stays_in_its_directory_and_overwrites_nothing(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    cli("kb", "put", "d/secret", "x")
+    cli("kb", "put", "mine", "new")
+    cli("kb", "put", "fine", "x")
+    target, outside = tmp_path / "target", tmp_path / "outside"
+    target.mkdir()
+    outside.mkdir()
+    (target / "d").symlink_to(outside)
+    (target / "mine").write_text("old")
+    said = cli("kb", "export", target)
+    assert said.code == 1
+    assert "skipped d/secret" in said.err
+    assert "skipped mine" in said.err
+    assert list(outside.iterdir()) == []
+    assert (target / "mine").read_text() == "old"
+    assert (target / "fine").read_text() == "x"
+    assert cli("kb", "export", "a", "b", target).code == 2

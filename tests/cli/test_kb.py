@@ -1,0 +1,115 @@
+"""kb: a key at a time, as people and as programs see it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aegis_edge.cli import kb
+from aegis_edge.client import Change, Version
+from tests.api.node import Failure, Replication
+from tests.cli.conftest import Cli
+
+
+def test_put_get_rm(cli: Cli, node: Replication) -> None:
+    assert cli("kb", "put", "a/b", "hello").out == "a/b  revision 1\n"
+    assert cli("kb", "get", "a/b").out == "hello\n"
+    assert cli("kb", "get", "a/b", "--raw").raw == b"hello"
+    assert cli("kb", "get", "a/b", "--json").json["value"] == "hello"
+    assert cli("kb", "put", "a/b", "x", "--json").json["revision"] == 2
+    assert cli("kb", "get", "a/b", "--revision", "1").out == "hello\n"
+    assert cli("kb", "rm", "a/b").code == 0
+    assert cli("kb", "get", "a/b").code == 3
+    assert cli("kb", "rm", "a/b").code == 3
+
+
+def test_values_come_from_everywhere(cli: Cli, node: Replication, tmp_path: Path) -> None:
+    every_byte = bytes(range(256))
+    assert cli("kb", "put", "in", "-", stdin=every_byte).code == 0
+    assert cli("kb", "get", "in", "--raw").raw == every_byte
+    assert cli("kb", "get", "in").raw == every_byte
+    assert "value_base64" in cli("kb", "get", "in", "--json").json
+    (tmp_path / "f").write_bytes(b"from a file")
+    assert cli("kb", "put", "file", "--file", tmp_path / "f").code == 0
+    assert cli("kb", "get", "file", "--raw").raw == b"from a file"
+    assert cli("kb", "put", "x").code == 2
+    assert cli("kb", "put", "x", "y", "--file", tmp_path / "f").code == 2
+    assert cli("kb", "put", "x", "--file", tmp_path / "missing").code == 2
+    assert cli("kb", "put", "x", "y" * 300_000).code == 1
+
+
+def test_json_is_checked_and_kept_to_the_byte(cli: Cli, node: Replication) -> None:
+    assert cli("kb", "put", "j", "--json-value", '{ "open":  false }').code == 0
+    assert cli("kb", "get", "j", "--raw").raw == b'{ "open":  false }'
+    assert cli("kb", "get", "j", "--json").json["value"] == {"open": False}
+    assert cli("kb", "put", "j", "--json-value", "{").code == 2
+
+
+def test_a_conflict_is_4(cli: Cli, node: Replication) -> None:
+    assert cli("kb", "put", "a", "1", "--expect", "0").code == 0
+    said = cli("kb", "put", "a", "2", "--expected", "0")
+    assert said.code == 4
+    assert "has revision 1 now" in said.err
+    assert '"revision": 1' in cli("kb", "rm", "a", "--expect", "7", "--json").err
+
+
+def test_no_quorum_is_5(cli: Cli, node: Replication) -> None:
+    node.failing = Failure("no_quorum")
+    said = cli("kb", "put", "a", "1")
+    assert said.code == 5
+    assert "the node says no_quorum" in said.err
+    assert "do what the test says" in said.err
+    node.failing = Failure("timeout")
+    assert cli("kb", "get", "a", "--linearizable").code == 5
+
+
+def test_listing_and_history(cli: Cli, node: Replication) -> None:
+    for key in ("b/1", "b/2", "c"):
+        cli("kb", "put", key, "xyz")
+    said = cli("kb", "ls", "b/").out.splitlines()
+    assert said[0].split() == ["KEY", "REVISION", "SIZE", "KIND", "AUTHOR", "WRITTEN"]
+    assert [line.split()[0] for line in said[1:]] == ["b/1", "b/2"]
+    assert [row["key"] for row in cli("kb", "ls", "--json").lines] == ["b/1", "b/2", "c"]
+    assert "no keys start with z" in cli("kb", "ls", "z").err
+    cli("kb", "rm", "c")
+    assert "deleted" in cli("kb", "history", "c").out
+    assert [row["deleted"] for row in cli("kb", "history", "c", "--json").lines] == [True, False]
+    assert cli("kb", "history", "nothing").code == 3
+
+
+def version(key: str, **more: object) -> Version:
+    return Version(key, 7, "abcdefghijkl", 0, True, False, 3)._replace(**more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (Change(version("a"), {"x": 1}), '7  abcdefgh  a  {"x": 1}'),
+        (Change(version("a"), b"two\nlines"), "7  abcdefgh  a  two lines"),
+        (Change(version("a"), b"\xff"), "7  abcdefgh  a  3 B"),
+        (Change(version("a", deleted=True), None), "7  abcdefgh  a  deleted"),
+        (Change(version("a"), "\x1b[2J" + "x" * 99), None),
+    ],
+)
+def test_a_change_is_a_line(change: Change, text: str | None) -> None:
+    import click
+
+    line = click.unstyle(kb.line_of(change))
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line) < 90
+    if text is not None:
+        assert line == text
+
+
+def test_a_terminal_gets_text_only(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("kb", "put", "t", "a\x1b[2Jb\nc")
+    cli("kb", "put", "b", "-", stdin=b"\xff")
+    monkeypatch.setattr("aegis_edge.cli.kb.on_terminal", lambda: True)
+    assert cli("kb", "get", "t").out == "a\N{REPLACEMENT CHARACTER}[2Jb\nc\n"
+    said = cli("kb", "get", "b")
+    assert said.code == 1
+    assert "--raw > FILE" in said.err
