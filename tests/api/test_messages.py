@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +18,10 @@ def test_what_the_client_encodes_is_decoded(text: str) -> None:
     assert messages.unquoted(quoted(text)) == text
 
 
-@given(st.text(alphabet="%0aAfFgé/"))
+@given(st.text(alphabet="%0aAfFgé/", min_size=1))
 def test_any_path_is_text_or_a_refusal(text: str) -> None:
-    try:
-        messages.unquoted(text)
-    except Refusal as refusal:
-        assert refusal.status == 400
+    with suppress(Refusal):
+        assert messages.unquoted(text).encode()
 
 
 @pytest.mark.parametrize("text", ["%", "%2", "%zz", "%ff", "a%2", "%c3%28"])

@@ -49,7 +49,7 @@ def test_every_command_has_help_an_example_and_json(
 
 def test_the_tree_is_whole() -> None:
     names = {" ".join(path) for path, _ in TREE}
-    wanted = "put get rm ls history watch import export".split()
+    wanted = ("put", "get", "rm", "ls", "history", "watch", "import", "export")
     assert {f"kb {name}" for name in wanted} <= names
     assert {"record show", "record export", "config show"} <= names
     assert {"genesis create", "genesis install", "genesis show"} <= names

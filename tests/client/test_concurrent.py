@@ -103,13 +103,17 @@ async def test_a_pipeline_that_was_cut_off_says_so(
     with open_listener(path) as listener:
         await nursery.start(serve, node_of(Replication()), listener)
         async with aegis_edge.client.connect(str(path)) as kb:
-            with pytest.raises(Disconnected):
+
+            async def use() -> None:
                 async with kb.pipeline() as pipeline:
                     await pipeline.put("a", 1)
-                    monkeypatch.setattr("aegis_edge.client.concurrent._Wire.send", stuck)
-                    with trio.move_on_after(1):
+                    with monkeypatch.context() as patch, trio.move_on_after(1):
+                        patch.setattr("aegis_edge.client.concurrent._Wire.send", stuck)
                         await pipeline.flush()
                     await pipeline.flush()
+
+            with pytest.raises(Disconnected):
+                await use()
         nursery.cancel_scope.cancel()
 
 

@@ -136,7 +136,9 @@ def test_bad_lines_of_a_watch_are_garbled(line: bytes) -> None:
 
 def test_a_watch_skips_empty_lines_and_waits_for_whole_ones() -> None:
     inbox = Inbox()
-    inbox.feed(b'\n{"key":"a","revision":1,"author":"x","time_ms":0,"media":"json","deleted":false,')
+    inbox.feed(
+        b'\n{"key":"a","revision":1,"author":"x","time_ms":0,"media":"json","deleted":false,'
+    )
     assert list(protocol.changes(inbox)) == []
     inbox.feed(b'"size_bytes":1,"value":7}\n')
     (change,) = protocol.changes(inbox)
