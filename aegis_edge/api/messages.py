@@ -51,7 +51,12 @@ def refusal_of(error: Exception) -> Refusal:
     code = getattr(error, "code", None)
     if not isinstance(code, str):
         raise error
-    return Refusal(code, str(error), str(getattr(error, "advice", "")))
+    advice = str(getattr(error, "advice", ""))
+    taken = getattr(error, "taken", None)
+    if taken is None:
+        return Refusal(code, str(error), advice)
+    may = "the write may still happen then" if taken else "nothing was written"
+    return Refusal(code, str(error), f"{advice}; {may}", taken=taken)
 
 
 @dataclass(frozen=True, slots=True)

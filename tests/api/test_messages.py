@@ -77,5 +77,11 @@ def test_failures_of_the_node_keep_their_words() -> None:
     refusal = messages.refusal_of(Late("late"))
     assert refusal.status == 504
     assert refusal.body == {"error": "timeout", "message": "late", "advice": "wait"}
+    late = Late("late")
+    for taken, words in ((True, "may still happen"), (False, "nothing was written")):
+        late.taken = taken  # type: ignore[attr-defined]
+        refusal = messages.refusal_of(late)
+        assert refusal.body["taken"] is taken
+        assert words in str(refusal.body["advice"])
     with pytest.raises(KeyError):
         messages.refusal_of(KeyError("ours"))
