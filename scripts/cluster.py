@@ -29,10 +29,15 @@ class ClusterError(Exception):
 
 
 class Node:
-    """One member: its home directory, its process, its API."""
+    """One member: its home directory, its process, its API.
 
-    def __init__(self, name: str, home: Path, port: int, settings: dict[str, str]) -> None:
-        self.name, self.home, self.port = name, home, port
+    `tied`: the process dies with this program, however that ends.
+    """
+
+    def __init__(
+        self, name: str, home: Path, port: int, settings: dict[str, str], tied: bool
+    ) -> None:
+        self.name, self.home, self.port, self._tied = name, home, port, tied
         self.socket = home / "api.sock"
         self.log = home.parent / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,11 +54,11 @@ class Node:
             raise ClusterError(f"{self.name}: aegis-edge {' '.join(command[1:])}: {said}")
         return done.stdout
 
-    def start(self, *, tied: bool = True) -> None:
-        """Starts the node; `tied`: it dies with this program, however that ends."""
+    def start(self) -> None:
         assert self.process is None
         # The kernel's own leash, where there is one; `Cluster.stop` does not rely on it.
-        leash = ["setpriv", "--pdeathsig", "KILL"] if tied and shutil.which("setpriv") else []
+        leashed = self._tied and shutil.which("setpriv")
+        leash = ["setpriv", "--pdeathsig", "KILL"] if leashed else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*leash, COMMAND, "run"],
@@ -87,11 +92,14 @@ class Node:
 class Cluster:
     """`count` nodes below `directory`, on free loopback ports."""
 
-    def __init__(self, directory: Path, count: int = 4, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, count: int = 4, *, tied: bool = True, **settings: str
+    ) -> None:
         self.directory = directory
         ports = free_ports(count)
         self.nodes = [
-            Node(f"n{i + 1}", directory / f"n{i + 1}", ports[i], settings) for i in range(count)
+            Node(f"n{i + 1}", directory / f"n{i + 1}", ports[i], settings, tied)
+            for i in range(count)
         ]
 
     def make(self) -> None:
@@ -106,9 +114,9 @@ class Cluster:
         for node in self.nodes:
             node.run("genesis", "install", genesis)
 
-    def start(self, *, tied: bool = True) -> None:
+    def start(self) -> None:
         for node in self.nodes:
-            node.start(tied=tied)
+            node.start()
 
     def wait_ready(self) -> None:
         """Returns when every node is linked to every other."""

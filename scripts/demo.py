@@ -147,19 +147,19 @@ def documents(given: Path | None, staged: Path) -> dict[str, bytes]:
 class Demo:
     """The play, act by act; `figures` is what came out."""
 
-    def __init__(self, directory: Path, show: Show) -> None:
+    def __init__(self, directory: Path, show: Show, *, tied: bool) -> None:
         self.show, self.directory = show, directory
-        self.cluster = Cluster(directory)
+        self.cluster = Cluster(directory, tied=tied)
         self.done = Acknowledged()
         self.writers: list[Writer] = []
         self.figures: dict[str, Any] = {}
         self.began = 0.0
 
-    def raise_cluster(self, *, tied: bool) -> None:
+    def raise_cluster(self) -> None:
         self.show.now("making four identities and a genesis")
         self.cluster.make()
         self.show.step("four boards made: init, records exchanged, one genesis")
-        self.cluster.start(tied=tied)
+        self.cluster.start()
         self.show.now("waiting until every node is linked to every other")
         self.cluster.wait_ready()
         status = self.cluster.nodes[0].status()
@@ -202,7 +202,9 @@ class Demo:
         self.began = time.monotonic()
         for writer in self.writers:
             writer.start()
-        self.show.step(f"{len(self.writers)} callers write; {victim.name} leads (view {first['view']})")
+        self.show.step(
+            f"{len(self.writers)} callers write; {victim.name} leads (view {first['view']})"
+        )
         self._watch(CALM_S, others)
 
         killed = time.monotonic()
@@ -341,7 +343,7 @@ def kept(cluster: Cluster) -> list[str]:
         "aegis-edge status",
         "aegis-edge kb ls documents/",
         f"curl --unix-socket {node.socket} http://aegis-edge/v1/status",
-        f"kill {pids}; rm -r {cluster.directory}    # when you have seen enough",
+        f"kill {pids} && sleep 1 && rm -r {cluster.directory}    # when you have seen enough",
     ]
 
 
@@ -353,12 +355,12 @@ def main() -> int:
     options = parser.parse_args()
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
-    demo = Demo(directory, show)
+    demo = Demo(directory, show, tied=not options.keep)
     keep = False
     with ending_in_order():
         try:
             show.title("aegis-edge: four nodes on this machine")
-            demo.raise_cluster(tied=not options.keep)
+            demo.raise_cluster()
             demo.import_documents(options.documents)
             demo.storm()
             demo.compare()
