@@ -136,7 +136,6 @@ class _Link:
         "early",
         "failure",
         "heard_at",
-        "keepalive_due",
         "older",
         "outbound",
         "pause_ticks",
@@ -175,7 +174,6 @@ class _Link:
         self.announced = False
         # While it waits for room among the events, that the peer is not heard says nothing.
         self.stalled = True
-        self.keepalive_due = False
         self.heard_at = self.sent_at = self.pause_ticks = 0
 
     def end(self, failure: LinkError) -> None:
@@ -294,8 +292,6 @@ class Links:
     def _look_after(self, link: _Link, now_ticks: int) -> int:
         """Whether the link is silent for too long or idle; when to look again."""
         timing = self._timing
-        if link.failure is not None:
-            return now_ticks + timing.silence_ticks
         if link.stalled:
             link.heard_at = now_ticks
         if now_ticks - link.heard_at >= timing.silence_ticks:
@@ -308,7 +304,6 @@ class Links:
         if now_ticks - link.sent_at >= link.pause_ticks:
             link.sent_at = now_ticks
             link.pause_ticks = self._pause_ticks()
-            link.keepalive_due = True
             link.wake.set()
         return min(link.heard_at + timing.silence_ticks, link.sent_at + link.pause_ticks)
 
@@ -497,15 +492,15 @@ class Links:
                 link.heard_at = _now_ticks()
 
     async def _write(self, link: _Link) -> None:
+        """Send what waits; woken while nothing does, send a frame without content."""
         traffic = self._traffic[link.peer]
         queue = link.queue
         while True:
-            if queue or link.keepalive_due:
+            if queue:
                 await trio.lowlevel.checkpoint()
             else:
                 link.wake = trio.Event()
                 await link.wake.wait()
-            link.keepalive_due = False
             messages, size = [], 0
             while queue and size < BATCH_BYTES:
                 raw = queue.popleft()

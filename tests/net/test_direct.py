@@ -185,6 +185,20 @@ async def test_garbage_closes_its_own_connection_and_no_other() -> None:
         assert await good.receive() == b"still here"
 
 
+async def test_a_goodbye_is_not_lost_on_a_peer_that_is_still_sending() -> None:
+    async def refuse(channel: Channel) -> None:
+        await channel.receive()
+        await channel.aclose(Goodbye.NOT_A_MEMBER)
+
+    async with serving(Direct(), refuse) as place:
+        channel = await place.dial()
+        for _ in range(3):
+            await channel.send([b"x"])
+            await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(LinkError, match="does not count us a member"):
+            await channel.receive()
+
+
 async def test_the_stranger_that_has_been_here_longest_makes_room() -> None:
     async with serving(Direct(unproven_max=2), echo) as place:
         first = await place.raw()

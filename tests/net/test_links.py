@@ -372,6 +372,10 @@ async def test_a_queue_is_bounded_in_bytes(autojump_clock: MockClock) -> None:
         first[0].send(two.key, b"no room for this either")
         (seen,) = first[0].statistics()
         assert (seen.queued, seen.traffic.dropped) == (2, 3)
+        for _ in range(2):
+            assert len((await until(second[0], Arrived)).raw) == MESSAGE_BYTES_MAX
+        first[0].send(two.key, b"room again")
+        assert (await until(second[0], Arrived)).raw == b"room again"
 
 
 async def test_a_slow_taker_stalls_the_sender_and_loses_nothing(autojump_clock: MockClock) -> None:
