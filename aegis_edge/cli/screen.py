@@ -210,12 +210,10 @@ def size(size_bytes: int) -> str:
     """A number of bytes in its largest fitting unit."""
     if size_bytes < 1024:
         return f"{size_bytes} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        size_bytes_f = size_bytes / 1024
-        if size_bytes_f < 1024 or unit == "GiB":
-            return f"{size_bytes_f:.1f} {unit}"
-        size_bytes //= 1024
-    raise AssertionError("the last unit takes all")
+    for unit, scale in (("KiB", 1 << 10), ("MiB", 1 << 20)):
+        if size_bytes < scale << 10:
+            return f"{size_bytes / scale:.1f} {unit}"
+    return f"{size_bytes / (1 << 30):.1f} GiB"
 
 
 # --- errors ---------------------------------------------------------------------------------

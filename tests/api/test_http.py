@@ -229,8 +229,10 @@ async def test_a_watch_streams_and_ends_with_its_client() -> None:
         assert b"garden/c" in said
         assert b'"value_base64": "/w=="' in said
         assert server.watches == 1
-    while server.watches:
-        await trio.lowlevel.checkpoint()
+        await stream.aclose()
+        with trio.fail_after(2):
+            while server.watches:
+                await trio.lowlevel.checkpoint()
 
 
 async def test_a_watch_has_no_more_in_memory_than_its_reader_takes(
