@@ -30,8 +30,8 @@ PROGRAM = Path(sys.executable).parent / "aegis-edge"
 
 def shown() -> list[str]:
     """Every command in an indented block, without its remark."""
-    lines = [line[4:] for line in README.splitlines() if line.startswith("    ")]
-    lines = [line for line in lines if not line.startswith((" ", "|"))]
+    text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    lines = [line[4:] for line in text.splitlines() if line.startswith("    ")]
     return [re.split(r"\s+# ", line)[0].strip() for line in lines if line.strip()]
 
 
@@ -74,6 +74,7 @@ def test_the_command_exists(line: str) -> None:
 
 def test_commands_in_the_text_exist() -> None:
     found = re.findall(r"`aegis-edge ((?:[a-z]+ ?)+)`", README)
+    found += re.findall(r"^\$ aegis-edge (.+)$", README, re.MULTILINE)
     assert found
     for words in found:
         resolve(words.split())
