@@ -108,6 +108,8 @@ class _Connection:
                 return False
             reply = await self._answer(request)
             await self._hold_large(len(reply.body))
+            if reply.stream is not None and self._server.watches >= WATCHES_MAX:
+                raise Refusal("busy", "too many watches on this node", "end one of them first")
         except Refusal as refusal:
             reply = refused(refusal)
         except h11.RemoteProtocolError as error:
@@ -215,8 +217,6 @@ class _Connection:
 
     async def _stream_out(self, pieces: Any) -> None:
         """Send pieces as they come, each only when the client took the one before."""
-        if self._server.watches >= WATCHES_MAX:
-            raise _Gone
         self._server.watches += 1
         try:
             async with trio.open_nursery() as nursery:

@@ -235,6 +235,12 @@ async def test_a_watch_streams_and_ends_with_its_client() -> None:
                 await trio.lowlevel.checkpoint()
 
 
+async def test_too_many_watches_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "WATCHES_MAX", 0)
+    async with talking(Replication()) as stream:
+        assert b"503" in await ask(stream, get("/v1/watch?after=0"))
+
+
 async def test_a_watch_has_no_more_in_memory_than_its_reader_takes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
