@@ -590,11 +590,12 @@ class Replica:
             return
         if not self.changing:
             return
-        joined = [c for _, c in sorted(self._view_changes.items()) if c.message.view == self.view]
-        if len(joined) < self.configuration.quorum:
+        left = [c for _, c in sorted(self._view_changes.items()) if c.message.view >= self.view]
+        if len(left) < self.configuration.quorum:
             return
-        self.suspicion.joined_by_quorum(self.now)
-        if self.primary == self.key:
+        self.suspicion.left_by_quorum(self.now)
+        joined = [c for c in left if c.message.view == self.view]
+        if self.primary == self.key and len(joined) >= self.configuration.quorum:
             self._make_new_view(tuple(joined[: self.configuration.quorum]))
 
     def _make_new_view(self, changes: tuple[Verified[ViewChange], ...]) -> None:

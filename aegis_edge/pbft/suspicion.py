@@ -68,8 +68,12 @@ class Suspicion:
         self._attempts += 1
         self._quorum_since = None
 
-    def joined_by_quorum(self, now: int) -> None:
-        """A quorum asks for the same view: from now on its primary is being timed."""
+    def left_by_quorum(self, now: int) -> None:
+        """A quorum asks for this view or a later one: from now on its primary is being timed.
+
+        Those who ask for a later one count too: else members that gave up at different times, some
+        after hearing a faulty one that is silent now, would wait for each other for ever.
+        """
         if self._quorum_since is None:
             self._quorum_since = now
 

@@ -122,3 +122,14 @@ def test_a_member_that_asks_for_a_view_alone_falls_quiet() -> None:
     stage.lost = lambda sender, to, raw: bool(heard.append(sender))
     stage.wait(10_000)
     assert heard.count(stage["B"].key) < 4 * 3 * 10_000 // stage.parameters.status_ticks
+
+
+def test_members_that_ask_for_different_views_meet_again() -> None:
+    stage = Stage(4)
+    stage.crash("A")
+    for name, view in (("B", 2), ("C", 2), ("D", 3)):
+        stage[name].replica._start_view_change(view)
+    stage.submit("B", b"op")
+    stage.wait(40_000)
+    assert stage.agree("B", "C", "D") == [b"op"]
+    assert len({stage[name].replica.view for name in "BCD"}) == 1

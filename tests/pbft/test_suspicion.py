@@ -59,8 +59,8 @@ def test_a_view_that_nobody_joined_is_not_given_up() -> None:
     made = suspicion(*KEYS[1:])
     made.asked(1000)
     assert made.give_up_at(KEYS[2]) is None
-    made.joined_by_quorum(1200)
-    made.joined_by_quorum(1300)
+    made.left_by_quorum(1200)
+    made.left_by_quorum(1300)
     assert made.give_up_at(KEYS[2]) == 1200 + 4000
     made.link(KEYS[2], False, 1250)
     assert made.give_up_at(KEYS[2]) == 1200 + 200
