@@ -21,6 +21,7 @@ import pytest
 import aegis_edge
 from aegis_edge import config
 from aegis_edge.cli.root import root
+from cluster import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -170,9 +171,6 @@ class Board:
 @pytest.fixture(scope="module")
 def boards() -> Iterator[list[Board]]:
     """The README's own cluster, made by the README's own commands."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    from cluster import free_ports
-
     running: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryDirectory(prefix="aegis-edge-docs.") as directory:
         made = [

@@ -1,0 +1,154 @@
+"""The scripts judge others, so they are judged here: what the demonstration would not forgive.
+
+A node of a few lines stands in for a real one; an interrupted demonstration is a real one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+import bench
+import etcd
+from cluster import Node
+from demo import Acknowledged, Demo, documents, reading
+from show import Show
+
+ROOT = Path(__file__).resolve().parent.parent
+HELD = {f"work/{number}": b"value %d" % number for number in range(8)}
+
+
+class Standin:
+    """A node that holds what it is told to hold: key -> (revision, value)."""
+
+    name = "n1"
+
+    def __init__(self, held: dict[str, tuple[int, bytes]]) -> None:
+        self.held = held
+
+    @contextmanager
+    def client(self) -> Iterator[Standin]:
+        yield self
+
+    def ls(self) -> list[Any]:
+        return [SimpleNamespace(key=key, revision=rev) for key, (rev, _) in self.held.items()]
+
+    def get(self, key: str) -> Any:
+        return SimpleNamespace(raw=self.held[key][1])
+
+
+def missing(change: dict[str, tuple[int, bytes] | None]) -> list[str]:
+    """What the demonstration says of a node that holds all but for `change`."""
+    honest = {key: (number, value) for number, (key, value) in enumerate(HELD.items(), 1)}
+    node = Standin({k: v for k, v in (honest | change).items() if v is not None})
+    demo = object.__new__(Demo)
+    demo.show, demo.done = Show(), Acknowledged()
+    demo.cluster = cast(Any, SimpleNamespace(nodes=[node]))
+    for key, (revision, value) in honest.items():
+        demo.done.held[key] = (revision, hashlib.sha256(value).digest())
+    return demo._missing(cast(Node, node))
+
+
+def test_nothing_is_missing_where_all_is_there() -> None:
+    assert missing({}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"work/3": None}, "work/3 at None, not 4"),
+        ({"work/3": (9, b"value 3")}, "work/3 at 9, not 4"),
+        ({"work/3": (4, b"another")}, "work/3 has another content"),
+    ],
+    ids=["lost", "overwritten", "changed"],
+)
+def test_what_is_lost_or_changed_is_noticed(change: dict[str, Any], said: str) -> None:
+    assert missing(change) == [f"n1: {said}"]
+
+
+def test_the_pause_is_the_longest_wait_that_ends_after_the_kill() -> None:
+    done = Acknowledged()
+    done.gaps = [(5.0, 10.0), (1.5, 19.5), (0.1, 20.5)]  # (waited, asked)
+    assert done.longest_wait(20.0) == 1.5
+    assert Acknowledged().longest_wait(0.0) == 0.0
+
+
+def test_documents_are_real_files_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "a.txt").write_bytes(b"a")
+    (tmp_path / "in" / "large").write_bytes(bytes(256 * 1024 + 1))
+    assert documents(tmp_path / "in", tmp_path / "out") == {"deep/a.txt": b"a"}
+    assert len(documents(None, tmp_path / "ours")) > 50
+
+
+def test_a_reading_is_of_this_host() -> None:
+    key, value = reading(7)
+    assert key.endswith("/000007")
+    assert value["memory_available_kb"] > 0
+    assert len(value["load"]) == 3
+
+
+def test_bars_are_as_high_as_their_counts() -> None:
+    show = Show()
+    show._unicode = False
+    assert show.bars([0, 1, 8]) == " .@"
+    assert show.bars([0, 0]) == "  "
+
+
+def test_a_put_for_etcd_is_one_message_of_grpc() -> None:
+    body = etcd.put_request(b"k", b"v" * 200)
+    assert body[:5] == b"\x00" + (206).to_bytes(4, "big")
+    assert body[5:] == b"\x0a\x01k\x12\xc8\x01" + b"v" * 200
+
+
+def test_medians_and_goals_of_a_run() -> None:
+    run = {"ops_per_s": 10.0, "p50_ms": 4.0}
+    side = bench.Side("aegis-edge", [1], "x", ("pipeline",), Path())
+    side.runs = {("pipeline", n): [run, run | {"p50_ms": 9.0}, run] for n in bench.CALLERS}
+    assert side.row("pipeline", 1)["p50_ms"] == 4.0
+    side.idle = {
+        "rss_mb_max": 41.0,
+        "cpu_percent_per_node": 0.1,
+        "written_bytes_per_s_per_node": 0.0,
+    }
+    side.full = {"keys": 9, "rss_mb_max": 50.0}
+    assert [reached for reached, _ in bench.goals([side])] == [True, False, True, True, True]
+
+
+def test_an_interrupted_demonstration_leaves_nothing_behind(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "demo.py")],
+        env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with demo:
+        assert demo.stdout is not None
+        assert any("four processes" in line for line in demo.stdout)
+        assert len(nodes_below(tmp_path)) == 4
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(30) == 128 + signal.SIGTERM
+    assert nodes_below(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def nodes_below(directory: Path) -> list[int]:
+    """The processes whose home is below `directory`."""
+    found = []
+    for proc in Path("/proc").glob("[0-9]*"):
+        try:
+            settings = (proc / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended, or it is somebody else's
+        if any(s.startswith(b"AEGIS_EDGE_HOME=" + bytes(directory)) for s in settings):
+            found.append(int(proc.name))
+    return found
