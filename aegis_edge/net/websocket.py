@@ -182,7 +182,7 @@ class _Opening:
             return
         await trio.aclose_forcefully(self._stream)
         if isinstance(error, BaseExceptionGroup):
-            rest = error.subgroup(lambda e: not isinstance(e, Exception))
+            rest = error.subgroup(lambda e: not isinstance(e, (Exception, BaseExceptionGroup)))
             if rest is not None:
                 raise rest from None
         if isinstance(error, Exception):

@@ -205,7 +205,8 @@ async def test_the_stranger_that_has_been_here_longest_makes_room() -> None:
         await first.send_all(b"G")
         second = await place.dial()
         third = await place.dial()
-        assert await first.receive_some() == b""
+        with trio.fail_after(direct.OPENING_TIMEOUT_S / 2):
+            assert await first.receive_some() == b""
         for channel in (second, third):
             await channel.send([b"x"])
             assert await channel.receive() == b"x"
@@ -230,6 +231,16 @@ async def test_there_is_a_bound_on_all_connections() -> None:
             await place.dial()
         await one.send([b"x"])
         assert await one.receive() == b"x"
+
+
+async def test_who_hangs_up_leaves_room() -> None:
+    async with serving(Direct(inbound_max=1), echo) as place:
+        one = await place.dial()
+        await one.aclose()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        two = await place.dial()
+        await two.send([b"x"])
+        assert await two.receive() == b"x"
 
 
 def test_a_kernel_that_does_not_tell_the_round_trip_time_is_believed() -> None:

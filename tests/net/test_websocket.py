@@ -176,6 +176,14 @@ async def test_a_cancellation_from_outside_is_no_error_of_the_peer() -> None:
     assert await theirs.receive_some() == b""
 
 
+async def test_what_is_no_error_of_the_peer_passes_even_beside_one() -> None:
+    ours, _ = memory_stream_pair()
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with websocket._Opening(ours):
+            raise BaseExceptionGroup("", [LinkError("garbage"), KeyboardInterrupt()])
+    assert [type(error) for error in caught.value.exceptions] == [KeyboardInterrupt]
+
+
 async def test_frames_behind_the_handshake_are_not_lost() -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(GOOD_REQUEST + b"\r\n\x82\x81\0\0\0\0x\x82\x81\0\0\0\0y")
