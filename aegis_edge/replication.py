@@ -700,6 +700,8 @@ class Replication:
     def _bundle(self) -> None:
         """Give the replica what waits, as much as a bundle holds, while it has room."""
         pending = self._pending
+        while pending and pending[0].done is None:  # whoever waited for these has given up
+            self._pending_bytes -= len(pending.popleft().operation)
         while pending and self.has_quorum and self._core.bundle_room > 0:
             size = 0
             while pending and len(self._forming) < BUNDLE_OPERATIONS_MAX:

@@ -49,7 +49,7 @@ from aegis_edge.replication import (
 )
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Signer
-from aegis_edge.wire.messages import Bundle
+from aegis_edge.wire.messages import Bundle, Commit
 
 SIGNERS = {
     signer.public: signer
@@ -438,6 +438,18 @@ async def test_ticks_are_spared_while_much_goes_on(
         assert len(stage.core.ticks) == before + 1, "one more, to learn when it wants the next"
 
 
+async def test_a_vote_that_comes_too_late_is_not_even_read() -> None:
+    vote = SIGNERS[ANNA].sign(Commit(0, 0, 1, bytes(32), 0)).raw
+    async with Stage().running(ANNA) as stage:
+        stage.core.is_redundant = lambda tag, fields: fields[2] <= 1  # type: ignore[method-assign]
+        stage.events.send_nowait(Arrived(ANNA, vote))
+        late = SIGNERS[ANNA].sign(Commit(0, 0, 2, bytes(32), 0)).raw
+        stage.events.send_nowait(Arrived(ANNA, late))
+        await stage.quiet()
+        heard = [event.message for event in stage.core.heard if isinstance(event, Received)]
+        assert heard == [late]
+
+
 # --- what comes from the callers ------------------------------------------------------------
 
 
@@ -553,6 +565,17 @@ async def test_without_a_quorum_nothing_is_bundled_and_the_answer_names_who_is_m
         await stage.quiet()
         assert submitted(stage) == [], "a withdrawn operation never happens"
         assert stage.node.status()["pending"] == 0
+
+
+async def test_those_who_gave_up_make_room_for_others_even_without_a_quorum(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 3)
+    async with Stage().running() as stage:
+        for _ in range(10):
+            with pytest.raises(NoQuorum):
+                await stage.node.submit(b"op", timeout_s=1)
+        assert stage.node.status()["pending"] <= 1
 
 
 async def test_a_lost_quorum_says_that_the_operation_may_still_happen(
