@@ -314,19 +314,26 @@ class Replica:
         return max(1, self.parameters.timeout_ticks // 4)
 
     def _complaint_due(self) -> int | None:
-        """When to tell everybody of our bundles that the primary has not got executed.
+        """When to say again what waits and the primary has not got executed.
 
         Also while changing: perhaps nobody follows, and the others go on in the view that we left.
         """
-        own = self.pool.waiting(self.key)
-        if not own or not self._others:
+        oldest = self.pool.oldest_ticks()
+        if oldest is None or not self._others:
             return None
-        return max(self._complain_at, own[0][1] + self._complaint_ticks())
+        return max(self._complain_at, oldest + self._complaint_ticks())
 
     def _complain(self) -> None:
+        """Tell everybody of our own bundles, and the primary of those that only we may hold."""
         self._complain_at = self.now + self._complaint_ticks()
         for bundle, _ in self.pool.waiting(self.key):
             self._send(bundle.raw)
+        if self.changing or self.primary == self.key:
+            return
+        for origin in self.pool.origins():
+            for bundle, since in self.pool.waiting(origin):
+                if origin != self.key and since + self._complaint_ticks() <= self.now:
+                    self._send(bundle.raw, self.primary)
 
     def _on_bundle(self, bundle: Verified[Bundle], peer: bytes) -> None:
         outcome = self.pool.add(bundle, self.now)

@@ -7,7 +7,7 @@ import pytest
 from aegis_edge.pbft import journal
 from aegis_edge.pbft.events import Effect, Persist
 from aegis_edge.wire import messages
-from aegis_edge.wire.messages import Body, Commit, NewView, Prepare, Proposal
+from aegis_edge.wire.messages import Body, Bundle, Commit, Prepare, Proposal
 from tests.pbft.stage import Stage
 
 
@@ -133,3 +133,21 @@ def test_members_that_ask_for_different_views_meet_again() -> None:
     stage.wait(40_000)
     assert stage.agree("B", "C", "D") == [b"op"]
     assert len({stage[name].replica.view for name in "BCD"}) == 1
+
+
+def test_a_bundle_that_only_one_member_holds_is_relayed_before_anybody_is_suspected() -> None:
+    stage = Stage(4)
+    a, c, d = (stage[name].key for name in "ACD")
+    stage.lost = lambda sender, to, raw: (
+        (sender == c and to != d) or (sender == d and kind_of(stage, raw) is Bundle)
+    )
+    stage.submit("C", b"op")
+    stage.wait(stage.parameters.timeout_ticks // 4 + 100)
+    assert stage["D"].replica.pool.waiting(c)
+    assert not stage["A"].replica.pool.waiting(c)
+    stage.crash("C")
+    stage.lost = lambda *_: False
+    stage.wait(2 * stage.parameters.timeout_ticks)
+    assert stage.agree("A", "B", "D") == [b"op"]
+    assert {stage[name].replica.view for name in "ABD"} == {0}, "nobody was at fault"
+    assert a == stage["A"].replica.primary
