@@ -460,7 +460,7 @@ async def test_a_caller_is_answered_when_its_bundle_is_durable() -> None:
         stage.core.bundle_room = 1
         stage.node.enqueue(b"op", answers.append)
         await stage.quiet()
-        await stage.heard(stage.deliver(1, (BERT, 7, 1, 3), (ME, 1, 1, 1)))
+        await stage.heard(stage.deliver(1, (BERT, 1, 1, 3), (ME, 1, 1, 1)))
         assert answers == []
         stage.disk.finish()
         await stage.quiet()
