@@ -1,0 +1,644 @@
+"""Replicas, shells and callers that are broken on purpose, one per mistake; each must be caught.
+
+A canary names the mistake, the part that makes it, the promises of which it must break one, and a
+bound on the seeds that it may take.  Where a mistake shows at once in the certificate of a
+batch, the canary blinds that judge (`blind`), so that the deeper one has to see it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aegis_edge.knowledge.operations import Outcome, Status
+from aegis_edge.pbft import certificates, clocks, journal, log, pool, view_change
+from aegis_edge.pbft.events import Alarm, Effect, LinkDown, Restored, Send
+from aegis_edge.pbft.replica import Replica
+from aegis_edge.wire import messages as wire
+from tests.sim import plan as plans
+from tests.sim.builds import REAL
+from tests.sim.clients import Client
+from tests.sim.linearizability import Call
+from tests.sim.machine import Applied
+from tests.sim.node import Node
+from tests.sim.plan import Fault, Plan, Weather
+from tests.sim.world import Build, Result, World
+
+Patch = tuple[Any, str, Any]
+
+
+@dataclass(frozen=True)
+class Canary:
+    """One mistake.  `caught_by`: the promises, one of which must be seen broken within `seeds`."""
+
+    name: str
+    mistake: str
+    caught_by: frozenset[str]
+    build: Build = REAL
+    patches: tuple[Patch, ...] = ()
+    seeds: int = 60
+    sizes: tuple[int, ...] = (4,)
+    #: The vice that exploits the mistake, where one does: every liar gets it.
+    vice: str = ""
+    blind: frozenset[str] = frozenset()
+    #: Seeds whose network loses a third and whose nodes are cut off in turn: views follow fast.
+    turbulent: bool = False
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """While it flies, the mistake is in the code."""
+        before = [(owner, name, owner.__dict__[name]) for owner, name, _ in self.patches]
+        try:
+            for owner, name, broken in self.patches:
+                setattr(owner, name, broken)
+            yield
+        finally:
+            for owner, name, sound in before:
+                setattr(owner, name, sound)
+
+    def plan(self, seed: int) -> Plan:
+        made = plans.make(seed, self.sizes)
+        if self.vice and made.liars:
+            vices = tuple(
+                replace(v, kind=self.vice, at=0, lasts=1 << 30) if v.index == 100 else v
+                for v in made.vices
+            )
+            made = replace(made, vices=vices)
+        return _turbulent(made) if self.turbulent else made
+
+    def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
+        """One plan with the mistake in it."""
+        build = replace(self.build, blind=self.blind)
+        with self.released():
+            return World(plan, build, trace).run()
+
+    def caught(self, result: Result) -> bool:
+        return any(violation.promise in self.caught_by for violation in result.violations)
+
+
+def _turbulent(plan: Plan) -> Plan:
+    """The plan with a bad network and a new view for everybody all the time."""
+    chance = plan.random("turbulence")
+    faults = tuple(
+        Fault(
+            index=index,
+            kind=chance.choice(("isolate", "isolate_primary", "partition", "crash_primary")),
+            at=index * plan.timeout_ticks // 2,
+            lasts=chance.randrange(plan.timeout_ticks // 4, 2 * plan.timeout_ticks),
+            node=chance.randrange(plan.n),
+            peer=chance.randrange(plan.n),
+            value=chance.randrange(1 << 30),
+        )
+        for index in range(40)
+    )
+    return replace(
+        plan,
+        heal_at=20 * plan.timeout_ticks,
+        weather=Weather(False, 2, 40, loss=0.3),
+        faults=faults,
+        clients=4,
+        operations=120,
+        pipeline=4,
+    )
+
+
+def hunt(canary: Canary) -> tuple[int, Result | None]:
+    """How many seeds it took to catch a canary, and the run that did; None if it got away."""
+    flown, seed = 0, 0
+    while flown < canary.seeds:
+        plan = canary.plan(seed)
+        if plan.liars or not canary.vice:
+            flown += 1
+            result = canary.fly(plan)
+            if canary.caught(result):
+                return flown, result
+        seed += 1
+    return flown, None
+
+
+# --- shells ---------------------------------------------------------------------------------
+
+
+class SpeaksFirst(Node):
+    """Sends what should wait for the disk."""
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if type(effect) is Send:
+                self._send(effect)
+        super()._perform([e for e in effects if type(e) is not Send])
+
+
+class LyingDisk(Node):
+    """A disk that says "synced" one write too early, and forgets that write in a crash."""
+
+    _before: Any = None
+
+    def _written(self, life: int) -> None:
+        if life == self.life:
+            self._before = copy.deepcopy(self.disk)
+        super()._written(life)
+
+    def crash(self) -> None:
+        was_alive = self.alive
+        super().crash()
+        if was_alive and self._before is not None:
+            self._before.incarnation = self.disk.incarnation
+            self.disk, self._before = self._before, None
+
+
+class StaleReader(Client):
+    """Reads its own node at once and calls it linearizable."""
+
+    def issue(self, node: Node, call: Call) -> None:
+        if call.kind != "get":
+            super().issue(node, call)
+            return
+        outcome = Outcome(Status.DONE, 0, 0)
+        self._world.at(self._world.now, lambda _: self.answered(node, call, outcome), None)
+
+
+class MoodyMachine(Applied):
+    """Answers as it likes: every machine counts from another number."""
+
+    made = 0
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        MoodyMachine.made += 1
+        if MoodyMachine.made % 2:
+            self._row_bytes_max = 1 << 30
+
+
+# --- replicas -------------------------------------------------------------------------------
+
+
+def _with_quorum(count: Callable[[int, int], int]) -> type[Replica]:
+    class WrongQuorum(Replica):
+        def __init__(
+            self, signer: Any, configuration: Any, parameters: Any, restored: Any, open_: Any
+        ) -> None:
+            wrong = replace(configuration)
+            object.__setattr__(wrong, "quorum", count(len(wrong.members), wrong.f))
+            super().__init__(signer, wrong, parameters, restored, open_)
+
+    return WrongQuorum
+
+
+def _forgetting(*kinds: int) -> type[Replica]:
+    class Forgets(Replica):
+        def _restore(self, restored: Restored, open_: Any) -> None:
+            kept = tuple(r for r in restored.records if r.kind not in kinds)
+            super()._restore(replace(restored, records=kept), open_)
+
+    return Forgets
+
+
+class BelievesOne(Replica):
+    """Follows a single VIEW-CHANGE."""
+
+    def _consider_views(self) -> None:
+        higher = sorted(
+            c.message.view for c in self._view_changes.values() if c.message.view > self.view
+        )
+        if higher:
+            self._start_view_change(higher[0])
+            return
+        super()._consider_views()
+
+
+class NeverResends(Replica):
+    """Trusts the network to deliver everything the first time."""
+
+    def _help(self, peer: bytes, said: wire.Status) -> None:
+        pass
+
+
+class NeverHelps(NeverResends):
+    """And gives nobody the batches that he missed."""
+
+    def _on_fetch_batches(self, fetch: Any, peer: bytes) -> None:
+        pass
+
+
+class Patient(Replica):
+    """Is content with a primary as long as anything at all gets executed."""
+
+    def _change_due(self) -> int | None:
+        if self.changing:
+            return self.suspicion.give_up_at(self.primary)
+        oldest = self._oldest_ticks()
+        if oldest is not None:
+            oldest = 1 << 60
+        return self.suspicion.suspect_at(self.primary, oldest)
+
+
+class Chatterbox(Replica):
+    """Says where it stands all the time."""
+
+    def _status_due(self) -> int:
+        return self._status_at + 3
+
+
+class Scribbler(Replica):
+    """Writes its view down whenever somebody says where he stands."""
+
+    def _on_status(self, status: Any, peer: bytes) -> None:
+        self._persist(journal.view(self.view, self.changing))
+        super()._on_status(status, peer)
+
+
+class Fragile(Replica):
+    """Raises when a link goes."""
+
+    def _on_link(self, peer: bytes, up: bool) -> None:
+        if not up:
+            raise KeyError(peer)
+        super()._on_link(peer, up)
+
+
+class Accuser(Replica):
+    """Takes a lost link for a crime."""
+
+    def step(self, event: Any) -> list[Effect]:
+        effects = super().step(event)
+        if isinstance(event, LinkDown):
+            effects.append(Alarm("it hung up", event.peer))
+        return effects
+
+
+class Skipper(Replica):
+    """Executes the next batch that it holds, if the one before is not at hand."""
+
+    def _execute(self) -> None:
+        super()._execute()
+        if self.log.certificate(self.executed + 2) is not None:
+            self.executed += 1
+            super()._execute()
+
+
+class SignsAgain(Replica):
+    """Leaves for a view after a restart with what it knows then, not with what it said."""
+
+    def _restore(self, restored: Restored, open_: Any) -> None:
+        super()._restore(restored, open_)
+        if self.changing:
+            for slot in self.log.slots.values():
+                slot.prepared = None
+            change = wire.ViewChange(0, self.view, self.log.low, self.log.stable, ())
+            self._view_changes[self.key] = self._sign(change)
+
+
+class HidesCommits(Replica):
+    """Reports what is prepared in its present view only."""
+
+    def _start_view_change(self, view: int) -> None:
+        for slot in self.log.slots.values():
+            if slot.prepared is not None and not slot.prepared_in(self.view):
+                slot.prepared = None
+        super()._start_view_change(view)
+
+
+# --- broken functions -----------------------------------------------------------------------
+
+
+def _prepares_of_any_digest(self: Any, configuration: Any) -> Any:
+    """`Slot.preparing` that compares no digests."""
+    if self.pre_prepare is None or len(self.prepares) < configuration.quorum - 1:
+        return None
+    chosen = [p for _, p in sorted(self.prepares.items())][: configuration.quorum - 1]
+    return wire.PreparedCertificate(self.pre_prepare, tuple(chosen))
+
+
+def _commits_of_any_digest(self: Any, configuration: Any) -> Any:
+    """`Slot.committing` that compares no digests."""
+    chosen = [c for _, c in sorted(self.commits.items())]
+    return tuple(chosen[: configuration.quorum]) if len(chosen) >= configuration.quorum else None
+
+
+def _commits_of_any_view(self: Any, configuration: Any) -> Any:
+    """`Slot.committing` that compares no views."""
+    groups: dict[bytes, list[Any]] = {}
+    for _, commit in sorted(self.commits.items()):
+        group = groups.setdefault(commit.message.digest, [])
+        group.append(commit)
+        if len(group) == configuration.quorum:
+            return tuple(group)
+    return None
+
+
+def _commits_counted_twice(commits: Any, configuration: Any) -> bool:
+    """`certificates.is_commit` that counts envelopes instead of members."""
+    return len(commits) >= configuration.quorum
+
+
+def _lowest_order(changes: Any) -> list[tuple[int, bytes]]:
+    """`view_change.order` where the lowest prepared view wins."""
+    changes = tuple(changes)
+    start, _ = view_change.stable_of(changes)
+    best: dict[int, tuple[int, bytes]] = {}
+    for change in changes:
+        for certificate in change.message.prepared:
+            named = certificate.pre_prepare.message
+            if named.sequence > start:
+                found = (named.view, named.digest)
+                best[named.sequence] = min(best.get(named.sequence, found), found)
+    null = (0, wire.NULL_BATCH.digest)
+    last = max(best, default=start)
+    return [(s, best.get(s, null)[1]) for s in range(start + 1, last + 1)]
+
+
+def _nothing_is_prepared(changes: Any) -> list[tuple[int, bytes]]:
+    """`view_change.order` that starts every view with nothing."""
+    return []
+
+
+def _executes_all(self: Any, bundles: Any) -> Any:
+    """`Pool.execute` that remembers, and does not look."""
+    for bundle in bundles:
+        name = (bundle.message.incarnation, bundle.message.number)
+        self.executed[bundle.signer] = max(name, self.last_executed(bundle.signer))
+        self._waiting.get(bundle.signer, {}).pop(name, None)
+    return bundles
+
+
+def _highest_clock(evidence: Any) -> int:
+    """`clocks.median_ms` that believes whoever is latest."""
+    return max(e.message.clock_ms for e in evidence)
+
+
+def _agreed_by_last_word(time_ms: int, evidence: Any) -> int:
+    """`clocks.agreed_ms` that goes back."""
+    return clocks.median_ms(evidence) if evidence else time_ms
+
+
+def _believed(self: Any, sequence: int) -> Any:
+    """`Log.agreed_root` that takes f+1 equal roots, i.e. whatever a quorum of two says."""
+    votes = [v for _, v in sorted(self._checkpoints.get(sequence, {}).items())]
+    return tuple(votes[-1:]) or None
+
+
+def _valid(*_: Any) -> None:
+    """A judge who finds nothing wrong with anything."""
+
+
+def _takes_the_digest_from_a_field(cls: Any, fields: Any, open_: Any) -> Any:
+    """`Proposal.unpack` that believes what the pre-prepare says of its batch."""
+    pre_prepare, raw = fields
+    batch = wire.Batch.open(raw, open_)
+    named = open_(pre_prepare)
+    batch.__dict__["digest"] = named.message.digest
+    return wire.Proposal(named, batch)
+
+
+AGREEMENT = frozenset({"agreement"})
+CONTRADICTION = frozenset({"no contradiction"})
+_PROOF = frozenset({"proof"})
+
+
+def _replica(broken: Callable[..., Any]) -> Build:
+    return replace(REAL, replica=broken)
+
+
+CANARIES: tuple[Canary, ...] = (
+    Canary(
+        "speaks_before_it_writes",
+        "a message leaves before its record is durable",
+        CONTRADICTION | {"durability"},
+        replace(REAL, node=SpeaksFirst),
+    ),
+    Canary(
+        "speaks_before_it_writes_contradiction",
+        "the same, seen only by what a later life says",
+        CONTRADICTION,
+        replace(REAL, node=SpeaksFirst),
+        blind=frozenset({"durability"}),
+        seeds=150,
+    ),
+    Canary(
+        "disk_that_lies",
+        "what was answered for is not durable yet",
+        frozenset({"durability", "agreement"}),
+        replace(REAL, node=LyingDisk),
+        sizes=(1, 4),
+        blind=CONTRADICTION,
+    ),
+    Canary(
+        "quorum_2f",
+        "2f votes make a quorum",
+        AGREEMENT,
+        _replica(_with_quorum(lambda n, f: 2 * f)),
+        blind=_PROOF | {"durability"},
+        vice="equivocate",
+    ),
+    Canary(
+        "quorum_f_plus_1",
+        "f+1 votes make a quorum",
+        AGREEMENT,
+        _replica(_with_quorum(lambda n, f: f + 1)),
+        blind=_PROOF | {"durability"},
+        sizes=(7,),
+        vice="equivocate",
+    ),
+    Canary(
+        "quorum_too_small_proof",
+        "one vote too few, seen in the certificate",
+        _PROOF,
+        _replica(_with_quorum(lambda n, f: (n + f + 2) // 2 - 1)),
+    ),
+    Canary(
+        "prepares_of_any_digest",
+        "a prepare for another digest counts",
+        CONTRADICTION | {"agreement", "proof", "no false alarm"},
+        patches=((log.Slot, "preparing", _prepares_of_any_digest),),
+        vice="equivocate",
+    ),
+    Canary(
+        "commits_of_any_digest",
+        "a commit for another digest counts",
+        AGREEMENT | _PROOF,
+        patches=((log.Slot, "committing", _commits_of_any_digest),),
+        vice="two_faces",
+    ),
+    Canary(
+        "digest_from_a_field",
+        "the digest of a batch is believed instead of computed",
+        AGREEMENT | _PROOF,
+        patches=((wire.Proposal, "unpack", classmethod(_takes_the_digest_from_a_field)),),
+        vice="mismatch",
+    ),
+    Canary(
+        "forgets_its_view",
+        "a restart begins in view 0",
+        CONTRADICTION,
+        _replica(_forgetting(journal.VIEW, journal.VIEW_CHANGE, journal.NEW_VIEW)),
+    ),
+    Canary(
+        "forgets_its_votes",
+        "a restart knows no proposal and no certificate",
+        CONTRADICTION | {"durability"},
+        _replica(_forgetting(journal.PROPOSAL, journal.PREPARED)),
+    ),
+    Canary(
+        "forgets_its_proposals",
+        "a restart knows its certificates only",
+        CONTRADICTION,
+        _replica(_forgetting(journal.PROPOSAL)),
+    ),
+    Canary(
+        "believes_one_view_change",
+        "one VIEW-CHANGE moves a replica",
+        frozenset({"views", "progress"}),
+        _replica(BelievesOne),
+        vice="lie_in_view_change",
+    ),
+    Canary(
+        "counts_envelopes",
+        "commits count per envelope instead of per member",
+        AGREEMENT | {"validity", "order", "no execution twice", "determinism"},
+        patches=((certificates, "is_commit", _commits_counted_twice),),
+        blind=_PROOF | {"durability"},
+        vice="false_answers",
+    ),
+    Canary(
+        "counts_other_views",
+        "commits of several views add up",
+        _PROOF,
+        patches=((log.Slot, "committing", _commits_of_any_view),),
+        sizes=(4, 7),
+        seeds=150,
+    ),
+    Canary(
+        "lowest_prepared_view_wins",
+        "NEW-VIEW takes the lowest prepared view",
+        AGREEMENT | CONTRADICTION,
+        patches=((view_change, "order", _lowest_order),),
+        turbulent=True,
+        seeds=200,
+    ),
+    Canary(
+        "new_view_forgets_prepared",
+        "NEW-VIEW begins with nothing",
+        AGREEMENT,
+        patches=((view_change, "order", _nothing_is_prepared),),
+    ),
+    Canary(
+        "believes_new_view",
+        "NEW-VIEW is not checked",
+        AGREEMENT | {"progress", "views", "no false alarm"},
+        patches=((view_change, "judge_new_view", _valid),),
+        vice="lie_in_new_view",
+    ),
+    Canary(
+        "believes_view_change",
+        "the certificates in a VIEW-CHANGE are not checked",
+        AGREEMENT | {"progress", "no traceback", "no false alarm"},
+        patches=((view_change, "judge_view_change", _valid),),
+        vice="lie_in_view_change",
+        turbulent=True,
+    ),
+    Canary(
+        "hides_old_commits",
+        "VIEW-CHANGE leaves out what earlier views prepared",
+        CONTRADICTION | AGREEMENT,
+        _replica(HidesCommits),
+        sizes=(4, 7),
+        seeds=150,
+    ),
+    Canary(
+        "signs_again",
+        "a restart says another VIEW-CHANGE for the same view",
+        CONTRADICTION,
+        _replica(SignsAgain),
+        seeds=150,
+    ),
+    Canary(
+        "executes_twice",
+        "a bundle in two batches executes twice",
+        frozenset({"no execution twice"}),
+        patches=((pool.Pool, "execute", _executes_all),),
+        vice="disorder",
+    ),
+    Canary(
+        "skips_a_batch",
+        "executes what is at hand, not what is next",
+        frozenset({"order"}),
+        _replica(Skipper),
+    ),
+    Canary(
+        "reads_stale",
+        "a local read is called linearizable",
+        frozenset({"linearizability"}),
+        replace(REAL, client=StaleReader),
+    ),
+    Canary(
+        "keeps_other_versions",
+        "machines differ in what they keep",
+        frozenset({"equal roots"}),
+        replace(REAL, machine=MoodyMachine),
+    ),
+    Canary(
+        "believes_any_root",
+        "one signed root makes a checkpoint stable",
+        frozenset({"no traceback", "no contradiction", "progress", "no false alarm"}),
+        patches=((log.Log, "agreed_root", _believed),),
+        vice="lie_at_checkpoint",
+    ),
+    Canary(
+        "believes_the_latest_clock",
+        "one clock moves the agreed time",
+        frozenset({"agreed time"}),
+        patches=((clocks, "median_ms", _highest_clock),),
+        vice="odd_clock",
+    ),
+    Canary(
+        "time_goes_back",
+        "the agreed time is whatever the last batch says",
+        frozenset({"agreed time"}),
+        patches=((clocks, "agreed_ms", _agreed_by_last_word),),
+        seeds=150,
+    ),
+    Canary(
+        "never_resends",
+        "what is lost once is lost",
+        frozenset({"progress"}),
+        _replica(NeverHelps),
+    ),
+    Canary(
+        "content_with_some_progress",
+        "a primary may leave one origin out for ever",
+        frozenset({"progress"}),
+        _replica(Patient),
+        vice="censor",
+        seeds=150,
+    ),
+    Canary(
+        "chatters",
+        "an idle cluster is never quiet",
+        frozenset({"rest", "storm"}),
+        _replica(Chatterbox),
+    ),
+    Canary(
+        "scribbles",
+        "an idle cluster writes",
+        frozenset({"rest"}),
+        _replica(Scribbler),
+    ),
+    Canary(
+        "raises",
+        "an event raises",
+        frozenset({"no traceback"}),
+        _replica(Fragile),
+    ),
+    Canary(
+        "accuses_the_innocent",
+        "an honest node is accused",
+        frozenset({"no false alarm"}),
+        _replica(Accuser),
+    ),
+)
+
+assert len({canary.name for canary in CANARIES}) == len(CANARIES)

@@ -1,0 +1,432 @@
+"""The judges: they see everything that honest nodes decide, say, write and answer.
+
+Knows what the product promises (agreement, validity, durability, no execution twice, equal roots,
+agreed time, answers that fit one register, progress) and nothing of how it keeps its promises: no
+code of `pbft` is used to judge `pbft`.  Every judge has its canaries in `canaries`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aegis_edge.pbft.events import Alarm, Deliver, Restored
+from aegis_edge.wire import messages as wire
+from tests.sim import linearizability
+from tests.sim.model import Model
+
+if TYPE_CHECKING:
+    from tests.sim.node import Node
+    from tests.sim.world import World
+
+#: How far the agreed time may lag behind the honest clocks once everything is done; see `clocks`.
+TIME_LAG_MS = 5_000
+#: The journal's kind of the record that must be durable before a commit is said.
+PREPARED_RECORD = 5
+#: Messages that an idle pair of nodes may exchange in each direction per status interval.
+IDLE_MESSAGES = 6
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise broken: which one, when, and how it shows."""
+
+    promise: str
+    tick: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.promise} at {self.tick} ms: {self.text}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was decided for one sequence number, as the first honest node delivered it."""
+
+    sequence: int
+    view: int
+    digest: bytes
+    time_ms: int
+    bundles: tuple[bytes, ...]
+    outcomes: tuple[tuple[Any, ...], ...]
+    by: int
+
+
+@dataclass
+class Promises:
+    """Everything that one honest node ever said, over all its lives."""
+
+    last_delivered: int = 0
+    heard: set[bytes] = field(default_factory=set)
+    votes: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    commits: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    view_changes: dict[int, wire.ViewChange] = field(default_factory=dict)
+    new_views: dict[int, bytes] = field(default_factory=dict)
+    bundles: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    left_for: int = 0
+    submitted: set[tuple[bytes, ...]] = field(default_factory=set)
+
+
+class Judges:
+    """All checkers of one world.  The first violation ends the run."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.violations: list[Violation] = []
+        self.ledger: list[Entry] = []
+        self.alarms: Counter[str] = Counter()
+        self._promises = [Promises() for _ in range(world.plan.n)]
+        self._model = Model()
+        self._roots: dict[int, tuple[bytes, int]] = {}
+        self._executed_names: dict[tuple[bytes, int, int], int] = {}
+        self._moment = 0
+        self._bad_clocks: set[int] = set(world.plan.liars)
+        self._newest_time_ms = 0
+        self._rest: tuple[int, int, bool] | None = None
+        self._certificates: set[bytes] = set()
+        self._highest_view = 0
+
+    def fail(self, promise: str, text: str) -> None:
+        """A promise is broken; the run ends here."""
+        if promise in self._world.build.blind:
+            return
+        self.violations.append(Violation(promise, self._world.now, text))
+        if self._world.trace is not None:
+            self._world.trace(f"{self._world.now:7d} ms  VIOLATED {promise}: {text}")
+
+    def moment(self) -> int:
+        """An ever higher number: the real-time order of calls and answers."""
+        self._moment += 1
+        return self._moment
+
+    # --- what nodes do ---
+
+    def crashed(self, node: Node, trace: str) -> None:
+        """A replica raised: whatever came in, it must not."""
+        if not node.liar:
+            self.fail("no traceback", f"node {node.index}: {trace}")
+
+    def started(self, node: Node, restored: Restored) -> None:
+        promises = self._promises[node.index]
+        if not node.liar:
+            promises.last_delivered = restored.executed
+
+    def alarmed(self, node: Node, alarm: Alarm) -> None:
+        """An alarm is fine when there is a liar to raise it about."""
+        if node.liar:
+            return
+        self.alarms[alarm.reason.split(":")[0]] += 1
+        if self._world.trace is not None:
+            self._world.note(node, "ALARMS", alarm.reason)
+        about = self._world.index_of.get(alarm.about)
+        if about is not None and not self._world.nodes[about].liar:
+            self.fail("no false alarm", f"node {node.index} about node {about}: {alarm.reason}")
+
+    def submitted(self, node: Node, operations: tuple[bytes, ...]) -> None:
+        self._promises[node.index].submitted.add(operations)
+
+    # --- agreement, validity, no execution twice, agreed time ---
+
+    def decided(self, node: Node, deliver: Deliver) -> None:
+        """An honest replica's batch becomes durable: from now on it may be answered for."""
+        if node.liar:
+            return
+        promises = self._promises[node.index]
+        sequence = deliver.sequence
+        if sequence != promises.last_delivered + 1:
+            self.fail(
+                "order",
+                f"node {node.index} delivers {sequence} after {promises.last_delivered}",
+            )
+            return
+        promises.last_delivered = sequence
+        carrier = self._certificate(node, deliver)
+        if carrier is None:
+            return
+        raws = tuple(b.raw for b in deliver.bundles)
+        if sequence <= len(self.ledger):
+            entry = self.ledger[sequence - 1]
+            if (entry.digest, entry.time_ms, entry.bundles) != (
+                carrier.batch.digest,
+                deliver.time_ms,
+                raws,
+            ):
+                what = "another batch" if entry.digest != carrier.batch.digest else "other effects"
+                self.fail(
+                    "agreement", f"node {node.index} has {what} at {sequence} than node {entry.by}"
+                )
+            return
+        self._check_new(node, deliver, carrier.batch)
+        outcomes = self._model.execute(deliver.time_ms, deliver.bundles)
+        view, digest = carrier.commits[0].message.view, carrier.batch.digest
+        self.ledger.append(
+            Entry(sequence, view, digest, deliver.time_ms, raws, outcomes, node.index)
+        )
+
+    def _certificate(self, node: Node, deliver: Deliver) -> wire.Committed | None:
+        """The proof that comes with a batch, judged from scratch; honest signers must remember."""
+        world = self._world
+        carrier = world.reader.read(deliver.certificate)
+        if not isinstance(carrier, wire.Committed):
+            self.fail("proof", f"node {node.index} has no certificate for {deliver.sequence}")
+            return None
+        signers = {c.signer for c in carrier.commits}
+        said = {
+            (c.message.configuration, c.message.view, c.message.sequence) for c in carrier.commits
+        }
+        n, f = world.plan.n, world.plan.f
+        enough = 2 * len(signers) > n + f and signers <= set(world.keys)
+        if not enough or len(said) != 1 or next(iter(said))[2] != deliver.sequence:
+            self.fail(
+                "proof", f"node {node.index}'s certificate for {deliver.sequence} proves nothing"
+            )
+            return carrier
+        if deliver.certificate in self._certificates:
+            return carrier
+        self._certificates.add(deliver.certificate)
+        for commit in carrier.commits:
+            signer = world.nodes[world.index_of[commit.signer]]
+            remembers = (
+                signer.liar
+                or max(signer.disk.machine.executed, signer.disk.stable) >= deliver.sequence
+                or (PREPARED_RECORD, commit.message.view, deliver.sequence) in signer.disk.records
+            )
+            if not remembers:
+                self.fail(
+                    "durability",
+                    f"node {signer.index} said commit for {deliver.sequence}, and its disk does not"
+                    " know of it",
+                )
+        return carrier
+
+    def _check_new(self, node: Node, deliver: Deliver, batch: wire.Batch) -> None:
+        world = self._world
+        sequence = deliver.sequence
+        expected = []
+        for bundle in batch.bundles:
+            name = (bundle.signer, bundle.message.incarnation, bundle.message.number)
+            if self._model.follows(bundle):
+                self._model.take(bundle)
+                expected.append(bundle)
+            if bundle.signer not in world.index_of:
+                self.fail("validity", f"a stranger's bundle was executed at {sequence}")
+                continue
+            origin = world.nodes[world.index_of[bundle.signer]]
+            promises = self._promises[origin.index]
+            if not origin.liar and bundle.message.operations not in promises.submitted:
+                self.fail("validity", f"nobody asked node {origin.index} for what {sequence} holds")
+        for bundle in deliver.bundles:
+            name = (bundle.signer, bundle.message.incarnation, bundle.message.number)
+            if self._executed_names.setdefault(name, sequence) != sequence:
+                self.fail(
+                    "no execution twice",
+                    f"{name[1:]} at {self._executed_names[name]} and {sequence}",
+                )
+        if [b.raw for b in expected] != [b.raw for b in deliver.bundles]:
+            self.fail(
+                "no execution twice", f"node {node.index} executes another part of {sequence}"
+            )
+        self._check_time(deliver)
+
+    def _check_time(self, deliver: Deliver) -> None:
+        world = self._world
+        before = self.ledger[-1].time_ms if self.ledger else 0
+        if deliver.time_ms < before:
+            self.fail(
+                "agreed time", f"it goes back at {deliver.sequence}: {before} to {deliver.time_ms}"
+            )
+        if len(self._bad_clocks) <= world.plan.f and deliver.time_ms > world.EPOCH_MS + world.now:
+            ahead = deliver.time_ms - world.EPOCH_MS - world.now
+            self.fail("agreed time", f"{ahead} ms ahead of every good clock at {deliver.sequence}")
+
+    def clock_changed(self) -> None:
+        for node in self._world.nodes:
+            if node.clock_offset:
+                self._bad_clocks.add(node.index)
+
+    def executed(self, node: Node, deliver: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
+        """An execution is durable at a node; all answers must be those of the model."""
+        if node.liar:
+            return
+        entry = self.ledger[deliver.sequence - 1]
+        said = tuple(tuple((int(o.status), o.revision) for o in part) for part in outcomes)
+        if said != entry.outcomes:
+            self.fail("determinism", f"node {node.index} answers {said}, not {entry.outcomes}")
+
+    # --- promises: what was said is never contradicted, not even by a later life ---
+
+    def spoke(self, node: Node, raw: bytes) -> None:
+        """An honest node shows a message to somebody."""
+        if node.liar:
+            return
+        promises = self._promises[node.index]
+        if raw in promises.heard:
+            return
+        promises.heard.add(raw)
+        message = self._world.reader.read(raw)
+        if isinstance(message, str):
+            self.fail("validity", f"node {node.index} says what nobody can read: {message}")
+        elif isinstance(message, wire.Verified):
+            if message.signer == node.key:
+                self._said(node, promises, message)
+        elif isinstance(message, wire.Proposal) and message.pre_prepare.signer == node.key:
+            self._said(node, promises, message.pre_prepare)
+
+    def _said(self, node: Node, promises: Promises, signed: wire.Verified[Any]) -> None:
+        said = signed.message
+        if isinstance(said, (wire.PrePrepare, wire.Prepare, wire.Commit)):
+            self._voted(node, promises, said)
+        elif isinstance(said, wire.Checkpoint):
+            root, by = self._roots.setdefault(said.sequence, (said.root, node.index))
+            if root != said.root:
+                self.fail("equal roots", f"nodes {by} and {node.index} at {said.sequence}")
+            if said.sequence > node.disk.machine.executed:
+                self.fail("durability", f"node {node.index} signs a root of what it may forget")
+        elif isinstance(said, wire.ViewChange):
+            if said.view > self._highest_view + 1:
+                self.fail("views", f"node {node.index} asks for view {said.view} on a liar's word")
+            self._highest_view = max(self._highest_view, said.view)
+            self._left(node, promises, said)
+        elif isinstance(said, wire.NewView):
+            if promises.new_views.setdefault(said.view, signed.raw) != signed.raw:
+                self.fail("no contradiction", f"node {node.index} opens view {said.view} twice")
+            for pre_prepare in said.pre_prepares:
+                self._voted(node, promises, pre_prepare.message)
+        elif isinstance(said, wire.Bundle):
+            name = (said.incarnation, said.number)
+            if promises.bundles.setdefault(name, signed.raw) != signed.raw:
+                self.fail("no contradiction", f"node {node.index} has two bundles {name}")
+        elif isinstance(said, wire.Status) and said.executed_sequence > node.disk.machine.executed:
+            self.fail("durability", f"node {node.index} says executed what it may forget")
+
+    def _voted(
+        self,
+        node: Node,
+        promises: Promises,
+        vote: wire.PrePrepare | wire.Prepare | wire.Commit,
+    ) -> None:
+        kind = type(vote).__name__
+        phase = "Commit" if kind == "Commit" else "Prepare"
+        before = promises.votes.setdefault((phase, vote.view, vote.sequence), vote.digest)
+        if before != vote.digest or (
+            promises.votes.get(("Prepare", vote.view, vote.sequence), vote.digest) != vote.digest
+        ):
+            self.fail(
+                "no contradiction",
+                f"node {node.index}: two {kind} in view {vote.view} for {vote.sequence}",
+            )
+        if vote.sequence <= len(self.ledger):
+            entry = self.ledger[vote.sequence - 1]
+            if vote.view > entry.view and vote.digest != entry.digest:
+                self.fail(
+                    "agreement",
+                    f"node {node.index}: {kind} in view {vote.view} for another batch at"
+                    f" {vote.sequence} than was decided in view {entry.view}",
+                )
+        if kind == "Commit":
+            for said in promises.view_changes.values():
+                self._hidden(node, said, vote.view, vote.sequence, vote.digest)
+            view, _ = promises.commits.get(vote.sequence, (-1, b""))
+            if vote.view > view:
+                promises.commits[vote.sequence] = (vote.view, vote.digest)
+        elif vote.view < promises.left_for:
+            self.fail(
+                "no contradiction",
+                f"node {node.index}: {kind} in view {vote.view}, which it left for"
+                f" {promises.left_for}",
+            )
+
+    def _left(self, node: Node, promises: Promises, said: wire.ViewChange) -> None:
+        """A view change must not hide anything that its sender helped to commit."""
+        before = promises.view_changes.setdefault(said.view, said)
+        if (before.stable_sequence, before.prepared) != (said.stable_sequence, said.prepared):
+            self.fail("no contradiction", f"node {node.index}: two view changes to {said.view}")
+        promises.left_for = max(promises.left_for, said.view)
+        for sequence, (view, digest) in sorted(promises.commits.items()):
+            self._hidden(node, said, view, sequence, digest)
+
+    def _hidden(
+        self, node: Node, said: wire.ViewChange, view: int, sequence: int, digest: bytes
+    ) -> None:
+        """A commit of a lower view, whenever it is shown, must be in the view change."""
+        if sequence <= said.stable_sequence or view >= said.view:
+            return
+        named = next(
+            (
+                c.pre_prepare.message
+                for c in said.prepared
+                if c.pre_prepare.message.sequence == sequence
+            ),
+            None,
+        )
+        if named is None or named.view < view or (named.view == view and named.digest != digest):
+            self.fail(
+                "no contradiction",
+                f"node {node.index} hides its commit of view {view} for {sequence}"
+                f" from its change to view {said.view}",
+            )
+
+    # --- progress, rest, and the verdict ---
+
+    def unfinished(self) -> list[str]:
+        """What still waits; each line names who waits for what."""
+        world = self._world
+        waiting = [f"node {node.index} is down" for node in world.honest if not node.alive]
+        if waiting:
+            return waiting
+        calls = [call for client in world.clients for call in client.waiting]
+        if calls:
+            waiting.append(f"{len(calls)} calls, such as {calls[0]}")
+        elif not all(client.finished for client in world.clients):
+            waiting.append("calls not yet made")
+        executed = [node.disk.machine.executed for node in world.honest]
+        if len(set(executed)) > 1:
+            waiting.append(f"executed {executed}")
+        waiting += [
+            f"node {node.index} has {node.waits_for}" for node in world.honest if not node.idle
+        ]
+        interval = world.plan.checkpoint_interval
+        due = max(executed) // interval * interval
+        stable = [node.replica.stable for node in world.honest]
+        if min(stable) < due:
+            waiting.append(f"stable {stable} of {due}")
+        return waiting
+
+    def rest_begins(self) -> None:
+        """Everything is done: from now on there is hardly anything to say, and nothing to write."""
+        honest = self._world.honest
+        if not self._world.plan.liars:
+            self._rest = (
+                sum(node.disk.writes for node in honest),
+                self._world.network.sent,
+                any(node.replica.changing for node in honest),
+            )
+
+    def conclude(self) -> None:
+        """The verdict on the whole history."""
+        world = self._world
+        roots = {(node.disk.machine.executed, node.disk.machine.root()) for node in world.honest}
+        if len(roots) > len({executed for executed, _ in roots}):
+            self.fail("equal roots", "the honest nodes end in different states")
+        history = [call for client in world.clients for call in client.history]
+        for wrong in linearizability.check(history, self._model.foreign(world))[:3]:
+            self.fail("linearizability", wrong)
+        self._check_answers(history)
+        if self._rest is not None:
+            writes, sent, changing = self._rest
+            if not changing and sum(node.disk.writes for node in world.honest) > writes:
+                self.fail("rest", "something is written although nothing happens")
+            pairs = world.plan.n * (world.plan.n - 1)
+            if world.network.sent - sent > pairs * IDLE_MESSAGES * 3:
+                self.fail("rest", f"{world.network.sent - sent} messages although nothing happens")
+
+    def _check_answers(self, history: list[linearizability.Call]) -> None:
+        """Whatever was acknowledged as written is in the agreed history, with that very value."""
+        for call in history:
+            if call.returned is not None and call.wrote:
+                written = self._model.writes.get(call.revision)
+                if written != (call.key, call.value if call.kind == "put" else None):
+                    self.fail("durability", f"acknowledged and lost: {call}")
+                    return

@@ -1,0 +1,76 @@
+"""What a simulated node finds after a crash: what was synced, and some of what was being written.
+
+Knows records by their key, certificates, the incarnation and the applied state.
+Refuses to know why anything is written.  The state machine is the real one, over a dict.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegis_edge.pbft.events import Deliver, Persist, Prune, Record, Restored, TakeRoot
+
+#: Record kinds that go when a checkpoint at their sequence is stable; kind 7 stays at it.
+PRUNED_THROUGH = (4, 5, 6)
+PRUNED_BELOW = (7,)
+
+
+class Disk:
+    """The durable side of one node.  `machine` is the applied state: see `tests.sim.machine`."""
+
+    def __init__(self, machine: Any) -> None:
+        self.machine = machine
+        self.incarnation = 0
+        self.records: dict[tuple[int, int, int], Record] = {}
+        self.certificates: dict[int, bytes] = {}
+        self.writes = 0
+        #: The highest stable checkpoint: what lies at or under it is certain without a record.
+        self.stable = 0
+
+    def next_incarnation(self) -> int:
+        self.incarnation += 1
+        return self.incarnation
+
+    def restored(self) -> Restored:
+        """What a replica starts from after a power-up."""
+        return Restored(
+            incarnation=self.next_incarnation(),
+            executed=self.machine.executed,
+            time_ms=self.machine.time_ms,
+            origins=dict(self.machine.origins),
+            records=tuple(self.records[key] for key in sorted(self.records)),
+        )
+
+    def perform(self, step: Persist | Deliver | TakeRoot | Prune) -> Any:
+        """Make one step durable; outcomes per bundle for `Deliver`, the root for `TakeRoot`."""
+        if type(step) is Persist:
+            record = step.record
+            self.records[(record.kind, record.view, record.sequence)] = record
+            return None
+        if type(step) is Deliver:
+            self.certificates[step.sequence] = step.certificate
+            return self.machine.apply(step.sequence, step.time_ms, step.bundles)
+        if type(step) is TakeRoot:
+            assert self.machine.executed == step.sequence, "a root is taken right after its batch"
+            return self.machine.root()
+        assert type(step) is Prune
+        self.stable = max(self.stable, step.sequence)
+        for key in list(self.records):
+            kind, _, sequence = key
+            if (kind in PRUNED_THROUGH and sequence <= step.sequence) or (
+                kind in PRUNED_BELOW and sequence < step.sequence
+            ):
+                del self.records[key]
+        return None
+
+    def certified(self, first: int, last: int, max_bytes: int = 1 << 20) -> list[bytes]:
+        """The certificates of a range, to the first that is missing or to about `max_bytes`."""
+        found: list[bytes] = []
+        size = 0
+        for sequence in range(first, last + 1):
+            raw = self.certificates.get(sequence)
+            if raw is None or size > max_bytes:
+                break
+            found.append(raw)
+            size += len(raw)
+        return found

@@ -1,0 +1,310 @@
+"""One simulated node: performs a replica's effects in the order that their contract demands.
+
+Knows group commit (everything that queued while the last write ran goes into the next), that
+nothing after a write is seen before it is durable, and which caller waits for which bundle.
+Refuses to know what the effects mean.  `aegis_edge.replication` is the same thing on Trio.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aegis_edge.pbft.events import (
+    Alarm,
+    Bundled,
+    Deliver,
+    Effect,
+    Event,
+    LinkDown,
+    LinkUp,
+    Persist,
+    Prune,
+    Received,
+    RootTaken,
+    Send,
+    SendCommitted,
+    Submitted,
+    TakeRoot,
+    Tick,
+)
+from tests.sim.disk import Disk
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+DURABLE = (Persist, Deliver, TakeRoot, Prune)
+
+#: Operations that one bundle takes at most: few, so that bundles are many.
+BUNDLE_OPERATIONS = 4
+
+#: Called once: with the outcome of an operation when it is durable here, or None at a crash.
+Done = Callable[[Any], None]
+
+
+class Node:
+    """A machine with a disk, a clock and (while it runs) a replica."""
+
+    def __init__(self, world: World, index: int, signer: Any) -> None:
+        self.world = world
+        self.index = index
+        self.signer = signer
+        self.key: bytes = signer.public
+        self.liar = False
+        self.disk = Disk(world.build.machine(world.plan))
+        self.replica: Any = None
+        self.life = 0  # how often it was switched on; callbacks of earlier lives are void
+        self.clock_offset = 0
+        self.disk_slower = 0
+        self.crash_when_writing = False
+        self._boot_tick = 0
+        self._random = world.plan.random(f"node {index}").random
+        self._queue: list[Effect] = []
+        self._writing: list[Effect] = []
+        self._calls: deque[tuple[bytes, Done]] = deque()
+        self._waiting: dict[tuple[int, int], list[Done]] = {}
+        self._submitting: list[Done] = []
+        self._armed: int | None = None
+
+    # --- life and death ---
+
+    @property
+    def alive(self) -> bool:
+        return self.replica is not None
+
+    def clock_ms(self) -> int:
+        return max(0, self.world.EPOCH_MS + self.world.now + self.clock_offset)
+
+    def start(self) -> None:
+        assert not self.alive, "a node is switched on once"
+        world = self.world
+        self.life += 1
+        self._boot_tick = world.now - int(self._random() * 1_000)
+        restored = self.disk.restored()
+        world.note(self, "starts", restored)
+        world.judges.started(self, restored)
+        try:
+            self.replica = world.build.replica(
+                self.signer,
+                world.configuration,
+                world.parameters,
+                restored,
+                world.reader.opener.open,
+            )
+        except Exception:
+            world.judges.crashed(self, traceback.format_exc(limit=-4))
+            return
+        self.tick()
+        world.network.started(self.index)
+
+    def crash(self) -> None:
+        """The power fails: the write in flight may be durable in part, and a part of what follows
+        it may have been seen, if all of it is durable."""
+        if not self.alive:
+            return
+        survived = int(self._random() * (2 * len(self._writing) + 1))
+        for step in self._writing[:survived]:
+            if type(step) in DURABLE:
+                self._make_durable(step)
+                if self.world.judges.violations:
+                    return
+        for effect in self._writing[: max(0, survived - len(self._writing))]:
+            if type(effect) is Send:
+                self._send(effect)
+        self.replica = None
+        self.life += 1
+        self._queue, self._writing, self._armed = [], [], None
+        orphans = [done for _, done in self._calls]
+        orphans += [done for _, waiting in sorted(self._waiting.items()) for done in waiting]
+        for done in orphans + self._submitting:
+            self.world.at(self.world.now, done, None)
+        self._calls.clear()
+        self._waiting.clear()
+        self._submitting = []
+        self.crash_when_writing = False
+        self.world.note(self, "crashes", survived)
+        self.world.network.crashed(self.index)
+
+    # --- events ---
+
+    def step(self, event: Event) -> None:
+        """Let the replica decide, and perform what it decides."""
+        world = self.world
+        if world.trace is not None:
+            world.note(self, "takes", event)
+        try:
+            effects = self.replica.step(event)
+        except Exception:
+            world.judges.crashed(self, traceback.format_exc(limit=-4))
+            self.crash()
+            return
+        if effects:
+            self._perform(effects)
+        wake_at = self.replica.wake_at
+        if wake_at is not None and (self._armed is None or wake_at < self._armed):
+            self._armed = wake_at
+            tick = max(world.now, wake_at + self._boot_tick)
+            world.at(tick, self._wake, (self.life, wake_at))
+
+    def tick(self) -> None:
+        self.step(Tick(self.world.now - self._boot_tick, self.clock_ms()))
+
+    def _wake(self, what: tuple[int, int]) -> None:
+        life, wake_at = what
+        if life != self.life or self._armed != wake_at:
+            return
+        self._armed = None
+        self.tick()
+        self._submit()
+
+    def link_up(self, peer: int) -> None:
+        self.step(LinkUp(self.world.keys[peer]))
+
+    def link_down(self, peer: int) -> None:
+        self.step(LinkDown(self.world.keys[peer]))
+
+    def arrived(self, peer: int, raw: bytes) -> None:
+        if self.world.plan.skim:
+            claimed = self.world.reader.claimed_vote(raw)
+            if claimed is not None and self.replica.is_redundant(*claimed):
+                return
+        message = self.world.reader.read(raw)
+        if type(message) is str:
+            self.world.refused(self, peer, message)
+            return
+        if self.world.plan.tick_always:
+            self.tick()
+            if not self.alive:
+                return
+        self.step(Received(self.world.keys[peer], message))
+        if self._calls and self.alive:
+            self._submit()
+
+    # --- callers ---
+
+    def call(self, operation: bytes, done: Done) -> None:
+        """Have an operation executed; `done` is called when its outcome is durable here."""
+        self._calls.append((operation, done))
+        self._submit()
+
+    def _submit(self) -> None:
+        while self._calls and self.alive and self.replica.bundle_room > 0:
+            taken = [self._calls.popleft() for _ in range(min(BUNDLE_OPERATIONS, len(self._calls)))]
+            self._submitting = [done for _, done in taken]
+            self.world.judges.submitted(self, tuple(operation for operation, _ in taken))
+            self.step(Submitted(tuple(operation for operation, _ in taken)))
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits here: no caller, no write."""
+        return not (self._calls or self._waiting or self._queue or self._writing)
+
+    @property
+    def waits_for(self) -> str:
+        """Why it is not idle, for people."""
+        return (
+            f"{len(self._calls)} calls, {len(self._waiting)} bundles,"
+            f" {len(self._queue)} and {len(self._writing)} effects"
+        )
+
+    # --- effects ---
+
+    def _perform(self, effects: list[Effect]) -> None:
+        queue = self._queue
+        judges = self.world.judges
+        for effect in effects:
+            kind = type(effect)
+            if kind is Bundled:
+                self._waiting[(effect.incarnation, effect.number)] = self._submitting
+                self._submitting = []
+            elif kind is Alarm:
+                judges.alarmed(self, effect)
+            else:
+                if queue or self._writing or kind in DURABLE:
+                    queue.append(effect)
+                else:
+                    self._show(effect)
+        if queue and not self._writing:
+            self._write()
+
+    def _write(self) -> None:
+        """Start one write of everything that waits."""
+        world = self.world
+        self._writing, self._queue = self._queue, []
+        sync = world.plan.sync_ticks
+        delay = int(self._random() * (sync + 1)) + self.disk_slower
+        if self._random() < 0.01:
+            delay += 20 * sync
+        self.disk.writes += 1
+        if self.crash_when_writing:
+            world.at(world.now + int(self._random() * (delay + 1)), self._fail, self.life)
+        world.at(world.now + delay, self._written, self.life)
+
+    def _fail(self, life: int) -> None:
+        if life == self.life:
+            self.world.crash(self.index)
+
+    def _written(self, life: int) -> None:
+        """The write is durable: what follows from it may be seen now."""
+        if life != self.life:
+            return
+        roots = []
+        for effect in self._writing:
+            if type(effect) in DURABLE:
+                result = self._make_durable(effect)
+                if type(effect) is TakeRoot and result is not None:
+                    roots.append(RootTaken(effect.sequence, result))
+                if self.world.judges.violations:
+                    return
+        for effect in self._writing:
+            if type(effect) not in DURABLE:
+                self._show(effect)
+        self._writing = []
+        for root in roots:
+            self.step(root)
+            if not self.alive:
+                return
+        if self._queue and not self._writing:
+            self._write()
+        self._submit()
+
+    def _make_durable(self, step: Any) -> Any:
+        if type(step) is Deliver:
+            self.world.mark(step.certificate)
+            self.world.judges.decided(self, step)
+            if self.world.judges.violations:
+                return None
+        try:
+            result = self.disk.perform(step)
+        except Exception:
+            self.world.judges.crashed(self, traceback.format_exc(limit=-4))
+            self.world.at(self.world.now, self._fail, self.life)
+            return None
+        if type(step) is Deliver:
+            self.world.judges.executed(self, step, result)
+            for bundle, outcomes in zip(step.bundles, result, strict=True):
+                if bundle.signer == self.key:
+                    name = (bundle.message.incarnation, bundle.message.number)
+                    for done, outcome in zip(self._waiting.pop(name, ()), outcomes, strict=False):
+                        self.world.at(self.world.now, done, outcome)
+        return result
+
+    def _show(self, effect: Effect) -> None:
+        if type(effect) is Send:
+            self._send(effect)
+        else:
+            assert type(effect) is SendCommitted
+            target = self.world.index_of[effect.peer]
+            for raw in self.disk.certified(effect.first, effect.last):
+                self.transmit(target, raw)
+
+    def _send(self, effect: Send) -> None:
+        self.world.judges.spoke(self, effect.raw)
+        for peer in effect.peers:
+            self.transmit(self.world.index_of[peer], effect.raw)
+
+    def transmit(self, target: int, raw: bytes) -> None:
+        """Where a liar bends the truth; an honest node just sends."""
+        self.world.network.send(self.index, target, raw)

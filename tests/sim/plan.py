@@ -1,0 +1,274 @@
+"""What a seed means: the size of the cluster, its weather, its faults and its liars.
+
+A plan is plain data.  Everything that happens by chance later draws from a stream of its own,
+named after the seed and its purpose, so that taking one fault away leaves the chances of all others
+alone: that is what makes shrinking work.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+#: The sizes that seeds take in turn: mostly the two that bear faults, the small ones as well.
+SIZES = (4, 7, 4, 4, 7, 3, 4, 7, 2, 4, 7, 4, 1, 4, 7, 3, 4, 7, 4, 4)
+
+#: Faults of the environment; the weight says how often a plan draws each.
+FAULT_WEIGHTS = {
+    "crash": 4,
+    "crash_writing": 6,
+    "crash_primary": 3,
+    "power_loss": 2,
+    "power_loss_writing": 2,
+    "partition": 4,
+    "isolate": 2,
+    "isolate_primary": 3,
+    "deaf": 3,
+    "dumb": 2,
+    "flap": 3,
+    "slow_link": 2,
+    "slow_disk": 2,
+    "clock": 3,
+    "storm": 3,
+}
+
+#: What liars do; see `byzantine`.  A liar draws one to four of these.
+VICES = (
+    "equivocate",
+    "withhold",
+    "replay",
+    "forge",
+    "flood",
+    "lie_in_view_change",
+    "lie_in_new_view",
+    "lie_at_checkpoint",
+    "two_faces",
+    "censor",
+    "disorder",
+    "odd_clock",
+    "mismatch",
+    "mute",
+    "mute_primary",
+    "slow_primary",
+    "double_bundle",
+    "lie_in_status",
+    "false_answers",
+    "garble",
+    "usurp",
+    "twins",
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong: at tick `at`, for `lasts` ticks, to `node` (and `peer`)."""
+
+    index: int
+    kind: str
+    at: int
+    lasts: int
+    node: int
+    peer: int
+    value: int
+
+    def __str__(self) -> str:
+        return (
+            f"#{self.index} {self.kind} at {self.at} ms for {self.lasts} ms,"
+            f" node {self.node}, peer {self.peer}, value {self.value}"
+        )
+
+
+@dataclass(frozen=True)
+class Weather:
+    """How the network behaves between faults; probabilities per message, times in ticks."""
+
+    ordered: bool
+    delay: int
+    jitter: int
+    loss: float = 0.0
+    doubled: float = 0.0
+    #: One message in many takes this much longer.
+    straggle: float = 0.0
+    straggle_ticks: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A seed, spelled out."""
+
+    seed: int
+    n: int
+    f: int
+    heal_at: int
+    weather: Weather
+    sync_ticks: int
+    timeout_ticks: int
+    status_ticks: int
+    checkpoint_interval: int
+    window: int
+    pipeline: int
+    clients: int
+    operations: int
+    keys: int
+    liars: tuple[int, ...]
+    faults: tuple[Fault, ...]
+    vices: tuple[Fault, ...]
+    #: The shell tells the time before every message, or only when the replica asked to be woken.
+    tick_always: bool
+    #: The shell drops late votes before their signature is checked.
+    skim: bool
+    #: The command-line flags that make this plan from its seed again.
+    flags: tuple[str, ...] = field(default=())
+
+    def random(self, purpose: str) -> random.Random:
+        """The stream of chances for one purpose."""
+        return random.Random(f"{self.seed} {purpose}")
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """The indexes of everything that shrinking may take away."""
+        return tuple(fault.index for fault in self.faults + self.vices)
+
+    def without(self, indexes: frozenset[int]) -> Plan:
+        """The plan less some of its faults and vices."""
+        return self.keeping(frozenset(self.parts) - indexes)
+
+    def keeping(self, indexes: frozenset[int]) -> Plan:
+        """The plan with no more than these of its faults and vices."""
+        flags = ("--keep", ",".join(map(str, sorted(indexes))) or "none")
+        return replace(
+            self,
+            faults=tuple(x for x in self.faults if x.index in indexes),
+            vices=tuple(x for x in self.vices if x.index in indexes),
+            flags=_with_flags(self.flags, flags),
+        )
+
+    def with_operations(self, operations: int) -> Plan:
+        flags = ("--operations", str(operations))
+        return replace(self, operations=operations, flags=_with_flags(self.flags, flags))
+
+    def healing_at(self, heal_at: int) -> Plan:
+        """The plan with its troubles over at `heal_at` already."""
+        flags = ("--heal-at", str(heal_at))
+        return replace(
+            self,
+            heal_at=heal_at,
+            faults=tuple(x for x in self.faults if x.at < heal_at),
+            flags=_with_flags(self.flags, flags),
+        )
+
+    @property
+    def is_calm(self) -> bool:
+        return "--calm" in self.flags
+
+    def calm(self) -> Plan:
+        """The plan with a network that neither loses, doubles nor reorders."""
+        weather = Weather(ordered=True, delay=self.weather.delay, jitter=0)
+        return replace(self, weather=weather, flags=_with_flags(self.flags, ("--calm",)))
+
+
+def _with_flags(flags: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    """`flags`, with one of them (and its value, if it has one) given anew."""
+    if new[0] in flags:
+        at = flags.index(new[0])
+        flags = flags[:at] + flags[at + len(new) :]
+    return (*flags, *new)
+
+
+def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
+    """The plan of `seed`; `sizes` limits the cluster sizes to choose from."""
+    flags = ("--n", ",".join(map(str, sizes))) if sizes else ()
+    sizes = tuple(n for n in SIZES if n in sizes) or sizes or SIZES
+    n = sizes[seed % len(sizes)]
+    chance = random.Random(f"{seed} plan")
+    f = (n - 1) // 3
+    heal_at = chance.choice((2_000, 4_000, 6_000, 10_000))
+    # A third of all seeds have a full count of liars, a third some, a third none.
+    liars = tuple(sorted(chance.sample(range(n), chance.choice((0, chance.randint(0, f), f, f)))))
+    weather = _weather(chance)
+    timeout_ticks = chance.choice((400, 800, 1_500)) + 8 * (weather.delay + weather.jitter)
+    interval = chance.choice((2, 4, 4, 8, 16))
+    vices = _vices(chance, n, liars, heal_at)
+    # Those who lie about new views get some to lie about.
+    troubled = chance.random() < 0.2 or any("new_view" in vice.kind for vice in vices)
+    return Plan(
+        seed=seed,
+        n=n,
+        f=f,
+        heal_at=heal_at,
+        weather=weather,
+        sync_ticks=chance.choice((0, 1, 4, 12, 40)),
+        timeout_ticks=timeout_ticks,
+        status_ticks=timeout_ticks // chance.choice((1, 2, 4)),
+        checkpoint_interval=interval,
+        window=interval * chance.choice((2, 2, 3)),
+        pipeline=chance.choice((1, 2, 4)),
+        clients=chance.choice((1, 2, 3, 4)),
+        operations=chance.choice((10, 20, 40)),
+        keys=chance.choice((1, 2, 3)),
+        liars=liars,
+        faults=_faults(chance, n, heal_at, troubled),
+        vices=vices,
+        tick_always=chance.random() < 0.5,
+        skim=chance.random() < 0.5,
+        flags=flags,
+    )
+
+
+def _weather(chance: random.Random) -> Weather:
+    kind = chance.random()
+    delay, jitter = chance.choice(((1, 1), (2, 6), (10, 10), (40, 80)))
+    if kind < 0.45:  # links as TCP makes them
+        return Weather(True, delay, jitter, straggle=0.01, straggle_ticks=4 * (delay + jitter))
+    if kind < 0.6:
+        return Weather(True, delay, jitter, loss=chance.choice((0.01, 0.05)))
+    return Weather(
+        False,
+        delay,
+        jitter,
+        loss=chance.choice((0.0, 0.02, 0.1)),
+        doubled=chance.choice((0.0, 0.02, 0.1)),
+        straggle=chance.choice((0.0, 0.02)),
+        straggle_ticks=chance.choice((100, 1_000)),
+    )
+
+
+def _faults(chance: random.Random, n: int, heal_at: int, troubled: bool) -> tuple[Fault, ...]:
+    kinds = list(FAULT_WEIGHTS)
+    weights = list(FAULT_WEIGHTS.values())
+    if troubled:  # nothing but trouble for whoever leads
+        kinds = ["isolate_primary", "crash_primary", "deaf_primary", "dumb_primary", "storm"]
+        weights = [3, 2, 2, 2, 2]
+    return tuple(
+        Fault(
+            index=index,
+            kind=chance.choices(kinds, weights)[0],
+            at=chance.randrange(50, heal_at),
+            lasts=int(20 * (heal_at / 40) ** chance.random()),
+            node=chance.randrange(n),
+            peer=chance.randrange(n),
+            value=chance.randrange(1 << 30),
+        )
+        for index in range(chance.choice((0, 2, 4, 6, 9, 12)))
+    )
+
+
+def _vices(
+    chance: random.Random, n: int, liars: tuple[int, ...], heal_at: int
+) -> tuple[Fault, ...]:
+    vices = []
+    for liar in liars:
+        for kind in chance.sample(VICES, chance.choice((1, 2, 2, 3, 4))):
+            at = chance.choice((0, 0, chance.randrange(heal_at)))
+            vices.append(
+                Fault(
+                    index=100 + len(vices),
+                    kind=kind,
+                    at=at,
+                    lasts=chance.choice((heal_at // 2, heal_at, 1 << 30)),
+                    node=liar,
+                    peer=chance.randrange(n),
+                    value=chance.randrange(1 << 30),
+                )
+            )
+    return tuple(vices)
