@@ -63,21 +63,19 @@ def test_a_crash_between_the_records_of_a_view_change_is_no_trap(kind: int) -> N
     stage.crash("A")
     stage.submit("C", b"after")
     d = stage["D"]
-    written: list[Persist] = []
+    step, written = d.step, []
+
+    def watch(event: object) -> list[Effect]:
+        effects = step(event)
+        written.extend(e for e in effects if isinstance(e, Persist))
+        return effects
+
+    d.step = watch  # type: ignore[method-assign]
     while not any(p.record.kind == kind for p in written):
         before = dict(d.records)
         written.clear()
-        stage.now += 10
-        step = d.step
-
-        def watch(event: object) -> list[Effect]:
-            effects = step(event)
-            written.extend(e for e in effects if isinstance(e, Persist))
-            return effects
-
-        d.step = watch  # type: ignore[method-assign]
         stage.tick(10)
-        d.step = step  # type: ignore[method-assign]
+    d.step = step  # type: ignore[method-assign]
     for count in range(len(written) + 1):
         d.records = dict(before)
         for persist in written[:count]:
