@@ -41,6 +41,8 @@ class Pool:
         self._proposed: dict[bytes, Name] = {}
         self._waiting: dict[bytes, dict[Name, tuple[Verified[Bundle], int]]] = {}
         self._turn = 0
+        self._oldest: int | None = None
+        self._oldest_known = False  # asked far more often than it changes
 
     def last_executed(self, origin: bytes) -> Name:
         return self.executed.get(origin, (0, 0))
@@ -63,6 +65,7 @@ class Pool:
         if name[0] > newest:  # the origin restarted: what it did not get executed is void
             waiting.clear()
         waiting[name] = (bundle, now_ticks)
+        self._oldest_known = False
         return "new"
 
     def eligible(self, origin: bytes, last: Name) -> Iterator[tuple[Verified[Bundle], int]]:
@@ -76,12 +79,15 @@ class Pool:
 
     def oldest_ticks(self) -> int | None:
         """Since when the longest-waiting bundle that could execute waits; None if none does."""
-        ages = [
-            since
-            for origin in self._waiting
-            for _, since in self.eligible(origin, self.last_executed(origin))
-        ]
-        return min(ages, default=None)
+        if not self._oldest_known:
+            ages = [
+                since
+                for origin in self._waiting
+                for _, since in self.eligible(origin, self.last_executed(origin))
+            ]
+            self._oldest = min(ages, default=None)
+            self._oldest_known = True
+        return self._oldest
 
     def waiting(self, origin: bytes) -> list[tuple[Verified[Bundle], int]]:
         """The bundles of `origin` that could execute, oldest first."""
@@ -135,6 +141,7 @@ class Pool:
 
     def forget_proposed(self, now_ticks: int) -> None:
         """A new view begins: nothing is proposed yet, and every age starts anew."""
+        self._oldest_known = False
         self._proposed.clear()
         for waiting in self._waiting.values():
             for name, (bundle, _) in waiting.items():
@@ -142,6 +149,7 @@ class Pool:
 
     def execute(self, bundles: tuple[Verified[Bundle], ...]) -> tuple[Verified[Bundle], ...]:
         """Those of a batch's bundles that execute, in order; the rest are repeats or gaps."""
+        self._oldest_known = False
         done = []
         for bundle in bundles:
             name = (bundle.message.incarnation, bundle.message.number)
