@@ -362,6 +362,7 @@ def _executes_all(self: Any, bundles: Any) -> Any:
         name = (bundle.message.incarnation, bundle.message.number)
         self.executed[bundle.signer] = max(name, self.last_executed(bundle.signer))
         self._waiting.get(bundle.signer, {}).pop(name, None)
+        self._oldest_known = False
     return bundles
 
 

@@ -129,8 +129,11 @@ class Node:
 
     # --- events ---
 
-    def step(self, event: Event) -> None:
-        """Let the replica decide, and perform what it decides."""
+    def step(self, event: Event, *, last: bool = True) -> None:
+        """Let the replica decide, and perform what it decides.
+
+        `last`: no other event follows at once, so the alarm clock is set anew.
+        """
         world = self.world
         if world.trace is not None:
             world.note(self, "takes", event)
@@ -142,14 +145,19 @@ class Node:
             return
         if effects:
             self._perform(effects)
+        if last:
+            self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        world = self.world
         wake_at = self.replica.wake_at
         if wake_at is not None and (self._armed is None or wake_at < self._armed):
             self._armed = wake_at
             tick = max(world.now, wake_at + self._boot_tick)
             world.at(tick, self._wake, (self.life, wake_at))
 
-    def tick(self) -> None:
-        self.step(Tick(self.world.now - self._boot_tick, self.clock_ms()))
+    def tick(self, *, last: bool = True) -> None:
+        self.step(Tick(self.world.now - self._boot_tick, self.clock_ms()), last=last)
 
     def _wake(self, what: tuple[int, int]) -> None:
         life, wake_at = what
@@ -175,7 +183,7 @@ class Node:
             self.world.refused(self, peer, message)
             return
         if self.world.plan.tick_always:
-            self.tick()
+            self.tick(last=False)
             if not self.alive:
                 return
         self.step(Received(self.world.keys[peer], message))
