@@ -7,6 +7,7 @@ Follows: the structured concurrency of Trio; exit codes after sysexits(3), which
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import platform
@@ -165,11 +166,11 @@ async def run(
         async with _database(config, genesis, record.signer) as (thread, database):
             links = _links(config, genesis, record)
             replication = await _replication(config, genesis, links, thread, database)
+            links.notify = replication.notify
             speaker = _speaker(config, genesis, replication, links)
             listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(links.run, [listen]))
-                nursery.start_soon(replication.listen, links.events)
                 nursery.start_soon(replication.run)
                 await nursery.start(api.serve, speaker, listener)
                 log.info("%s runs: %s", config.name, identity.node_id(record.signer))
@@ -244,6 +245,7 @@ async def _replication(
         core=Replica(signer, configuration, pace, restored, opener.open),
         store=database,
         wires=links,
+        events=links.events,
         thread=thread,
         read=partial(messages.read, open_=opener.open),
         revision=info.revision,
@@ -311,6 +313,10 @@ def main(config: Config, *, ready: Callable[[Replication], None] = lambda _: Non
         format=("" if "JOURNAL_STREAM" in os.environ else "%(asctime)s ")
         + "%(levelname)s %(message)s",
     )
+    # What the imports made stays for good, and cycles are few: look for them less often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
     failures: list[BaseException] = []
     try:
         trio.run(_until_signalled, config, ready, strict_exception_groups=True)

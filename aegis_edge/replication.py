@@ -60,7 +60,7 @@ T = TypeVar("T")
 PENDING_OPERATIONS_MAX = 16 * 1024
 PENDING_BYTES_MAX = 16 * 1024 * 1024
 #: How much time passes between two ticks while much is going on.
-TICK_TICKS = 10
+TICK_TICKS = 100
 #: How long nothing must have happened before the state root is taken for `status`.
 QUIET_TICKS = 300
 #: Messages of peers that one burst handles before it looks at the clock and the callers again.
@@ -159,7 +159,8 @@ class Store(Protocol):
 class Wires(Protocol):
     """The links as their user sees them."""
 
-    def send(self, peer: bytes, raw: bytes) -> None: ...
+    def post(self, peer: bytes, raw: bytes) -> None: ...
+    def flush(self) -> None: ...
     def close(self, peer: bytes, reason: str) -> None: ...
 
 
@@ -275,7 +276,8 @@ class Replication:
 
     `key`: this node's public key; `names`: the members' keys and names, this node's among them;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
-    `revision`: the newest revision in `store`.
+    `revision`: the newest revision in `store`; `events`: what the links bring, after which they
+    call `notify`.
     """
 
     def __init__(
@@ -288,6 +290,7 @@ class Replication:
         core: Core,
         store: Store,
         wires: Wires,
+        events: trio.MemoryReceiveChannel[Any],
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
@@ -303,6 +306,7 @@ class Replication:
         self._core = core
         self._store = store
         self._wires = wires
+        self._events = events
         self._thread = thread
         self._read = read
         self._wall_ms = wall_ms
@@ -311,7 +315,6 @@ class Replication:
         self._link_events: deque[LinkUp | LinkDown] = deque()
         self._inboxes: dict[bytes, deque[bytes]] = {}
         self._inbox_count = 0
-        self._heard = trio.Event()
         self._poked = False
         self._sleeper: trio.lowlevel.Task | None = None
         self._timer = trio.CancelScope()
@@ -424,7 +427,7 @@ class Replication:
         ticket = Ticket(operation, done)
         self._pending.append(ticket)
         self._pending_bytes += size
-        self._poke()
+        self.notify()
         return ticket
 
     async def room(self) -> None:
@@ -506,19 +509,12 @@ class Replication:
 
     # --- for the node -----------------------------------------------------------------------
 
-    async def listen(self, events: trio.MemoryReceiveChannel[Any]) -> None:
-        """Take what the links bring, a bounded burst at a time, until the channel closes."""
-        async for event in events:
-            self._hear(event)
-            while self._inbox_count < BURST_MESSAGES_MAX:
-                try:
-                    self._hear(events.receive_nowait())
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-            self._poke()
-            while self._inbox_count >= BURST_MESSAGES_MAX:
-                self._heard = trio.Event()
-                await self._heard.wait()
+    def notify(self) -> None:
+        """Something happened, in the channel of events perhaps: the owner shall look."""
+        self._poked = True
+        if self._sleeper is not None:
+            trio.lowlevel.reschedule(self._sleeper)
+            self._sleeper = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the replica until cancelled or `stop`.  Raises what the database raises."""
@@ -537,7 +533,7 @@ class Replication:
     async def stop(self) -> None:
         """Take nothing more; return when the write under way is durable and `run` has ended."""
         self._stopping = True
-        self._poke()
+        self.notify()
         await self._ended.wait()
 
     # --- the loop ---------------------------------------------------------------------------
@@ -566,6 +562,7 @@ class Replication:
         if is_tick:
             self._tick_at = now_ticks
             self._step(Tick(now_ticks, self._wall_ms()))
+        is_more = self._hear_all()
         while self._link_events:
             self._step(self._link_events.popleft())
         if self._inbox_count:
@@ -577,8 +574,9 @@ class Replication:
                 self._held.append(_RootForDisplay(self._durable_sequence))
             if self._held:
                 self._write()
+        self._wires.flush()
         self._set_timer(is_tick)
-        return self._inbox_count > 0 or self._landed is not None
+        return is_more or self._landed is not None
 
     def _set_timer(self, is_tick: bool) -> None:
         """Wake when the replica wants to be; it is asked at ticks only, for asking is not cheap."""
@@ -591,7 +589,7 @@ class Replication:
             self._timer.deadline = (wake_at + 0.5) / 1000
 
     async def _sleep(self) -> None:
-        """Until `_poke`; cheaper than an event."""
+        """Until `notify`; cheaper than an event."""
         if self._poked:
             await trio.lowlevel.checkpoint()
             return
@@ -602,13 +600,6 @@ class Replication:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def _poke(self) -> None:
-        """Something happened: the owner shall look."""
-        self._poked = True
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
 
     @property
     def _root_due(self) -> float:
@@ -640,7 +631,7 @@ class Replication:
     def _send(self, effect: Send) -> None:
         self.counters.messages_out += len(effect.peers)
         for peer in effect.peers:
-            self._wires.send(peer, effect.raw)
+            self._wires.post(peer, effect.raw)
 
     def _alarm(self, effect: Alarm) -> None:
         about = self.names.get(effect.about, effect.about.hex())
@@ -655,6 +646,15 @@ class Replication:
             self._refuse_all(Halted(self._core.halted))
 
     # --- from the links ---------------------------------------------------------------------
+
+    def _hear_all(self) -> bool:
+        """Take what the links brought, a bounded burst of it; True if there may be more."""
+        while self._inbox_count < BURST_MESSAGES_MAX:
+            try:
+                self._hear(self._events.receive_nowait())
+            except (trio.WouldBlock, trio.EndOfChannel):
+                return False
+        return True
 
     def _hear(self, event: Any) -> None:
         if isinstance(event, Arrived):
@@ -678,7 +678,6 @@ class Replication:
                 if not inbox:
                     del inboxes[peer]
                 self._open(peer, raw)
-        self._heard.set()
 
     def _open(self, peer: bytes, raw: bytes) -> None:
         self.counters.messages_in += 1
@@ -746,7 +745,7 @@ class Replication:
 
         def done(result: Any, error: BaseException | None) -> None:
             self._landed = (result, error)
-            self._poke()
+            self.notify()
 
         self.counters.transactions += 1
         self._thread.post(job, done)
@@ -765,7 +764,7 @@ class Replication:
                 self._send(effect)
             elif isinstance(effect, SendCommitted):
                 for raw in next(certificates):
-                    self._wires.send(effect.peer, raw)
+                    self._wires.post(effect.peer, raw)
             else:
                 value = next(results)
                 if isinstance(effect, Deliver):

@@ -135,10 +135,15 @@ class Wires:
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, bytes]] = []
+        self._posted: list[tuple[bytes, bytes]] = []
         self.closed: list[tuple[bytes, str]] = []
 
-    def send(self, peer: bytes, raw: bytes) -> None:
-        self.sent.append((peer, raw))
+    def post(self, peer: bytes, raw: bytes) -> None:
+        self._posted.append((peer, raw))
+
+    def flush(self) -> None:
+        self.sent += self._posted
+        self._posted.clear()
 
     def close(self, peer: bytes, reason: str) -> None:
         self.closed.append((peer, reason))
@@ -182,8 +187,7 @@ class Stage:
     def __init__(self, *, eager: bool = True, quorum: int = 3) -> None:
         self.core, self.store, self.wires = Core(), Store(), Wires()
         self.disk = Disk(eager=eager)
-        self.events, receive = trio.open_memory_channel[Any](1000)
-        self._receive = receive
+        self._into, events = trio.open_memory_channel[Any](1000)
         self.node = Replication(
             key=ME,
             names=NAMES,
@@ -192,6 +196,7 @@ class Stage:
             core=self.core,
             store=self.store,
             wires=self.wires,
+            events=events,
             thread=self.disk,  # type: ignore[arg-type]
             read=read,
             wall_ms=lambda: 1_000_000,
@@ -200,13 +205,17 @@ class Stage:
     @asynccontextmanager
     async def running(self, *peers: bytes) -> AsyncIterator[Stage]:
         for peer in peers:
-            self.events.send_nowait(LinkOpened(peer, None))  # type: ignore[arg-type]
+            self.brings(LinkOpened(peer, None))  # type: ignore[arg-type]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.node.listen, self._receive)
             await nursery.start(self.node.run)
             await self.quiet()
             yield self
             nursery.cancel_scope.cancel()
+
+    def brings(self, event: Any) -> None:
+        """A link brings something, as `Links` would."""
+        self._into.send_nowait(event)
+        self.node.notify()
 
     async def quiet(self) -> None:
         """Until nobody has anything to do."""
@@ -218,7 +227,7 @@ class Stage:
         self.core.plays = lambda event: (
             waiting.pop() if waiting and isinstance(event, Received) else ()
         )
-        self.events.send_nowait(Arrived(ANNA, b"cue"))
+        self.brings(Arrived(ANNA, b"cue"))
         await self.quiet()
         assert not waiting
 
@@ -376,8 +385,8 @@ async def test_stopping_waits_for_the_write_under_way_and_refuses_the_rest() -> 
 
 async def test_links_and_messages_reach_the_replica() -> None:
     async with Stage().running(ANNA) as stage:
-        stage.events.send_nowait(Arrived(ANNA, b"hello"))
-        stage.events.send_nowait(LinkClosed(ANNA, "gone"))
+        stage.brings(Arrived(ANNA, b"hello"))
+        stage.brings(LinkClosed(ANNA, "gone"))
         await stage.quiet()
         assert stage.core.heard[0] == LinkUp(ANNA)
         assert set(map(repr, stage.core.heard[1:])) == {
@@ -394,7 +403,7 @@ async def test_no_message_closes_the_link_of_its_sender_and_no_other() -> None:
             Arrived(ANNA, b"dropped"),
             Arrived(BERT, b"good"),
         ):
-            stage.events.send_nowait(event)
+            stage.brings(event)
         await stage.quiet()
         assert stage.core.heard[2:] == [Received(BERT, b"good")]  # type: ignore[arg-type]
         assert stage.wires.closed == [(ANNA, "it sent what is no message: not a message")]
@@ -404,9 +413,9 @@ async def test_no_message_closes_the_link_of_its_sender_and_no_other() -> None:
 async def test_a_flood_of_one_peer_does_not_starve_the_others() -> None:
     async with Stage().running() as stage:
         for _ in range(50):
-            stage.events.send_nowait(Arrived(ANNA, b"flood"))
-        stage.events.send_nowait(Arrived(BERT, b"b"))
-        stage.events.send_nowait(Arrived(CARL, b"c"))
+            stage.brings(Arrived(ANNA, b"flood"))
+        stage.brings(Arrived(BERT, b"b"))
+        stage.brings(Arrived(CARL, b"c"))
         await stage.quiet()
         order = [event.peer for event in stage.core.heard if isinstance(event, Received)]
         assert order[:3] == [ANNA, BERT, CARL]
@@ -417,7 +426,7 @@ async def test_a_burst_is_bounded_so_that_callers_get_their_turn() -> None:
     async with Stage().running(ANNA, BERT) as stage:
         stage.core.bundle_room = 1
         for number in range(500):
-            stage.events.send_nowait(Arrived(ANNA, b"%d" % number))
+            stage.brings(Arrived(ANNA, b"%d" % number))
         stage.node.enqueue(b"op", lambda _: None)
         await stage.quiet()
         heard = [event.message for event in stage.core.heard if isinstance(event, Received)]
@@ -442,9 +451,9 @@ async def test_a_vote_that_comes_too_late_is_not_even_read() -> None:
     vote = SIGNERS[ANNA].sign(Commit(0, 0, 1, bytes(32), 0)).raw
     async with Stage().running(ANNA) as stage:
         stage.core.is_redundant = lambda tag, fields: fields[2] <= 1  # type: ignore[method-assign]
-        stage.events.send_nowait(Arrived(ANNA, vote))
+        stage.brings(Arrived(ANNA, vote))
         late = SIGNERS[ANNA].sign(Commit(0, 0, 2, bytes(32), 0)).raw
-        stage.events.send_nowait(Arrived(ANNA, late))
+        stage.brings(Arrived(ANNA, late))
         await stage.quiet()
         heard = [event.message for event in stage.core.heard if isinstance(event, Received)]
         assert heard == [late]
@@ -561,7 +570,7 @@ async def test_without_a_quorum_nothing_is_bundled_and_the_answer_names_who_is_m
             await stage.node.submit(b"op", timeout_s=2)
         assert str(caught.value) == "no quorum: 2 of 4 nodes reachable; waiting for anna, bert"
         assert not caught.value.taken
-        stage.events.send_nowait(LinkOpened(ANNA, None))  # type: ignore[arg-type]
+        stage.brings(LinkOpened(ANNA, None))  # type: ignore[arg-type]
         await stage.quiet()
         assert submitted(stage) == [], "a withdrawn operation never happens"
         assert stage.node.status()["pending"] == 0
@@ -593,7 +602,7 @@ async def test_a_lost_quorum_says_that_the_operation_may_still_happen(
 
             nursery.start_soon(call)
             await stage.quiet()
-            stage.events.send_nowait(LinkClosed(ANNA, "gone"))
+            stage.brings(LinkClosed(ANNA, "gone"))
         assert caught[0].taken  # type: ignore[attr-defined]
 
 

@@ -105,8 +105,12 @@ class Database:
     def close(self) -> None:
         """Fold the WAL into the file and let go of it."""
         with self._exclusively():
-            self._connection.close()
-            self._lock.release()
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+            finally:
+                self._connection.close()
+                self._lock.release()
 
     # --- what a replica needs ---------------------------------------------------------------
 
@@ -137,8 +141,10 @@ class Database:
     def perform(self, steps: Sequence[Step]) -> list[Result]:
         """Do all of `steps`, in order, in one transaction; one result per step.
 
-        Durable when it returns.  When it raises, nothing of it happened, and nothing more will
-        until the database is opened again; reads still work.
+        Durable when it returns, unless it only delivers: a quorum has on its disks what proves
+        those batches, so they may become durable with the next call that does anything else.
+        When it raises, nothing since the last durable call happened, and nothing more will until
+        the database is opened again; reads still work.
         """
         with self._exclusively():
             if self._failed is not None:
@@ -146,8 +152,9 @@ class Database:
                     f"{self.path}: an earlier write failed ({self._failed})",
                     "start the node again",
                 )
+            lazy = all(isinstance(step, Deliver) for step in steps)
             try:
-                with self._transaction():
+                with self._transaction(commit=not lazy):
                     return [self._perform(step) for step in steps]
             except BaseException as error:
                 self._failed = error
@@ -240,12 +247,14 @@ class Database:
             self._one_thread.release()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN")
+    def _transaction(self, commit: bool = True) -> Iterator[None]:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN")
         try:
             with disk_errors(self.path):
                 yield
-                self._connection.execute("COMMIT")
+                if commit:
+                    self._connection.execute("COMMIT")
         except BaseException:
             self._state.discard()
             if self._connection.in_transaction:

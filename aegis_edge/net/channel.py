@@ -71,6 +71,13 @@ class LinkError(Exception):
 class Channel(Protocol):
     """Frames in order to and from one other end; one task sends, one task receives."""
 
+    def offer(self, frames: Sequence[bytes]) -> bool:
+        """Send what goes without waiting; True if that was all.
+
+        Else the rest is kept, and the next `send` (of nothing, perhaps) begins with it: no other
+        offer before that has returned.  Raises `LinkError`.
+        """
+
     async def send(self, frames: Sequence[bytes]) -> None:
         """Send these frames in one go; raises `LinkError`."""
 

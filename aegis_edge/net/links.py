@@ -3,7 +3,7 @@
 Knows deadlines, queues, and how the dial plan (`peers.book`) and sessions (`wire.session`) are
 driven.  Refuses to know what messages say.  What a peer does wrong ends here, with its link.
 
-    send -> queue of the peer -> writer: all that waits in one batch of frames -> channel
+    post -> queue of the peer -> flush, or the writer: all that waits in one batch -> channel
     channel -> reader -> events (bounded) -> whoever takes them; a slow taker stalls the readers
 
 A queue that is full drops the newest message: what is in it stays gapless, and the agreement
@@ -132,10 +132,12 @@ class _Link:
 
     __slots__ = (
         "announced",
+        "busy",
         "channel",
         "early",
         "failure",
         "heard_at",
+        "keepalive_due",
         "older",
         "outbound",
         "pause_ticks",
@@ -168,6 +170,8 @@ class _Link:
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
         self.wake = trio.Event()
+        self.keepalive_due = False
+        self.busy = True  # the writer is at work; else it waits for `rouse`, and `flush` may write
         self.reading = trio.CancelScope()
         self.writing = trio.CancelScope()
         self.failure: LinkError | None = None
@@ -175,6 +179,11 @@ class _Link:
         # While it waits for room among the events, that the peer is not heard says nothing.
         self.stalled = True
         self.heard_at = self.sent_at = self.pause_ticks = 0
+
+    def rouse(self) -> None:
+        """Set the writer to work."""
+        self.busy = True
+        self.wake.set()
 
     def end(self, failure: LinkError) -> None:
         """Stop the link's tasks; the first failure is the one that counts."""
@@ -214,13 +223,21 @@ class Links:
         self._open: dict[bytes, _Link] = {}
         self._traffic = {peer: Traffic() for peer in book.members}
         self._changed = trio.Event()
+        self._posted: list[_Link] = []
+        #: Called after events were put in the channel: for a taker that does not wait on it.
+        self.notify: Callable[[], None] = lambda: None
         self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
         self.refused = 0
 
     # --- for their user ---------------------------------------------------------------------
 
     def send(self, peer: bytes, raw: bytes) -> None:
-        """Queue `raw` for the member `peer`; counted as dropped if it has no link or no room."""
+        """Send `raw` to the member `peer`; counted as dropped if it has no link or no room."""
+        self.post(peer, raw)
+        self.flush()
+
+    def post(self, peer: bytes, raw: bytes) -> None:
+        """As `send`, but it goes with the next `flush`, together with all else for this peer."""
         link = self._open.get(peer)
         size = len(raw)
         if (
@@ -230,9 +247,22 @@ class Links:
         ):
             self._traffic[peer].dropped += 1
             return
+        if not link.queue:
+            self._posted.append(link)
         link.queue.append(raw)
         link.queue_bytes += size
-        link.wake.set()
+
+    def flush(self) -> None:
+        """Write what was posted: at once where the socket takes it, else the writer does."""
+        posted, self._posted = self._posted, []
+        for link in posted:
+            if link.busy or not link.queue or link.failure is not None:
+                continue
+            try:
+                if not link.channel.offer(self._seal(link)) or link.queue:
+                    link.rouse()
+            except Exception as error:
+                link.end(_failure(error))
 
     def close(self, peer: bytes, reason: str) -> None:
         """End the link to `peer`, if there is one, because of what it sent; it is dialled anew."""
@@ -304,7 +334,8 @@ class Links:
         if now_ticks - link.sent_at >= link.pause_ticks:
             link.sent_at = now_ticks
             link.pause_ticks = self._pause_ticks()
-            link.wake.set()
+            link.keepalive_due = True
+            link.rouse()
         return min(link.heard_at + timing.silence_ticks, link.sent_at + link.pause_ticks)
 
     def _pause_ticks(self) -> int:
@@ -455,6 +486,7 @@ class Links:
             await self._into.send(event)
         except trio.BrokenResourceError:
             log.debug("nobody listens to %r", event)
+        self.notify()
 
     async def _guarded(
         self, task: Callable[[_Link], Awaitable[None]], link: _Link, scope: trio.CancelScope
@@ -490,32 +522,39 @@ class Links:
                 await self._into.send(Arrived(link.peer, raw))
                 link.stalled = False
                 link.heard_at = _now_ticks()
+        if messages:
+            self.notify()
 
     async def _write(self, link: _Link) -> None:
-        """Send what waits; woken while nothing does, send a frame without content."""
-        traffic = self._traffic[link.peer]
-        queue = link.queue
+        """Send what `flush` could not; or a frame without content, when one is due."""
         while True:
-            if queue:
+            if link.queue:
                 await trio.lowlevel.checkpoint()
             else:
-                link.wake = trio.Event()
+                link.busy, link.wake = False, trio.Event()
                 await link.wake.wait()
-            messages, size = [], 0
-            while queue and size < BATCH_BYTES:
-                raw = queue.popleft()
-                messages.append(raw)
-                size += len(raw)
-            link.queue_bytes -= size
-            now_ticks = _now_ticks()
-            link.session, frames = link.session.send(
-                messages, now_ticks, self._entropy(STEP_ENTROPY_BYTES)
-            )
-            await link.channel.send(frames)
-            link.sent_at = now_ticks
-            traffic.messages_out += len(messages)
-            traffic.frames_out += len(frames)
-            traffic.bytes_out += sum(map(len, frames))
+            await link.channel.send(())  # what an offer left
+            if link.queue or link.keepalive_due:
+                link.keepalive_due = False
+                await link.channel.send(self._seal(link))
+
+    def _seal(self, link: _Link) -> Sequence[bytes]:
+        """The next frames to send: of what waits, as much as a batch holds."""
+        messages, size, queue = [], 0, link.queue
+        while queue and size < BATCH_BYTES:
+            raw = queue.popleft()
+            messages.append(raw)
+            size += len(raw)
+        link.queue_bytes -= size
+        link.sent_at = _now_ticks()
+        link.session, frames = link.session.send(
+            messages, link.sent_at, self._entropy(STEP_ENTROPY_BYTES)
+        )
+        traffic = self._traffic[link.peer]
+        traffic.messages_out += len(messages)
+        traffic.frames_out += len(frames)
+        traffic.bytes_out += sum(map(len, frames))
+        return frames
 
     # --- for people ---------------------------------------------------------------------------
 

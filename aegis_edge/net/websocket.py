@@ -73,29 +73,46 @@ class WebSocket:
         self._client = client
         self._parser = frames.Parser(masked=not client)
         self._parser.feed(received)
-        self._sending = False
+        self._rest = b""
         self.measure: Callable[[], float | None] = lambda: None
         self.on_proven: Callable[[], object] = lambda: None
+
+    def offer(self, payloads: Sequence[bytes]) -> bool:
+        """Give the socket what it takes of these frames at once; True if that was all.
+
+        The rest goes with the next `send`.  Raises `LinkError`.
+        """
+        assert not self._rest, "an offer while the rest of another one waits"
+        if self._client:
+            made = [frames.binary(p, os.urandom(frames.MASK_BYTES)) for p in payloads]
+        else:
+            made = [frames.binary(p, b"") for p in payloads]
+        data = b"".join(made)
+        try:
+            sent = self._write(data)
+        except _BROKEN:
+            self._rest = data  # whatever went, no goodbye may follow half a frame
+            raise LinkError("the connection broke while sending") from None
+        self._rest = data[sent:]
+        return not self._rest
 
     async def send(self, payloads: Sequence[bytes]) -> None:
         """Send these frames in one go, without a checkpoint if the socket takes them at once.
 
         Raises `LinkError`.
         """
-        if self._client:
-            made = [frames.binary(p, os.urandom(frames.MASK_BYTES)) for p in payloads]
-        else:
-            made = [frames.binary(p, b"") for p in payloads]
-        data = b"".join(made)
-        # Stays True when this is cancelled in the middle: no goodbye may follow half a frame.
-        self._sending = True
         try:
-            sent = self._write(data)
-            if sent < len(data):
-                await self._stream.send_all(data[sent:])
+            if self._rest:
+                await self._send_rest()
+            if payloads and not self.offer(payloads):
+                await self._send_rest()
         except _BROKEN:
             raise LinkError("the connection broke while sending") from None
-        self._sending = False
+
+    async def _send_rest(self) -> None:
+        # Kept when this is cancelled in the middle: no goodbye may follow half a frame.
+        await self._stream.send_all(self._rest)
+        self._rest = b""
 
     async def receive(self) -> bytes:
         """The next frame, without a checkpoint if it is there already; raises `LinkError`."""
@@ -143,7 +160,7 @@ class WebSocket:
         mask = os.urandom(frames.MASK_BYTES) if self._client else b""
         try:
             with trio.move_on_after(LINGER_S):
-                if not self._sending:
+                if not self._rest:
                     await self._stream.send_all(frames.close(goodbye, mask))
                     await self._stream.send_eof()
                     await self._drain()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,40 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
         assert database.info()[:7] == before[1][:7]
         check(database)
     database.close()
+
+
+def copied(folder: Path, to: Path) -> closing[Database]:
+    """What the disk would hold if the power failed now."""
+    to.mkdir()
+    for file in folder.iterdir():
+        if file.is_file():
+            shutil.copy(file, to)
+    return closing(open_database(to))
+
+
+def test_batches_may_wait_for_the_next_write_that_may_not(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    database = open_database(home)
+    database.perform([Persist(Record(4, 0, 1, b"proposal"))])
+    database.perform([deliver(1, Put("a", b"1"))])
+    version = database.get("a")
+    assert version is not None, "it is read at once"
+    assert version.revision == 1
+    with copied(home, tmp_path / "before") as lost:
+        assert lost.info().executed == 0
+        assert [r.data for r in lost.restored(1).records] == [b"proposal"]
+    database.perform([Persist(Record(4, 0, 2, b"next"))])
+    with copied(home, tmp_path / "after") as kept:
+        assert kept.info().executed == 1
+    database.perform([deliver(2, Put("a", b"2"))])
+    database.perform([TakeRoot(2)])
+    with copied(home, tmp_path / "root") as kept:
+        assert kept.info().executed == 2
+    database.perform([deliver(3, Put("a", b"3"))])
+    database.close()
+    with copied(home, tmp_path / "closed") as kept:
+        assert kept.info().executed == 3
 
 
 def test_every_incarnation_is_higher_than_all_before(tmp_path: Path) -> None:

@@ -43,9 +43,17 @@ class MemoryChannel:
         self._network = network
         self._out = out
         self._into = into
+        self._kept: list[bytes] = []
+
+    def offer(self, frames: Sequence[bytes]) -> bool:
+        self._kept += frames
+        return False
 
     async def send(self, frames: Sequence[bytes]) -> None:
+        if not self._kept and not frames:
+            return
         await self._network.delay()
+        frames, self._kept = [*self._kept, *frames], []
         for frame in frames:
             self._out.frames += 1
             if not self._out.silent:

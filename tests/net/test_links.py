@@ -50,8 +50,10 @@ async def test_two_members_find_each_other_and_talk(autojump_clock: MockClock) -
         assert await until(first[0], LinkOpened) == LinkOpened(two.key, two.record)
         assert await until(second[0], LinkOpened) == LinkOpened(one.key, one.record)
         for i in range(20):
-            first[0].send(two.key, b"to %d" % i)
-            second[0].send(one.key, b"fro %d" % i)
+            first[0].post(two.key, b"to %d" % i)
+            second[0].post(one.key, b"fro %d" % i)
+        first[0].flush()
+        second[0].flush()
         for i in range(20):
             assert await until(second[0], Arrived) == Arrived(one.key, b"to %d" % i)
             assert await until(first[0], Arrived) == Arrived(two.key, b"fro %d" % i)
@@ -353,9 +355,10 @@ async def test_a_full_queue_drops_what_comes_last_and_counts_it(autojump_clock: 
     async with running(first, second):
         await until(first[0], LinkOpened)
         for i in range(links_module.QUEUE_MESSAGES_MAX + 7):
-            first[0].send(two.key, b"%d" % i)
+            first[0].post(two.key, b"%d" % i)
         (seen,) = first[0].statistics()
         assert (seen.queued, seen.traffic.dropped) == (links_module.QUEUE_MESSAGES_MAX, 7)
+        first[0].flush()
         for i in range(links_module.QUEUE_MESSAGES_MAX):
             assert (await until(second[0], Arrived)).raw == b"%d" % i
         first[0].send(two.key, b"again")
@@ -368,10 +371,11 @@ async def test_a_queue_is_bounded_in_bytes(autojump_clock: MockClock) -> None:
     async with running(first, second):
         await until(first[0], LinkOpened)
         for _ in range(4):
-            first[0].send(two.key, bytes(MESSAGE_BYTES_MAX))
-        first[0].send(two.key, b"no room for this either")
+            first[0].post(two.key, bytes(MESSAGE_BYTES_MAX))
+        first[0].post(two.key, b"no room for this either")
         (seen,) = first[0].statistics()
         assert (seen.queued, seen.traffic.dropped) == (2, 3)
+        first[0].flush()
         for _ in range(2):
             assert len((await until(second[0], Arrived)).raw) == MESSAGE_BYTES_MAX
         first[0].send(two.key, b"room again")

@@ -59,6 +59,33 @@ async def test_two_of_ours_talk_both_ways(autojump_clock: trio.testing.MockClock
         assert client.rtt_ms is None
 
 
+async def test_an_offer_sends_what_goes_at_once_and_the_rest_follows() -> None:
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    near = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+    far = await listener.accept()
+    async with listener:
+        ours = websocket.WebSocket(near, b"", client=True)
+        theirs = websocket.WebSocket(far, b"", client=False)
+        theirs.proven()
+        assert ours.offer([b"small"])
+        assert await theirs.receive() == b"small"
+        sent = 0
+        while ours.offer([bytes(60_000)]):  # until the socket is full
+            sent += 1
+        assert sent > 0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.send, [b"after the rest"])
+            for _ in range(sent + 1):
+                assert await theirs.receive() == bytes(60_000)
+            assert await theirs.receive() == b"after the rest"
+        assert ours.offer([b"again"])
+        await trio.aclose_forcefully(far)
+        with pytest.raises(LinkError, match="broke while sending"):
+            while True:
+                ours.offer([b"x"])
+        await trio.aclose_forcefully(near)
+
+
 async def test_a_client_that_is_not_ours_is_served(autojump_clock: trio.testing.MockClock) -> None:
     ours, theirs = memory_stream_pair()
     async with trio.open_nursery() as nursery:
