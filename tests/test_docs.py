@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -229,11 +230,10 @@ def watched(board: Board, line: str) -> None:
     """A watch shows a write; it starts at its own pace, so writes go on until it has shown one."""
     watch = board.begin(line)
     assert watch.stdout is not None
-    os.set_blocking(watch.stdout.fileno(), False)
     try:
         for number in range(200):
             board.type(f"aegis-edge kb put greenhouse/watched {number}")
-            if watch.stdout.read():
+            if select.select([watch.stdout], [], [], 0)[0]:
                 return
         pytest.fail("the watch showed nothing")
     finally:

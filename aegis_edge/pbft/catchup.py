@@ -56,21 +56,22 @@ class Catchup:
             return None
         if current is not None and executed >= current.first:
             self._vain.discard(current.peer)
+        deadline = now_ticks + self._patience
         if current is None:
             claimed = max(self.statuses[p].executed_sequence for p in ahead)
             if not stalled and claimed - executed <= self._lag:
                 return None
             peer = next((p for p in ahead if p not in self._vain), ahead[0])
-        elif current.peer in ahead and (
-            executed >= current.last or (spoke == current.peer and executed >= current.first)
-        ):
+        elif current.peer in ahead and executed >= current.last:
             peer = current.peer
         elif now_ticks < current.deadline_ticks:
-            return None
+            if current.peer not in ahead or spoke != current.peer or executed < current.first:
+                return None
+            peer, deadline = current.peer, current.deadline_ticks  # drop by drop buys no time
         else:
             if executed < current.first:
                 self._vain.add(current.peer)
             peer = next((p for p in ahead if p > current.peer), ahead[0])
         last = min(self.statuses[peer].executed_sequence, executed + FETCH_BATCHES_MAX)
-        self.request = Request(peer, executed + 1, last, now_ticks + self._patience)
+        self.request = Request(peer, executed + 1, last, deadline)
         return self.request

@@ -58,8 +58,8 @@ class Parameters:
     RESEND = 30
 
     def __post_init__(self) -> None:
-        if self.window < 2 * self.checkpoint_interval:
-            raise ValueError("the window must hold two checkpoint intervals")
+        if self.window < 2 * self.checkpoint_interval or self.window % self.checkpoint_interval:
+            raise ValueError("the window must hold two checkpoint intervals or more, exactly")
 
     @property
     def lost_primary_ticks(self) -> int:

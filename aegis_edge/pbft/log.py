@@ -27,6 +27,9 @@ from aegis_edge.wire.messages import (
 )
 
 
+_NONE: tuple[int, None] = (0, None)
+
+
 @dataclass(slots=True)
 class Slot:
     """One sequence number.  `prepared` is the certificate of the highest view that has one here.
@@ -79,7 +82,7 @@ class Log:
         self.low = 0
         self.stable: tuple[Verified[Checkpoint], ...] = ()
         self.slots: dict[int, Slot] = {}
-        self._bodies: dict[bytes, Batch] = {}
+        self._bodies: dict[bytes, tuple[int, Batch]] = {}
         self._checkpoints: dict[int, dict[bytes, Verified[Checkpoint]]] = {}
 
     # --- watermarks ---
@@ -98,11 +101,17 @@ class Log:
 
     # --- bodies ---
 
-    def add_body(self, batch: Batch) -> None:
-        self._bodies[batch.digest] = batch
+    def add_body(self, sequence: int, batch: Batch) -> None:
+        """Keep the batch for as long as `sequence` may be ordered again.
+
+        Whatever was voted for is kept, in the latest view or not: any of it may be what a later
+        view starts with, and then somebody must have it.
+        """
+        known, _ = self._bodies.get(batch.digest, (0, batch))
+        self._bodies[batch.digest] = (max(known, sequence), batch)
 
     def body(self, digest: bytes) -> Batch | None:
-        return NULL_BATCH if digest == NULL_BATCH.digest else self._bodies.get(digest)
+        return NULL_BATCH if digest == NULL_BATCH.digest else self._bodies.get(digest, _NONE)[1]
 
     # --- votes ---
 
@@ -159,14 +168,7 @@ class Log:
         self.low, self.stable = sequence, stable
         self.slots = {s: slot for s, slot in self.slots.items() if s > sequence}
         self._checkpoints = {s: v for s, v in self._checkpoints.items() if s > sequence}
-        named = set()
-        for slot in self.slots.values():
-            if slot.pre_prepare is not None:
-                named.add(slot.pre_prepare.message.digest)
-            if slot.prepared is not None:
-                named.add(slot.prepared.pre_prepare.message.digest)
-            named.update(c.message.digest for c in slot.commits.values())
-        self._bodies = {d: b for d, b in self._bodies.items() if d in named}
+        self._bodies = {d: b for d, b in self._bodies.items() if b[0] > sequence}
 
     # --- what a view change reports ---
 

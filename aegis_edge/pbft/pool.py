@@ -54,17 +54,19 @@ class Pool:
         if name <= last:
             return "stale"
         ahead = name[1] - (last[1] if name[0] == last[0] else 0)
-        if ahead > AHEAD_MAX:
+        waiting = self._waiting.get(bundle.signer, {})
+        newest = max(waiting, default=last)[0]
+        # A higher incarnation voids what waits, so it begins with its first bundle: else a gap
+        # would hide here what others hold to be overdue.
+        if ahead > AHEAD_MAX or (name[0] > newest and name[1] != 1):
             return "far"
-        waiting = self._waiting.setdefault(bundle.signer, {})
         if name in waiting:
             return "known" if waiting[name][0].raw == bundle.raw else "conflict"
-        newest = max(waiting, default=name)[0]
         if name[0] < newest:
             return "stale"
         if name[0] > newest:  # the origin restarted: what it did not get executed is void
             waiting.clear()
-        waiting[name] = (bundle, now_ticks)
+        self._waiting.setdefault(bundle.signer, {})[name] = (bundle, now_ticks)
         self._oldest_known = False
         return "new"
 

@@ -40,6 +40,7 @@ from aegis_edge.pbft.log import Log, Slot
 from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.wire.messages import (
+    BATCH_BYTES_MAX,
     Batch,
     Body,
     Bundle,
@@ -61,6 +62,8 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 
+#: What a batch may hold with its clock readings: well below what its certificate may measure.
+_BATCH_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
 
@@ -107,6 +110,8 @@ class Replica:
         self._new_view: Verified[NewView] | None = None
         self._early = Early()
         self._answered: dict[bytes, int] = {}
+        self._helped: dict[bytes, int] = {}
+        self._served: dict[bytes, tuple[int, int]] = {}
         self._alarmed: set[tuple[str, bytes]] = set()
         self._now: int | None = None
         self._clock_ms = 0
@@ -410,7 +415,8 @@ class Replica:
     def _is_acceptable(self, batch: Batch) -> bool:
         """Members' bundles and readings; a batch of nothing (a null batch sent again) is one."""
         return (
-            (bool(batch.bundles) or not batch.evidence)
+            len(batch.raw) <= _BATCH_BYTES_MAX
+            and (bool(batch.bundles) or not batch.evidence)
             and clocks.acceptable(batch.evidence, self.configuration)
             and all(b.signer in self.configuration for b in batch.bundles)
         )
@@ -418,7 +424,7 @@ class Replica:
     def _accept(self, slot: Slot, pre_prepare: Verified[PrePrepare], batch: Batch) -> None:
         """Take a pre-prepare and its body: this replica votes for nothing else in this slot."""
         slot.pre_prepare, slot.since_ticks = pre_prepare, self.now
-        self.log.add_body(batch)
+        self.log.add_body(pre_prepare.message.sequence, batch)
         self._persist(journal.proposal(pre_prepare, batch))
         if pre_prepare.signer == self.key:
             self._send(Proposal(pre_prepare, batch).pack())
@@ -473,7 +479,8 @@ class Replica:
         vote = commit.message
         if vote.configuration != self.configuration.number:
             return
-        self.readings.note(commit)
+        if peer == commit.signer:  # an old one passed on is a vote, but no news of its clock
+            self.readings.note(commit)
         if vote.sequence <= self.executed or vote.sequence <= self.log.low:
             return
         if vote.sequence > self.log.high:
@@ -505,7 +512,7 @@ class Replica:
         self.time_ms = clocks.agreed_ms(self.time_ms, batch.evidence)
         bundles = self.pool.execute(batch.bundles)
         self._out.append(Deliver(self.executed, self.time_ms, bundles, committed.pack()))
-        if not self.changing:
+        if bundles and not self.changing:  # a batch of nothing is no progress
             self.suspicion.progressed(self.now)
         if self.executed % self.parameters.checkpoint_interval == 0:
             self._out.append(TakeRoot(self.executed))
@@ -544,12 +551,12 @@ class Replica:
             self._halt("this node's state differs from what a quorum agreed on", *evidence)
         else:
             self._advance(sequence, agreed)
+            self._replay_early()
 
     def _advance(self, sequence: int, stable: tuple[Verified[Checkpoint], ...]) -> None:
         self.log.advance(sequence, stable)
         self._persist(journal.stable(stable))
         self._out.append(Prune(sequence))
-        self._replay_early()
 
     # --- view changes ---------------------------------------------------------------------------
 
@@ -659,6 +666,7 @@ class Replica:
         if not self.log.in_window(sequence):
             return
         slot = self.log.slot(sequence)
+        assert not slot.journalled, "one vote in a slot and view"
         slot.pre_prepare, slot.since_ticks = pre_prepare, self.now
         body = self.log.body(digest)
         if body is not None:
@@ -700,11 +708,13 @@ class Replica:
 
     def _on_status(self, status: Verified[Status], peer: bytes) -> None:
         said, signer = status.message, status.signer
-        if said.configuration != self.configuration.number or signer == self.key:
-            return
+        if said.configuration != self.configuration.number or peer != signer:
+            return  # an old one that another passes on is no news, and asks for nothing
         self.readings.note(status)
         self.catchup.note(signer, said)
-        self._help(signer, said)
+        if self.now >= self._helped.get(signer, self.now):
+            self._helped[signer] = self.now + self.parameters.resend_ticks // 4
+            self._help(signer, said)
         if (
             (said.view, said.stable_sequence) > (self.view, self.log.low)
             or said.executed_sequence != self.executed
@@ -760,11 +770,16 @@ class Replica:
             self._send(self._sign(fetch).raw, due.peer)
 
     def _on_fetch_batches(self, fetch: Verified[FetchBatches], peer: bytes) -> None:
+        """Serve a peer that goes on; one that asks for the same again has to wait a while."""
         said = fetch.message
+        first, again_at = self._served.get(peer, (0, self.now))
+        if peer != fetch.signer or (said.first <= first and self.now < again_at):
+            return
+        self._served[peer] = (said.first, self.now + self.parameters.resend_ticks)
         last = min(said.last, self.executed)
         if said.first <= last:
-            self._out.append(SendCommitted(fetch.signer, said.first, last))
-        self._send(self._status().raw, fetch.signer)
+            self._out.append(SendCommitted(peer, said.first, last))
+        self._send(self._status().raw, peer)
 
     def _on_committed(self, committed: Committed, peer: bytes) -> None:
         if (
@@ -779,15 +794,15 @@ class Replica:
 
     def _on_fetch_body(self, fetch: Verified[FetchBody], peer: bytes) -> None:
         body = self.log.body(fetch.message.digest)
-        if body is not None:
-            self._send(Body(body).pack(), fetch.signer)
+        if body is not None and peer == fetch.signer:
+            self._send(Body(body).pack(), peer)
 
     def _on_body(self, carrier: Body, peer: bytes) -> None:
         digest = carrier.batch.digest
         for _, slot in sorted(self.log.slots.items()):
             named = slot.pre_prepare
             if named is not None and not slot.journalled and named.message.digest == digest:
-                self.log.add_body(carrier.batch)
+                self.log.add_body(slot.sequence, carrier.batch)
                 if self.changing:  # kept for the next view; the last one gets no more votes
                     continue
                 self.pool.mark_proposed(carrier.batch.bundles)
@@ -812,7 +827,7 @@ class Replica:
         for record in kinds.get(journal.PROPOSAL, ()):
             if self.log.in_window(record.sequence):
                 pre_prepare, batch = journal.read_proposal(record, open_)
-                self.log.add_body(batch)
+                self.log.add_body(record.sequence, batch)
                 self._restore_vote(pre_prepare)
         for record in kinds.get(journal.PREPARED, ()):
             if self.log.in_window(record.sequence):

@@ -61,6 +61,8 @@ class Parameters:
             raise GenesisError(f"the nonce must be {NONCE_BYTES} bytes")
         _within("checkpoint_interval", self.checkpoint_interval, 1, WINDOW_MAX // 2)
         _within("window", self.window, 2 * self.checkpoint_interval, WINDOW_MAX)
+        if self.window % self.checkpoint_interval:
+            raise GenesisError("the window must be a multiple of checkpoint_interval")
         _within(
             "byzantine_ratio_percent",
             self.byzantine_ratio_percent,

@@ -55,6 +55,15 @@ def test_a_good_source_is_continued() -> None:
     assert (third.peer, third.first) == (b"a", second.last + 1)
 
 
+def test_a_source_that_drips_is_left_when_its_time_is_up() -> None:
+    made = catchup(a=1000, b=1000)
+    assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]
+    drop = made.choose(1, False, 490, spoke=b"a")
+    assert drop is not None
+    assert (drop.peer, drop.first, drop.deadline_ticks) == (b"a", 2, 500)
+    assert made.choose(2, False, 500, spoke=b"a").peer == b"b"  # type: ignore[union-attr]
+
+
 def test_a_source_in_vain_is_left_for_the_next_one() -> None:
     made = catchup(a=10**9, b=1000)
     assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ import pytest
 from aegis_edge.pbft import journal
 from aegis_edge.pbft.events import Effect, Persist
 from aegis_edge.wire import messages
-from aegis_edge.wire.messages import Body, Bundle, Commit, Prepare, Proposal
+from aegis_edge.wire.messages import Body, Bundle, Commit, Prepare, Proposal, Status
 from tests.pbft.stage import Stage
 
 
@@ -149,3 +149,24 @@ def test_a_bundle_that_only_one_member_holds_is_relayed_before_anybody_is_suspec
     assert stage.agree("A", "B", "D") == [b"op"]
     assert {stage[name].replica.view for name in "ABD"} == {0}, "nobody was at fault"
     assert a == stage["A"].replica.primary
+
+
+def test_an_old_word_that_a_faulty_member_passes_on_is_no_news() -> None:
+    stage = Stage(4)
+    a, b, d = (stage[name].key for name in "ABD")
+    heard: dict[type, bytes] = {}
+    stage.lost = lambda sender, to, raw: bool(
+        sender == b and heard.setdefault(kind_of(stage, raw), raw) is None
+    )
+    stage.wait(2 * stage.parameters.status_ticks)
+    stage.submit("C", b"op")
+    stage.wait(10_000)
+    stage.submit("C", b"op")
+    clock_ms = stage["A"].replica.readings.clock_ms(b)
+    answers: list[bytes] = []
+    for kind in (Status, Commit):
+        stage.post(d, a, heard[kind])
+    stage.lost = lambda sender, to, raw: bool(sender == a and answers.append(raw))
+    stage.run()
+    assert stage["A"].replica.readings.clock_ms(b) == clock_ms, "the time does not stand still"
+    assert answers == [], "and B is not flooded with what it once lacked"

@@ -81,7 +81,7 @@ def test_a_certificate_needs_the_body() -> None:
     for i in range(3):
         made.slot(1).commits[SIGNERS[i].public] = commit(i)
     assert made.certificate(1) is None
-    made.add_body(BATCH)
+    made.add_body(1, BATCH)
     certificate = made.certificate(1)
     assert certificate is not None
     assert certificate.batch is BATCH
@@ -127,8 +127,10 @@ def test_advancing_forgets_what_is_stable_and_keeps_what_is_not() -> None:
     made = log()
     other = Batch((), (SIGNERS[1].sign(Bundle(1, 1, (b"b",))),))
     third = Batch((), (SIGNERS[2].sign(Bundle(1, 1, (b"c",))),))
-    for batch in (BATCH, other, third):
-        made.add_body(batch)
+    made.add_body(4, BATCH)
+    for sequence in (5, 4):
+        made.add_body(sequence, other)
+    made.add_body(6, third)
     made.slot(4).pre_prepare = SIGNERS[0].sign(PrePrepare(0, 0, 4, BATCH.digest))
     five = SIGNERS[0].sign(PrePrepare(0, 0, 5, other.digest))
     made.slot(5).pre_prepare = five

@@ -40,13 +40,13 @@ def test_a_bundle_is_taken_once_and_refused_after_execution() -> None:
 
 
 def test_a_gap_waits_and_does_not_age() -> None:
-    pool = Pool({})
-    pool.add(bundle(ONE, 1, 2), 5)
+    pool = Pool({ONE.public: (1, 1)})
+    pool.add(bundle(ONE, 1, 3), 5)
     assert pool.oldest_ticks() is None, "a faulty origin must not make a primary look slow"
     assert not pool.has_unproposed()
-    pool.add(bundle(ONE, 1, 1), 9)
+    pool.add(bundle(ONE, 1, 2), 9)
     assert pool.oldest_ticks() == 5
-    assert [b.message.number for b, _ in pool.waiting(ONE.public)] == [1, 2]
+    assert [b.message.number for b, _ in pool.waiting(ONE.public)] == [2, 3]
 
 
 def test_a_batch_executes_in_the_origins_order_only() -> None:
@@ -72,6 +72,16 @@ def test_22_an_origin_has_a_bounded_share() -> None:
     assert pool.add(bundle(ONE, 1, 4 + AHEAD_MAX), 0) == "new"
     assert pool.add(bundle(ONE, 1, 5 + AHEAD_MAX), 0) == "far"
     assert pool.add(bundle(ONE, 2, AHEAD_MAX + 1), 0) == "far"
+
+
+def test_a_gap_in_a_higher_incarnation_hides_nothing() -> None:
+    """Else a hostile origin makes backups wait for what their primary cannot order."""
+    pool = Pool({})
+    pool.add(bundle(ONE, 5, 1), 0)
+    assert pool.add(bundle(ONE, 6, 2), 1) == "far"
+    assert [b.message.incarnation for b, _ in pool.waiting(ONE.public)] == [5]
+    assert pool.add(bundle(ONE, 6, 1), 2) == "new"
+    assert [b.message.incarnation for b, _ in pool.waiting(ONE.public)] == [6]
 
 
 def test_a_batch_takes_origins_in_turn() -> None:
@@ -119,7 +129,7 @@ def test_marked_bundles_are_not_proposed_again() -> None:
 
 
 def test_execution_of_an_unknown_bundle_counts() -> None:
-    pool = Pool({})
-    pool.add(bundle(ONE, 1, 2), 0)
-    assert pool.execute((bundle(ONE, 1, 1),))
+    pool = Pool({ONE.public: (1, 1)})
+    pool.add(bundle(ONE, 1, 3), 0)
+    assert pool.execute((bundle(ONE, 1, 2),))
     assert pool.has_unproposed()

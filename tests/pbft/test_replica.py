@@ -175,6 +175,16 @@ def test_a_batch_with_a_strangers_bundle_is_not_valid() -> None:
     assert b.alarms[0].reason == "the primary proposed a batch that is not valid"
 
 
+def test_a_batch_that_could_not_be_fetched_is_not_valid() -> None:
+    stage = Stage(4)
+    a, b = stage["A"], stage["B"]
+    big = tuple(bytes([i]) * 300_000 for i in range(1))
+    bundles = [a.signer.sign(Bundle(1, i, big)) for i in range(1, 5)]
+    b.step(Received(a.key, proposal(stage, a, 1, *bundles)))
+    assert b.replica.changing
+    assert b.alarms[0].reason == "the primary proposed a batch that is not valid"
+
+
 def test_a_null_batch_that_is_sent_again_is_taken() -> None:
     stage = Stage(4)
     a, b = stage["A"], stage["B"]
@@ -469,6 +479,46 @@ def test_statuses_of_strangers_and_other_configurations_are_ignored() -> None:
     assert a.step(Received(b.key, b.signer.sign(Status(1, 0, False, 0, 99, 5)))) == []
     assert a.step(Received(b.key, a.signer.sign(Status(0, 0, False, 0, 99, 5)))) == []
     assert a.replica.catchup.request is None
+
+
+def test_what_another_member_passes_on_asks_for_nothing() -> None:
+    stage = Stage(4)
+    stage.submit("A", b"op")
+    a, b, c = stage["A"], stage["B"], stage["C"]
+    known = b.replica.log.slots[1].pre_prepare
+    assert known is not None
+    for replayed in (
+        b.signer.sign(Status(0, 0, False, 0, 0, 5)),
+        b.signer.sign(FetchBatches(0, 1, 1)),
+        b.signer.sign(FetchBody(0, known.message.digest)),
+    ):
+        assert a.step(Received(c.key, replayed)) == []
+    assert a.replica.catchup.statuses[b.key].executed_sequence == 0
+    before = a.replica.readings.clock_ms(b.key)
+    a.step(Received(c.key, b.signer.sign(Commit(0, 0, 2, b"d" * 32, 7))))
+    assert a.replica.readings.clock_ms(b.key) == before, "an old clock is no news"
+
+
+def test_help_and_fetches_are_rationed() -> None:
+    """A message of a hundred bytes, again and again, must not cost a megabyte each time."""
+    stage = Stage(4)
+    stage.submit("A", b"op")
+    stage.tick(5000)
+    a, b = stage["A"], stage["B"]
+    behind = Received(b.key, b.signer.sign(Status(0, 0, False, 0, 0, 5)))
+    stage.tick(1000, run=False)
+    stage.wire.clear()
+    assert any(isinstance(e, Send) for e in a.step(behind))
+    assert sent(stage, Proposal, "A")
+    stage.wire.clear()
+    a.step(behind)
+    assert sent(stage, Proposal, "A") == []
+    fetch = Received(b.key, b.signer.sign(FetchBatches(0, 1, 1)))
+    assert any(isinstance(e, SendCommitted) for e in a.step(fetch))
+    assert a.step(fetch) == []
+    stage.now += 1000
+    a.step(Tick(stage.now, CLOCK_MS))
+    assert any(isinstance(e, SendCommitted) for e in a.step(fetch))
 
 
 def test_answers_to_statuses_are_rationed() -> None:

@@ -18,6 +18,7 @@ from aegis_edge.wire.messages import (
     PrePrepare,
     Proposal,
     Status,
+    Verified,
     ViewChange,
 )
 from tests.pbft.stage import CLOCK_MS, Stage
@@ -182,6 +183,19 @@ def test_9_a_body_that_the_new_primary_lacks_is_fetched() -> None:
     stage.wait(1000)
     assert stage.agree("B", "C", "D") == [b"hidden"], "and do not stop the view"
     assert a is not None
+
+
+def test_9_a_body_that_was_voted_for_outlives_checkpoints_below_it() -> None:
+    """A faulty primary alone holds the certificate; the others must still have what it names."""
+    stage = Stage(4)
+    log = stage["D"].replica.log
+    batch = Batch((), (stage["A"].signer.sign(Bundle(1, 1, (b"op",))),))
+    named = stage["A"].signer.sign(PrePrepare(0, 0, 5, batch.digest))
+    stage["D"].step(Received(stage["A"].key, Proposal(named, batch)))
+    stage["D"].step(Received(stage["B"].key, new_view_from(stage, 4)))  # type: ignore[arg-type]
+    assert log.low == 4
+    assert log.slots[5].pre_prepare is None
+    assert log.body(batch.digest) == batch
 
 
 def test_a_body_may_also_come_with_the_proposal() -> None:
@@ -372,6 +386,29 @@ def test_a_new_view_may_start_beyond_what_was_executed() -> None:
     assert (d.replica.stable, d.replica.executed) == (4, 0)
 
 
+def test_an_early_proposal_that_contradicts_the_new_view_gets_no_vote() -> None:
+    """The primary of the next view sends its batch early, then a valid NEW-VIEW with another one."""
+    stage = Stage(4)
+    b, d = stage["B"], stage["D"]
+    batches = [Batch((), (b.signer.sign(Bundle(1, 1, (op,))),)) for op in (b"early", b"right")]
+    early = Proposal(b.signer.sign(PrePrepare(0, 1, 5, batches[0].digest)), batches[0])
+    d.step(Received(b.key, early))
+    fields = (0, 0, 5, batches[1].digest)
+    certificate = PreparedCertificate(
+        stage["A"].signer.sign(PrePrepare(*fields)),
+        tuple(stage[n].signer.sign(Prepare(*fields)) for n in "BC"),
+    )
+    d.replica.log.add_body(5, batches[1])
+    effects = d.step(Received(b.key, new_view_from(stage, 4, certificate)))  # type: ignore[arg-type]
+    votes = [
+        message.message.digest
+        for message in (messages.read(e.raw, d.opener.open) for e in effects if isinstance(e, Send))
+        if isinstance(message, Verified) and isinstance(message.message, Prepare)
+    ]
+    assert votes == [batches[1].digest], "one vote in the slot, for what had to be ordered there"
+    assert d.replica.changing, "and the contradiction ends that primary"
+
+
 def test_a_new_view_may_start_below_our_checkpoint() -> None:
     stage = Stage(4)
     for i in range(4):
@@ -398,6 +435,7 @@ def test_executed_slots_of_a_restarted_primary_are_repaired_without_their_bodies
     stage.crash("A")
     stage.restart("A")
     assert a.replica.log.slots[1].journalled
+    stage.tick(100)
     effects = a.step(Received(b.key, b.signer.sign(Status(0, 0, False, 0, 0, 5))))
     kinds = [kind_of(stage, e.raw) for e in effects if isinstance(e, Send)]
     assert Commit in kinds
@@ -534,6 +572,32 @@ def test_15_execution_is_not_repeated_after_a_restart() -> None:
     assert stage.agree() == [b"0", b"1", b"2", b"3"]
 
 
+def test_a_restart_on_the_way_to_a_view_above_the_installed_one() -> None:
+    stage = Stage(4)
+    batch = Batch((), (stage["A"].signer.sign(Bundle(1, 1, (b"op",))),))
+    fields = (0, 0, 1, batch.digest)
+    certificate = PreparedCertificate(
+        stage["A"].signer.sign(PrePrepare(*fields)),
+        tuple(stage[n].signer.sign(Prepare(*fields)) for n in "BC"),
+    )
+    d = stage["D"]
+    d.step(Received(stage["B"].key, new_view_from(stage, 0, certificate)))  # type: ignore[arg-type]
+    root = b"r" * 32
+    stable = tuple(stage[n].signer.sign(Checkpoint(0, 4, root)) for n in "ABC")
+    record = journal.stable(stable)
+    d.records[record.kind, 0, 0] = record  # its slots are below the window now
+    stage.crash("D")
+    stage.restart("D")
+    assert views(stage, "D") == [(1, False)]
+    assert d.replica.log.slots == {}
+    for name in "AC":
+        change = stage[name].signer.sign(ViewChange(0, 2, 0, (), ()))
+        d.step(Received(change.signer, change))
+    stage.crash("D")
+    stage.restart("D")
+    assert views(stage, "D") == [(2, True)]
+
+
 def test_a_root_that_a_crash_lost_is_taken_again() -> None:
     stage = Stage(4)
     d = stage["D"]
@@ -621,7 +685,9 @@ def test_a_changing_replica_tells_its_view_change_to_who_asks() -> None:
     stage.wait(300)
     c, d = stage["C"], stage["D"]
     assert c.replica.changing
+    stage.tick(100, run=False)
     effects = c.step(Received(d.key, d.signer.sign(Status(0, 0, False, 0, 0, 5))))
     assert ViewChange in [kind_of(stage, e.raw) for e in effects if isinstance(e, Send)]
+    stage.tick(100, run=False)
     effects = c.step(Received(d.key, d.signer.sign(Status(0, 9, True, 0, 0, 5))))
     assert ViewChange not in [kind_of(stage, e.raw) for e in effects if isinstance(e, Send)]
