@@ -41,6 +41,7 @@ from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
 from aegis_edge.replication import DatabaseThread, LearningSigner, Replication
 from aegis_edge.wire import messages
+from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 
@@ -59,7 +60,7 @@ class NodeError(Exception):
     """The node cannot start or go on; the message says what to do."""
 
 
-_OURS = (NodeError, ConfigError, DiskError, GenesisError, LinkError, api.ApiError)
+_OURS = (NodeError, ConfigError, DiskError, GenesisError, LinkError, WireError, api.ApiError)
 
 
 # --- the home -------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ async def _replication(
     config: Config, genesis: Genesis, links: Links, thread: DatabaseThread, database: Database
 ) -> Replication:
     """The replica as its database remembers it, with its performer."""
-    opener = Opener(genesis.cluster_id)
+    opener = Opener(genesis.cluster_id, members=frozenset(genesis.members))
     seed = keyfile.read(config.key_file).seed
     signer = LearningSigner(Signer(seed, genesis.cluster_id), opener)
     faulty_max = quorum.faults(len(genesis.members), genesis.parameters.byzantine_ratio_percent)
@@ -235,6 +236,8 @@ async def _replication(
     info = await thread.call(database.info)
     # A database that knows nothing may have taken the place of one that did: start above it.
     least = 1 if info.executed else int(time.time())
+    origins = (await thread.call(lambda: database.restored(0))).origins
+    least = max(least, origins.get(signer.public, (0, 0))[0] + 1)
     incarnation = await thread.call(lambda: database.next_incarnation(least))
     restored = await thread.call(lambda: database.restored(incarnation))
     return Replication(

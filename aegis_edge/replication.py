@@ -63,8 +63,10 @@ PENDING_BYTES_MAX = 16 * 1024 * 1024
 TICK_TICKS = 100
 #: How long nothing must have happened before the state root is taken for `status`.
 QUIET_TICKS = 300
-#: Messages of peers that one burst handles before it looks at the clock and the callers again.
+#: What one burst handles before it looks at the clock and the callers again: messages of peers,
+#: and for how long.
 BURST_MESSAGES_MAX = 64
+BURST_S = 0.02
 #: The last alarms that `status` shows.
 ALARMS_MAX = 16
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
@@ -334,6 +336,7 @@ class Replication:
         self._flying: list[Effect] | None = None
         self._landed: tuple[Any, BaseException | None] | None = None
         self._unsafe = 0
+        self._serving: set[bytes] = set()  # peers with an answer to a fetch on its way
         # The state root for people: taken when nothing has happened for a moment.
         self.root = b""
         self.root_sequence = -1
@@ -576,7 +579,7 @@ class Replication:
                 self._write()
         self._wires.flush()
         self._set_timer(is_tick)
-        return is_more or self._landed is not None
+        return is_more or self._inbox_count > 0 or self._landed is not None
 
     def _set_timer(self, is_tick: bool) -> None:
         """Wake when the replica wants to be; it is asked at ticks only, for asking is not cheap."""
@@ -615,10 +618,19 @@ class Replication:
         """Do what may be done at once; hold what must wait for a write, in order."""
         for effect in effects:
             if isinstance(effect, Send):
-                if self._unsafe:
+                if self._unsafe or not self._serving.isdisjoint(effect.peers):
                     self._held.append(effect)
                 else:
                     self._send(effect)
+            elif isinstance(effect, SendCommitted):
+                # One answer at a time to each peer: what it asked for last is what counts.
+                self._held = [
+                    e
+                    for e in self._held
+                    if not (isinstance(e, SendCommitted) and e.peer == effect.peer)
+                ]
+                self._serving.add(effect.peer)
+                self._held.append(effect)
             elif isinstance(effect, Bundled):
                 self._bundles[effect.incarnation, effect.number] = self._forming
                 self._forming = []
@@ -670,7 +682,8 @@ class Replication:
     def _open_mail(self) -> None:
         """One message of each peer in turn, so that none of them can starve the others."""
         inboxes = self._inboxes
-        while inboxes:
+        until = trio.current_time() + BURST_S
+        while inboxes and trio.current_time() < until:
             for peer in list(inboxes):
                 inbox = inboxes[peer]
                 raw = inbox.popleft()
@@ -733,7 +746,7 @@ class Replication:
 
     def _write(self) -> None:
         """Begin one transaction with everything that waits for one."""
-        group, self._held = self._held, []
+        group, self._held = self._split(self._held)
         self._flying = group
         steps = [e for e in group if isinstance(e, (Persist, Deliver, TakeRoot, Prune))]
         fetches = [e for e in group if isinstance(e, SendCommitted)]
@@ -749,6 +762,12 @@ class Replication:
 
         self.counters.transactions += 1
         self._thread.post(job, done)
+
+    def _split(self, held: list[Effect]) -> tuple[list[Effect], list[Effect]]:
+        """What one transaction takes: all, up to a second answer to some peer's fetch."""
+        fetches = [i for i, effect in enumerate(held) if isinstance(effect, SendCommitted)]
+        end = fetches[1] if len(fetches) > 1 else len(held)
+        return held[:end], held[end:]
 
     def _land(self) -> None:
         """A transaction is durable: perform what waited for it, in order, and hold the rest."""
@@ -774,6 +793,7 @@ class Replication:
                     if not isinstance(effect, _RootForDisplay):
                         roots.append(RootTaken(effect.sequence, value))
         held, self._held, self._unsafe = self._held, [], 0
+        self._serving.clear()
         self._take(held)
         for root in roots:
             self._step(root)

@@ -328,6 +328,36 @@ async def test_certificates_are_read_after_what_precedes_them_and_sent_in_order(
         assert len(stage.store.transactions) == 1, "reading alone writes nothing"
 
 
+async def test_nothing_overtakes_an_answer_to_a_fetch() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(SendCommitted(CARL, 1, 2), Send((CARL,), b"status"), send(b"to bert"))
+        assert stage.wires.sent == [(BERT, b"to bert")]
+        stage.disk.finish()
+        await stage.quiet()
+        assert [raw for peer, raw in stage.wires.sent if peer == CARL] == [
+            b"certificate 1",
+            b"certificate 2",
+            b"status",
+        ]
+
+
+async def test_a_flood_of_fetches_is_answered_once_and_one_peer_at_a_time() -> None:
+    async with Stage(eager=False).running() as stage:
+        await stage.heard(persist(1))
+        await stage.heard(*(SendCommitted(CARL, first, 9) for first in range(1, 9)))
+        await stage.heard(SendCommitted(BERT, 9, 9), persist(2))
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.said == []
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.wires.sent == [(CARL, b"certificate 8"), (CARL, b"certificate 9")]
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.wires.sent[2:] == [(BERT, b"certificate 9")]
+        assert len(stage.store.transactions) == 2
+
+
 async def test_an_alarm_is_kept_for_the_owner() -> None:
     async with Stage().running() as stage:
         await stage.heard(Alarm("two proposals", BERT, (b"x",)))

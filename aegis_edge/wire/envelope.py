@@ -89,6 +89,7 @@ class Signer:
 class Opener:
     """Checks envelopes of the cluster `cluster_id`, and remembers which bytes were good.
 
+    `members`: whose messages of the cluster are worth the check of a signature; None for anybody's.
     The memory holds at most `memo_size` envelopes and `memo_bytes` of their bytes.
     `verify(public, bytes, signature) -> bool` never raises.
     """
@@ -97,11 +98,13 @@ class Opener:
         self,
         cluster_id: bytes,
         *,
+        members: frozenset[bytes] | None = None,
         verify: Callable[[bytes, bytes, bytes], bool] = sodium.ed25519_verify,
         memo_size: int = 2048,
         memo_bytes: int = 4 * 1024 * 1024,
     ) -> None:
         self._verify = verify
+        self._members = members
         self._kinds = {
             tag: (kind, codec.encode(external_aad(tag, cluster_id))) for tag, kind in SIGNED.items()
         }
@@ -137,6 +140,8 @@ class Opener:
         if kind is None or not 0x81 <= raw[payload_at] < 0x98:
             raise WireError("a signed message of an unknown kind")
         key = raw[_KEY_AT:_UNPROTECTED_AT]
+        if self._members is not None and kind.IN_CLUSTER and key not in self._members:
+            raise WireError("a signed message of somebody who is no member")
         covered = _SIG_STRUCTURE + raw[1:_UNPROTECTED_AT] + scope + raw[_PAYLOAD_AT:payload_end]
         if not self._verify(key, covered, raw[-_SIGNATURE_BYTES:]):
             raise WireError("a signature that does not fit its message, its key or this cluster")

@@ -133,9 +133,9 @@ class NodeRecord(Signed):
         return cls(
             _counter(version),
             _digest(noise_key),
-            tuple(_text(a, ADDRESS_BYTES_MAX) for a in _array(addresses, ADDRESSES_MAX)),
+            tuple(_address(a) for a in _array(addresses, ADDRESSES_MAX)),
             _counter(expires_s),
-            _text(name, NAME_BYTES_MAX),
+            _line(name, NAME_BYTES_MAX),
         )
 
 
@@ -262,7 +262,7 @@ class PreparedCertificate:
         pre_prepare, prepares = _count(_array(value, 2), 2)
         return cls(
             _nested(pre_prepare, PrePrepare, open_),
-            tuple(_nested(p, Prepare, open_) for p in _array(prepares, MEMBERS_MAX)),
+            _votes(prepares, Prepare, open_),
         )
 
 
@@ -293,7 +293,7 @@ class ViewChange(Signed):
             _counter(configuration),
             _positive(view),
             _counter(stable_sequence),
-            tuple(_nested(c, Checkpoint, open_) for c in _array(stable, MEMBERS_MAX)),
+            _votes(stable, Checkpoint, open_),
             tuple(PreparedCertificate.unpack(p, open_) for p in _array(prepared, WINDOW_MAX)),
         )
 
@@ -322,7 +322,7 @@ class NewView(Signed):
         return cls(
             _counter(configuration),
             _positive(view),
-            tuple(_nested(v, ViewChange, open_) for v in _array(view_changes, MEMBERS_MAX)),
+            _votes(view_changes, ViewChange, open_),
             tuple(_nested(p, PrePrepare, open_) for p in _array(pre_prepares, WINDOW_MAX)),
         )
 
@@ -454,9 +454,9 @@ class Batch:
         """Decode and check a batch; raises `WireError`."""
         evidence, bundles = _count(_array(codec.decode(raw), 2), 2)
         return cls(
-            tuple(
-                cast("Verified[Commit] | Verified[Status]", _nested(e, (Commit, Status), open_))
-                for e in _array(evidence, MEMBERS_MAX)
+            cast(
+                "tuple[Verified[Commit] | Verified[Status], ...]",
+                _votes(evidence, (Commit, Status), open_),
             ),
             tuple(_nested(b, Bundle, open_) for b in _array(bundles, BATCH_BUNDLES_MAX)),
             raw,
@@ -502,7 +502,7 @@ class Committed:
     def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Committed:
         commits, raw = _count(fields, 2)
         batch = Batch.open(_bytes(raw, MESSAGE_BYTES_MAX), open_)
-        taken = tuple(_nested(c, Commit, open_) for c in _array(commits, MEMBERS_MAX))
+        taken = _votes(commits, Commit, open_)
         if any(c.message.digest != batch.digest for c in taken):
             raise WireError("a commit is for another batch")
         return cls(taken, batch)
@@ -537,7 +537,7 @@ class StableCheckpoint:
     @classmethod
     def unpack(cls, fields: tuple[Any, ...], open_: Open) -> StableCheckpoint:
         (checkpoints,) = _count(fields, 1)
-        return cls(tuple(_nested(c, Checkpoint, open_) for c in _array(checkpoints, MEMBERS_MAX)))
+        return cls(_votes(checkpoints, Checkpoint, open_))
 
 
 Carrier = Proposal | Committed | Body | StableCheckpoint
@@ -620,6 +620,21 @@ def _text(value: Any, size_max: int) -> str:
     return value
 
 
+def _line(value: Any, size_max: int) -> str:
+    """A text that a terminal or a log may show: nothing in it but printable characters."""
+    text = _text(value, size_max)
+    if not text.isprintable():
+        raise WireError("a text with characters that cannot be shown")
+    return text
+
+
+def _address(value: Any) -> str:
+    text = _line(value, ADDRESS_BYTES_MAX)
+    if not text or " " in text:
+        raise WireError("an address with spaces, or none")
+    return text
+
+
 S = TypeVar("S", bound=Signed)
 
 
@@ -628,3 +643,16 @@ def _nested(raw: Any, kind: type[S] | tuple[type[S], ...], open_: Open) -> Verif
     if not isinstance(inner.message, kind):
         raise WireError("a signed message of another kind than belongs here")
     return cast("Verified[S]", inner)
+
+
+def _votes(value: Any, kind: type[S] | tuple[type[S], ...], open_: Open) -> tuple[Verified[S], ...]:
+    """Nested messages of distinct signers; the first repetition ends the checking of signatures."""
+    signers: set[bytes] = set()
+    votes = []
+    for raw in _array(value, MEMBERS_MAX):
+        vote = _nested(raw, kind, open_)
+        if vote.signer in signers:
+            raise WireError("two votes of one signer in one certificate")
+        signers.add(vote.signer)
+        votes.append(vote)
+    return tuple(votes)

@@ -560,3 +560,39 @@ def test_a_claim_with_any_payload_is_total(payload: bytes) -> None:
     for tag in (Prepare.TAG, Commit.TAG):
         for body in (payload, payload[:1] + bytes((tag,)) + payload[1:]):
             envelope.claimed_vote(codec.encode((header, {}, body, bytes(64))))
+
+
+# --- members --------------------------------------------------------------------------------
+
+
+def test_only_members_are_worth_the_check_of_a_signature() -> None:
+    checked: list[bytes] = []
+
+    def verify(key: bytes, covered: bytes, signature: bytes) -> bool:
+        checked.append(key)
+        return sodium.ed25519_verify(key, covered, signature)
+
+    member, stranger = Signer(SEED, CLUSTER), Signer(blob(2), CLUSTER)
+    opener = Opener(CLUSTER, members=frozenset({member.public}), verify=verify)
+    commit = Commit(0, 1, 2, blob(3), 4)
+    assert opener.open(member.sign(commit).raw).signer == member.public
+    with pytest.raises(WireError, match="no member"):
+        opener.open(stranger.sign(commit).raw)
+    assert checked == [member.public]
+    record = NodeRecord(1, blob(5), (), 1, "new")
+    assert opener.open(stranger.sign(record).raw).signer == stranger.public, "of no cluster yet"
+
+
+def test_a_certificate_that_repeats_a_signer_costs_two_checks() -> None:
+    checked: list[bytes] = []
+
+    def verify(key: bytes, covered: bytes, signature: bytes) -> bool:
+        checked.append(key)
+        return True
+
+    signer = Signer(SEED, CLUSTER)
+    checkpoints = tuple(signer.sign(Checkpoint(0, 64, blob(i))) for i in range(1, 60))
+    change = signer.sign(ViewChange(0, 1, 64, checkpoints, ()))
+    with pytest.raises(WireError, match="two votes of one signer"):
+        Opener(CLUSTER, verify=verify).open(change.raw)
+    assert len(checked) == 3

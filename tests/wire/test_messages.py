@@ -13,7 +13,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.wire import codec
 from aegis_edge.wire import messages as say
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import Opener
+from aegis_edge.wire.envelope import Opener, Signer
 from aegis_edge.wire.messages import (
     CARRIERS,
     SIGNED,
@@ -277,20 +277,44 @@ def test_a_proposal_holds_the_batch_that_it_names(voices: Voices) -> None:
 
 def test_a_committed_batch_holds_the_batch_that_its_commits_name(voices: Voices) -> None:
     committed = voices.carriers[Committed]
+    stray = voices.signers[3].sign(Commit(0, 3, 71, blob(7), 5))
     for other in (
         Committed(committed.commits, say.NULL_BATCH),
-        Committed((*committed.commits, voices.signed[Commit]), committed.batch),
+        Committed((*committed.commits, stray), committed.batch),
     ):
         with pytest.raises(WireError, match="another batch"):
             read(other.pack(), voices.opener().open)
 
 
 def test_carriers_are_bounded(voices: Voices) -> None:
-    checkpoint = voices.signed[Checkpoint]
-    full = StableCheckpoint((checkpoint,) * say.MEMBERS_MAX)
+    checkpoints = tuple(
+        Signer(bytes((number,)) * 32, CLUSTER).sign(Checkpoint(0, 64, blob(8)))
+        for number in range(say.MEMBERS_MAX + 1)
+    )
+    full = StableCheckpoint(checkpoints[:-1])
     assert read(full.pack(), voices.opener().open) == full
-    with pytest.raises(WireError):
-        read(StableCheckpoint((checkpoint,) * 65).pack(), voices.opener().open)
+    with pytest.raises(WireError, match="at most 64"):
+        read(StableCheckpoint(checkpoints).pack(), voices.opener().open)
+    with pytest.raises(WireError, match="two votes of one signer"):
+        read(StableCheckpoint((*checkpoints[:2], checkpoints[1])).pack(), voices.opener().open)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "name"),
+    [
+        ((), "barn\x1b]0;mine\x07"),
+        ((), "barn\nERROR all is lost"),
+        (("tcp:a b:1",), "barn"),
+        (("tcp:a\x00:1",), "barn"),
+        (("",), "barn"),
+    ],
+)
+def test_a_record_holds_nothing_that_a_terminal_would_obey(
+    addresses: tuple[str, ...], name: str, voices: Voices
+) -> None:
+    record = voices.signers[0].sign(NodeRecord(1, blob(9), addresses, 2**31, name))
+    with pytest.raises(WireError, match=r"cannot be shown|spaces"):
+        voices.opener().open(record.raw)
 
 
 def test_messages_of_another_cluster_are_refused(voices: Voices) -> None:
