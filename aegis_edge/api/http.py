@@ -103,6 +103,7 @@ class _Connection:
             if head is None:
                 return False
             request = await self._whole(head)
+            self._let_large_go()  # what waits for the cluster has bounds of its own
             if _wants_pipeline(head, request):
                 await self._upgrade()
                 return False
@@ -124,7 +125,7 @@ class _Connection:
 
     async def _head(self) -> h11.Request | None:
         """The head of the next request; None at the end of the connection."""
-        event = self._http.next_event()
+        event = self._next_event()
         with trio.move_on_after(IDLE_S):
             while event is h11.NEED_DATA and not self._http.trailing_data[0]:
                 event = await self._more()
@@ -135,9 +136,15 @@ class _Connection:
             raise Refusal("too_slow", f"no whole request within {HEAD_S:g} s")
         return event if isinstance(event, h11.Request) else None
 
+    def _next_event(self) -> Any:
+        try:
+            return self._http.next_event()
+        except ValueError:  # h11 0.14 reads a Content-Length of any number of digits
+            raise Refusal("invalid", "not HTTP/1.1: a length out of all bounds") from None
+
     async def _more(self) -> Any:
         self._http.receive_data(await self._stream.receive_some(RECEIVE_BYTES))
-        return self._http.next_event()
+        return self._next_event()
 
     async def _whole(self, head: h11.Request) -> Request:
         """The request with its body."""
@@ -165,7 +172,7 @@ class _Connection:
         pieces: list[bytes] = []
         size = 0
         while True:
-            event = self._http.next_event()
+            event = self._next_event()
             if event is h11.NEED_DATA:
                 event = await self._more()
             if isinstance(event, h11.Data):

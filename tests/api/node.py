@@ -120,6 +120,8 @@ class Replication:
         await trio.lowlevel.checkpoint()
         if self.failing is not None:
             raise self.failing
+        if self.held:
+            await trio.sleep_forever()
         return self.apply(operation)
 
     def enqueue(self, operation: bytes, done: Callable[[Any], None]) -> Ticket:

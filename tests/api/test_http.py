@@ -87,6 +87,10 @@ async def test_head_has_no_body() -> None:
         (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
         (b"GET /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", b"413"),
         (b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
+        (
+            b"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+            b"400",
+        ),
         (b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000, b"431"),
     ],
@@ -204,6 +208,19 @@ async def test_large_values_wait_for_a_place(autojump_clock: trio.testing.MockCl
         assert server.large.value == 0
         assert b"503" in await ask(second, head)
         assert b"408" in await first.receive_some(4096)
+
+
+async def test_what_waits_for_the_cluster_keeps_no_place() -> None:
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    server.large = trio.Semaphore(1)
+    body = b"x" * (http.LARGE_BYTES + 1)
+    head = f"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    async with talking(replication, server) as waiting:
+        await waiting.send_all(head + body)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.large.value == 1
 
 
 async def test_too_many_connections_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
