@@ -351,6 +351,32 @@ class Replay(Vice):
                 self.liar.send(self.somebody(), old)
 
 
+class OldNews(Vice):
+    """Passes the oldest words of others on as if they were new: old clocks, wants and needs."""
+
+    name = "old_news"
+
+    def __init__(self, liar: Liar, fault: Fault) -> None:
+        super().__init__(liar, fault)
+        self._oldest: dict[tuple[bytes, type], bytes] = {}
+
+    def hear(self, peer: int, message: wire.Message) -> bool:
+        if isinstance(message, wire.Verified):
+            place = (message.signer, type(message.message))
+            self._oldest.setdefault(place, message.raw)
+            primary = self.liar.view % self.world.plan.n
+            if place[1] in (wire.Commit, wire.Status) and primary != peer:
+                self.liar.did(place[1].__name__, self.name)
+                self.liar.send(primary, self._oldest[place])
+        return True
+
+    def act(self) -> None:
+        target = self.somebody()
+        for place in sorted(self._oldest, key=lambda p: (p[0], p[1].TAG)):
+            self.liar.did(place[1].__name__, self.name)
+            self.liar.send(target, self._oldest[place])
+
+
 class Forge(Vice):
     """Other people's names under one's own signature, and signatures that fit nothing."""
 
@@ -462,7 +488,8 @@ class LieInViewChange(Vice):
         if real is not None:
             prepares.append(real)
         wanted = self.world.configuration.quorum - 1
-        prepares = (prepares * wanted)[:wanted]
+        distinct = {prepare.signer: prepare for prepare in prepares}
+        prepares = chance.choice(((prepares * wanted)[:wanted], list(distinct.values())))
         return wire.PreparedCertificate(pre_prepare, tuple(prepares))
 
     def act(self) -> None:
@@ -538,6 +565,24 @@ class LieInNewView(Vice):
             )
             for p in new.pre_prepares
         ]
+
+
+class Hasty(Vice):
+    """About to lead a view, proposes in it before it is open, and something else afterwards."""
+
+    name = "hasty"
+
+    def bend(self, target: int, raw: bytes, message: wire.Message) -> Bent:
+        said = self.own(message)
+        yield raw, 0
+        if isinstance(said, wire.ViewChange):
+            n = self.world.plan.n
+            mine = said.view + (self.liar.node.index - said.view) % n
+            known = self.liar.recall("Bundle")
+            batch = wire.NULL_BATCH if known is None else wire.Batch((), (known,))
+            first = said.stable_sequence + 1
+            for sequence in range(first, min(first + 3, self.liar.executed + 3)):
+                yield self.propose(mine, sequence, batch), 0
 
 
 class LieAtCheckpoint(Vice):
@@ -832,7 +877,9 @@ class Usurp(Vice):
             heard = self.liar.recall("ViewChange")
             if heard is not None:
                 changes.append(heard)
-            changes = (changes * self.world.configuration.quorum)[: self.world.configuration.quorum]
+            quorum = self.world.configuration.quorum
+            distinct = list({change.signer: change for change in changes}.values())
+            changes = self.chance.choice(((changes * quorum)[:quorum], distinct))
             opens = (sign(wire.PrePrepare(0, wanted, sequence, batch.digest)),)
             self.liar.say(peer, wire.NewView(0, max(1, wanted), tuple(changes), opens), self.name)
 
@@ -854,10 +901,12 @@ VICES: dict[str, type[Vice]] = {
         Equivocate,
         Withhold,
         Replay,
+        OldNews,
         Forge,
         Flood,
         LieInViewChange,
         LieInNewView,
+        Hasty,
         LieAtCheckpoint,
         TwoFaces,
         Censor,

@@ -236,6 +236,16 @@ class Patient(Replica):
         return self.suspicion.suspect_at(self.primary, oldest)
 
 
+class Gullible(Replica):
+    """Takes an old clock reading that is passed on for a new one."""
+
+    def _on_message(self, message: wire.Message, peer: bytes) -> None:
+        super()._on_message(message, peer)
+        said = message.message if isinstance(message, wire.Verified) else None
+        if isinstance(said, (wire.Commit, wire.Status)):
+            self.readings.note(message)
+
+
 class Chatterbox(Replica):
     """Says where it stands all the time."""
 
@@ -333,6 +343,11 @@ def _commits_of_any_view(self: Any, configuration: Any) -> Any:
 def _commits_counted_twice(commits: Any, configuration: Any) -> bool:
     """`certificates.is_commit` that counts envelopes instead of members."""
     return len(commits) >= configuration.quorum
+
+
+def _votes_of_anybody(value: Any, kind: Any, open_: Any) -> tuple[Any, ...]:
+    """`wire.messages._votes` that lets one signer vote many times."""
+    return tuple([wire._nested(raw, kind, open_) for raw in wire._array(value, wire.MEMBERS_MAX)])
 
 
 def _lowest_order(changes: Any) -> list[tuple[int, bytes]]:
@@ -500,7 +515,10 @@ CANARIES: tuple[Canary, ...] = (
         "counts_envelopes",
         "commits count per envelope instead of per member",
         AGREEMENT | {"validity", "order", "no execution twice", "determinism"},
-        patches=((certificates, "is_commit", _commits_counted_twice),),
+        patches=(
+            (certificates, "is_commit", _commits_counted_twice),
+            (wire, "_votes", _votes_of_anybody),
+        ),
         blind=_PROOF | {"durability"},
         vice="false_answers",
     ),
@@ -601,6 +619,15 @@ CANARIES: tuple[Canary, ...] = (
         frozenset({"agreed time"}),
         patches=((clocks, "agreed_ms", _agreed_by_last_word),),
         seeds=150,
+    ),
+    Canary(
+        "believes_old_clocks",
+        "an old clock reading that is passed on is news",
+        frozenset({"agreed time"}),
+        _replica(Gullible),
+        vice="old_news",
+        sizes=(4, 7),
+        seeds=200,
     ),
     Canary(
         "never_resends",

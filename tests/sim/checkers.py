@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.sim.node import Node
     from tests.sim.world import World
 
-#: How far the agreed time may lag behind the honest clocks once everything is done; see `clocks`.
-TIME_LAG_MS = 5_000
+#: The agreed time moves in steps of this size, and readings come with statuses; see `pbft.clocks`.
+TIME_STEP_MS = 1_000
 #: The journal's kind of the record that must be durable before a commit is said.
 PREPARED_RECORD = 5
 #: Messages that an idle pair of nodes may exchange in each direction per status interval.
@@ -52,6 +52,7 @@ class Entry:
     bundles: tuple[bytes, ...]
     outcomes: tuple[tuple[Any, ...], ...]
     by: int
+    tick: int
 
 
 @dataclass
@@ -162,7 +163,16 @@ class Judges:
         outcomes = self._model.execute(deliver.time_ms, deliver.bundles)
         view, digest = carrier.commits[0].message.view, carrier.batch.digest
         self.ledger.append(
-            Entry(sequence, view, digest, deliver.time_ms, raws, outcomes, node.index)
+            Entry(
+                sequence,
+                view,
+                digest,
+                deliver.time_ms,
+                raws,
+                outcomes,
+                node.index,
+                self._world.now,
+            )
         )
 
     def _certificate(self, node: Node, deliver: Deliver) -> wire.Committed | None:
@@ -241,6 +251,18 @@ class Judges:
             ahead = deliver.time_ms - world.EPOCH_MS - world.now
             self.fail("agreed time", f"{ahead} ms ahead of every good clock at {deliver.sequence}")
 
+    def _check_lag(self) -> None:
+        """Once things are calm, an honest primary's batches carry the time that it is."""
+        world = self._world
+        last = self.ledger[-1] if self.ledger else None
+        if last is None or not world.rested or len(self._bad_clocks) > world.plan.f:
+            return
+        primary = world.nodes[last.view % world.plan.n]
+        lag = world.EPOCH_MS + last.tick - last.time_ms
+        bound = TIME_STEP_MS + 2 * world.plan.status_ticks + world.plan.timeout_ticks
+        if not primary.liar and last.tick > world.done_at and lag > bound:
+            self.fail("agreed time", f"{lag} ms behind the good clocks at {last.sequence}")
+
     def clock_changed(self) -> None:
         for node in self._world.nodes:
             if node.clock_offset:
@@ -298,8 +320,10 @@ class Judges:
             name = (said.incarnation, said.number)
             if promises.bundles.setdefault(name, signed.raw) != signed.raw:
                 self.fail("no contradiction", f"node {node.index} has two bundles {name}")
-        elif isinstance(said, wire.Status) and said.executed_sequence > node.disk.machine.executed:
-            self.fail("durability", f"node {node.index} says executed what it may forget")
+        elif isinstance(said, wire.Status):
+            durable = self._world.plan.eager or said.executed_sequence <= node.disk.machine.executed
+            if not durable:
+                self.fail("durability", f"node {node.index} says executed what it may forget")
 
     def _voted(
         self,
@@ -407,6 +431,7 @@ class Judges:
     def conclude(self) -> None:
         """The verdict on the whole history."""
         world = self._world
+        self._check_lag()
         roots = {(node.disk.machine.executed, node.disk.machine.root()) for node in world.honest}
         if len(roots) > len({executed for executed, _ in roots}):
             self.fail("equal roots", "the honest nodes end in different states")
@@ -414,6 +439,10 @@ class Judges:
         for wrong in linearizability.check(history, self._model.foreign(world))[:3]:
             self.fail("linearizability", wrong)
         self._check_answers(history)
+
+    def rest_ends(self) -> None:
+        """Nothing was to be done: nothing was to be written, and little to be said."""
+        world = self._world
         if self._rest is not None:
             writes, sent, changing = self._rest
             if not changing and sum(node.disk.writes for node in world.honest) > writes:

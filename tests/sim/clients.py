@@ -50,6 +50,11 @@ class Client:
         self._patience = 1 << 30
         self._line_up()
 
+    def last_call(self) -> None:
+        """One more call, after a rest."""
+        self._left = 1
+        self._line_up()
+
     @property
     def finished(self) -> bool:
         return not self._left and not self.waiting

@@ -95,7 +95,7 @@ class Network:
     def _arrive(self, what: tuple[int, int, bytes, int]) -> None:
         source, target, raw, connection = what
         end = self._ends[target][source]
-        if end.up and (end.connection == connection or not self.weather.ordered):
+        if (end.up and end.connection == connection) or not self.weather.ordered:
             self._arrived(target, source, raw)
         else:
             self.lost += 1

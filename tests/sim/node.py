@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 DURABLE = (Persist, Deliver, TakeRoot, Prune)
 
+#: How often a coarse shell tells the time while there is traffic.
+COARSE_TICKS = 100
+
 #: Operations that one bundle takes at most: few, so that bundles are many.
 BUNDLE_OPERATIONS = 4
 
@@ -67,6 +70,10 @@ class Node:
         self._waiting: dict[tuple[int, int], list[Done]] = {}
         self._submitting: list[Done] = []
         self._armed: int | None = None
+        self._ticked = 0
+        #: What a message waits behind, and how many such effects are not durable yet.
+        self._holding = (Persist,) if world.plan.eager else DURABLE
+        self._unsafe = 0
 
     # --- life and death ---
 
@@ -115,7 +122,7 @@ class Node:
                 self._send(effect)
         self.replica = None
         self.life += 1
-        self._queue, self._writing, self._armed = [], [], None
+        self._queue, self._writing, self._armed, self._unsafe = [], [], None, 0
         orphans = [done for _, done in self._calls]
         orphans += [done for _, waiting in sorted(self._waiting.items()) for done in waiting]
         for done in orphans + self._submitting:
@@ -146,11 +153,16 @@ class Node:
         if effects:
             self._perform(effects)
         if last:
-            self._set_alarm()
+            self._set_alarm(event)
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, event: Event) -> None:
         world = self.world
-        wake_at = self.replica.wake_at
+        if type(event) is Tick:
+            self._ticked = event.now_ticks
+        if world.plan.ticking == "coarse" and type(event) is not Tick:
+            wake_at = self._ticked + COARSE_TICKS
+        else:
+            wake_at = self.replica.wake_at
         if wake_at is not None and (self._armed is None or wake_at < self._armed):
             self._armed = wake_at
             tick = max(world.now, wake_at + self._boot_tick)
@@ -182,7 +194,7 @@ class Node:
         if type(message) is str:
             self.world.refused(self, peer, message)
             return
-        if self.world.plan.tick_always:
+        if self.world.plan.ticking == "always":
             self.tick(last=False)
             if not self.alive:
                 return
@@ -221,19 +233,21 @@ class Node:
 
     def _perform(self, effects: list[Effect]) -> None:
         queue = self._queue
-        judges = self.world.judges
         for effect in effects:
             kind = type(effect)
-            if kind is Bundled:
+            if kind is Send:
+                if self._unsafe:
+                    queue.append(effect)
+                else:
+                    self._send(effect)
+            elif kind is Bundled:
                 self._waiting[(effect.incarnation, effect.number)] = self._submitting
                 self._submitting = []
             elif kind is Alarm:
-                judges.alarmed(self, effect)
+                self.world.judges.alarmed(self, effect)
             else:
-                if queue or self._writing or kind in DURABLE:
-                    queue.append(effect)
-                else:
-                    self._show(effect)
+                self._unsafe += kind in self._holding
+                queue.append(effect)
         if queue and not self._writing:
             self._write()
 
@@ -269,13 +283,12 @@ class Node:
         for effect in self._writing:
             if type(effect) not in DURABLE:
                 self._show(effect)
-        self._writing = []
+        held, self._queue, self._writing, self._unsafe = self._queue, [], [], 0
+        self._perform(held)
         for root in roots:
             self.step(root)
             if not self.alive:
                 return
-        if self._queue and not self._writing:
-            self._write()
         self._submit()
 
     def _make_durable(self, step: Any) -> Any:

@@ -37,10 +37,12 @@ VICES = (
     "equivocate",
     "withhold",
     "replay",
+    "old_news",
     "forge",
     "flood",
     "lie_in_view_change",
     "lie_in_new_view",
+    "hasty",
     "lie_at_checkpoint",
     "two_faces",
     "censor",
@@ -113,8 +115,11 @@ class Plan:
     liars: tuple[int, ...]
     faults: tuple[Fault, ...]
     vices: tuple[Fault, ...]
-    #: The shell tells the time before every message, or only when the replica asked to be woken.
-    tick_always: bool
+    #: When the shell tells the time: "always" before every message, "asked" when the replica wants
+    #: to be woken, "coarse" every `COARSE_TICKS` while there is traffic, asking at ticks only.
+    ticking: str
+    #: The shell holds messages behind records only, not behind deliveries, roots and prunings.
+    eager: bool
     #: The shell drops late votes before their signature is checked.
     skim: bool
     #: The command-line flags that make this plan from its seed again.
@@ -190,7 +195,9 @@ def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
     interval = chance.choice((2, 4, 4, 8, 16))
     vices = _vices(chance, n, liars, heal_at)
     # Those who lie about new views get some to lie about.
-    troubled = chance.random() < 0.2 or any("new_view" in vice.kind for vice in vices)
+    troubled = chance.random() < 0.2 or any(
+        vice.kind in ("lie_in_new_view", "hasty") for vice in vices
+    )
     return Plan(
         seed=seed,
         n=n,
@@ -209,7 +216,8 @@ def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
         liars=liars,
         faults=_faults(chance, n, heal_at, troubled),
         vices=vices,
-        tick_always=chance.random() < 0.5,
+        ticking=chance.choice(("always", "asked", "coarse", "coarse")),
+        eager=chance.random() < 0.6,
         skim=chance.random() < 0.5,
         flags=flags,
     )

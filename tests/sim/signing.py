@@ -7,6 +7,7 @@ Everything else about an envelope is the real thing: `wire.envelope` makes it an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -46,8 +47,14 @@ def signers(n: int) -> tuple[Signer, ...]:
 class Reader:
     """Bytes to messages, once per distinct bytes: reading is a pure function, so nodes share it."""
 
-    def __init__(self) -> None:
-        self.opener = Opener(CLUSTER_ID, verify=verify, memo_size=1 << 17, memo_bytes=1 << 28)
+    def __init__(self, members: Iterable[bytes]) -> None:
+        self.opener = Opener(
+            CLUSTER_ID,
+            verify=verify,
+            memo_size=1 << 17,
+            memo_bytes=1 << 28,
+            members=frozenset(members),
+        )
         self._known: dict[bytes, Message | str] = {}
         self._claimed: dict[bytes, tuple[int, tuple[Any, ...]] | None] = {}
 

@@ -28,7 +28,7 @@ from tests.sim.world import World
 def test_only_the_owner_of_a_key_signs() -> None:
     one, other = signing.signers(2)
     signed = one.sign(Commit(0, 1, 2, bytes(32), 3))
-    reader = signing.Reader()
+    reader = signing.Reader((one.public, other.public))
     assert isinstance(reader.read(signed.raw), Verified)
     assert isinstance(reader.read(signed.raw.replace(one.public, other.public)), str)
     assert isinstance(reader.read(signed.raw[:-1] + bytes((signed.raw[-1] ^ 1,))), str)

@@ -26,7 +26,7 @@ from tests.sim.plan import Fault, Plan, Weather
 #: After healing: how many time-outs of the cluster may pass until everything that waits is done.
 PATIENCE_TIMEOUTS = 40
 #: How long the world is watched after everything is done, in status intervals.
-AFTERGLOW_STATUSES = 3
+REST_STATUSES = 3
 #: More events than any healthy run has: a storm.
 EVENTS_MAX = 600_000
 
@@ -95,7 +95,7 @@ class World:
             status_ticks=plan.status_ticks,
             pipeline=plan.pipeline,
         )
-        self.reader = signing.Reader()
+        self.reader = signing.Reader(self.keys)
         self.coverage: Counter[tuple[str, str]] = Counter()
         self.faults_done: Counter[str] = Counter()
         self.judges = Judges(self)
@@ -111,7 +111,7 @@ class World:
         )
         self.nodes = [build.node(self, index, signer) for index, signer in enumerate(signers)]
         self.down_until = [0] * plan.n
-        self.healed = False
+        self.healed = self.rested = False
         self.done_at = 0
         self._finished = False
         self.coalition = byzantine.Coalition(self)
@@ -349,14 +349,21 @@ class World:
         """Is everything done that waited?  Within a bound it must be."""
         patience = PATIENCE_TIMEOUTS * self.plan.timeout_ticks
         waiting = self.judges.unfinished()
-        if waiting and self.now < self.plan.heal_at + patience:
+        if waiting and self.now < max(self.done_at, self.plan.heal_at) + patience:
             self.at(self.now + 100, self._settled, None)
         elif waiting:
             self.judges.fail("progress", f"{patience} ms after healing: " + "; ".join(waiting))
+        elif self.rested:
+            self._finished = True
         else:
             self.done_at = self.now
             self.judges.rest_begins()
-            self.at(self.now + AFTERGLOW_STATUSES * self.plan.status_ticks, self._finish, None)
+            self.at(self.now + REST_STATUSES * self.plan.status_ticks, self._last_call, None)
 
-    def _finish(self, _: None) -> None:
-        self._finished = True
+    def _last_call(self, _: None) -> None:
+        """After the rest everything works as before: every caller has one more wish."""
+        self.judges.rest_ends()
+        self.rested = True
+        for client in self.clients:
+            client.last_call()
+        self.at(self.now + 100, self._settled, None)
