@@ -17,15 +17,14 @@ from typing import NamedTuple
 
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.pbft.events import Record
+from aegis_edge.pbft.journal import CHECKPOINT, PREPARED, PROPOSAL
 from aegis_edge.wire import codec
 
-PROPOSAL = 4
-CHECKPOINT = 7
-#: A proposal that was replaced while a certificate still names it.
+#: A proposal that was replaced while a certificate still names it: a kind of this file's own.
 BODY = 9
 #: Kinds that a stable checkpoint at their sequence makes worthless; a checkpoint's own record is
 #: so made by the next one.
-_PRUNED_THROUGH = (4, 5, 6)
+_PRUNED_THROUGH = (PROPOSAL, PREPARED)
 
 #: A shorter tail is written twice: the row of its proposal is worth more when it is used again.
 _TAIL_BYTES_MIN = 2048

@@ -6,6 +6,7 @@ Follows: rule 13 of the PBFT checklist, persist before send; Castro and Liskov (
 A record replaces the earlier one with the same (kind, view, sequence).  When a checkpoint at s is
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
 sequence < s, may be deleted; VIEW, VIEW_CHANGE, NEW_VIEW and STABLE have one record each.
+The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
 
 from __future__ import annotations
