@@ -22,6 +22,7 @@ import trio
 
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.net.links import Arrived, LinkOpened
+from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.pbft.events import (
     Alarm,
     Bundled,
@@ -152,7 +153,11 @@ class Core(Protocol):
 
 
 class Store(Protocol):
-    """The database as its performer sees it; all methods run in one worker thread."""
+    """The database as its performer sees it; all methods run in one worker thread.
+
+    `perform` returns when every `Persist` among the steps is durable; a list of nothing but
+    `Deliver` may wait for a later one.
+    """
 
     def perform(self, steps: Sequence[Persist | Deliver | TakeRoot | Prune]) -> Sequence[Any]: ...
     def certificates(self, first: int, last: int, max_bytes: int) -> Sequence[bytes]: ...
@@ -292,7 +297,7 @@ class Replication:
         core: Core,
         store: Store,
         wires: Wires,
-        events: trio.MemoryReceiveChannel[Any],
+        events: trio.MemoryReceiveChannel[LinkEvent],
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
@@ -340,15 +345,16 @@ class Replication:
         # The state root for people: taken when nothing has happened for a moment.
         self.root = b""
         self.root_sequence = -1
-        self._durable_sequence = core.executed
+        self._executed = core.executed
         self._quiet_at = 0
 
     # --- for callers ------------------------------------------------------------------------
 
     async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
-        """Execute `operation` (encoded, see `knowledge.operations`); its `Outcome` once durable.
+        """Execute `operation` (encoded, see `knowledge.operations`); its `Outcome` once executed.
 
-        Raises `Busy`, `TooLarge`, `NoQuorum`, `Unconfirmed` or `Stopped`.
+        By then it is readable here, and durable on a quorum.
+        Raises `Busy`, `TooLarge`, `NoQuorum`, `Unconfirmed`, `Halted` or `Stopped`.
         """
         answer: list[Outcome | ReplicationError] = []
         answered = trio.Event()
@@ -412,8 +418,8 @@ class Replication:
     def enqueue(self, operation: bytes, done: Done) -> Ticket:
         """The fast path: `done(outcome)` is called later from the owner's task.
 
-        Raises `Busy` (see `room`), `TooLarge` or `Stopped`; then `done` is never called.  When the
-        node stops before an answer, `done` gets a `Stopped` instance instead of an outcome.
+        Raises `Busy` (see `room`), `TooLarge`, `Halted` or `Stopped`; then `done` is never called.
+        When the node halts or stops before an answer, `done` gets that error, not an outcome.
         """
         if self._stopping:
             raise Stopped("this node is stopping")
@@ -534,7 +540,7 @@ class Replication:
             self._ended.set()
 
     async def stop(self) -> None:
-        """Take nothing more; return when the write under way is durable and `run` has ended."""
+        """Take nothing more; return when the write under way is done and `run` has ended."""
         self._stopping = True
         self.notify()
         await self._ended.wait()
@@ -574,7 +580,7 @@ class Replication:
             self._bundle()
         if self._flying is None:
             if not self._held and self._root_due <= now_ticks:
-                self._held.append(_RootForDisplay(self._durable_sequence))
+                self._held.append(_RootForDisplay(self._executed))
             if self._held:
                 self._write()
         self._wires.flush()
@@ -607,7 +613,7 @@ class Replication:
     @property
     def _root_due(self) -> float:
         """The tick at which to take a root for display, if nothing happens before."""
-        if self._flying is not None or self.root_sequence == self._durable_sequence:
+        if self._flying is not None or self.root_sequence == self._executed:
             return math.inf
         return self._quiet_at
 
@@ -668,7 +674,7 @@ class Replication:
                 return False
         return True
 
-    def _hear(self, event: Any) -> None:
+    def _hear(self, event: LinkEvent) -> None:
         if isinstance(event, Arrived):
             self._inboxes.setdefault(event.peer, deque()).append(event.raw)
             self._inbox_count += 1
@@ -745,7 +751,7 @@ class Replication:
     # --- to the disk ------------------------------------------------------------------------
 
     def _write(self) -> None:
-        """Begin one transaction with everything that waits for one."""
+        """Hand the database everything that waits for it, in one go."""
         group, self._held = self._split(self._held)
         self._flying = group
         steps = [e for e in group if isinstance(e, (Persist, Deliver, TakeRoot, Prune))]
@@ -764,13 +770,13 @@ class Replication:
         self._thread.post(job, done)
 
     def _split(self, held: list[Effect]) -> tuple[list[Effect], list[Effect]]:
-        """What one transaction takes: all, up to a second answer to some peer's fetch."""
+        """What goes to the database in one go: all, up to a second answer to some peer's fetch."""
         fetches = [i for i, effect in enumerate(held) if isinstance(effect, SendCommitted)]
         end = fetches[1] if len(fetches) > 1 else len(held)
         return held[:end], held[end:]
 
     def _land(self) -> None:
-        """A transaction is durable: perform what waited for it, in order, and hold the rest."""
+        """A write is done, its records durable: perform what waited for it, in order."""
         assert self._landed is not None and self._flying is not None
         (result, error), group = self._landed, self._flying
         self._landed = self._flying = None
@@ -801,7 +807,7 @@ class Replication:
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""
         self.counters.batches += 1
-        self._durable_sequence = effect.sequence
+        self._executed = effect.sequence
         self._quiet_at = _now_ticks() + QUIET_TICKS
         newest = self.revision
         for bundle, of_bundle in zip(effect.bundles, outcomes, strict=True):

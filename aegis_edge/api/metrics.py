@@ -25,7 +25,7 @@ _TABLE = (
     ("operations", "operations_total", "counter", "Executed operations."),
     ("own_operations", "own_operations_total", "counter", "Executed operations of local callers."),
     ("batches", "batches_total", "counter", "Executed batches."),
-    ("transactions", "transactions_total", "counter", "Transactions of the database."),
+    ("transactions", "transactions_total", "counter", "Writes handed to the database."),
     ("messages_in", "messages_received_total", "counter", "Messages from peers."),
     ("messages_out", "messages_sent_total", "counter", "Messages to peers."),
 )

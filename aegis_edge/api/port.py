@@ -27,7 +27,7 @@ class Replication(Protocol):
     """Where operations go and where reads come from."""
 
     async def submit(self, operation: bytes, *, timeout_s: float) -> Outcome:
-        """Execute an encoded operation; its outcome once it is durable."""
+        """Execute an encoded operation; its outcome once a quorum holds it durably."""
         ...
 
     def enqueue(self, operation: bytes, done: Callable[[Any], None]) -> Ticket:

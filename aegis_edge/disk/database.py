@@ -1,7 +1,7 @@
 """The one database of a node: records, certificates and applied state in one transaction.
 
-Knows how a list of steps becomes durable, all of it or nothing.  Refuses to know why anything is
-written: it performs `pbft.events`, in their order.
+Knows how a list of steps becomes durable, all of it or nothing, and which list may wait for the
+next one's sync.  Refuses to know why anything is written: it performs `pbft.events`, in order.
 Follows: DESIGN's storage rule (applied and remembered-as-applied move together), checklist rule 15.
 """
 

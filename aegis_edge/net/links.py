@@ -194,7 +194,7 @@ class _Link:
 
 
 class Links:
-    """All links of one node; `run` owns them, `events` is where their user listens.
+    """All links of one node; `run` owns them, `events` is what their user takes.
 
     `book`: the other members; `record_raw`: this node's signed record, which names the public
     half of `noise_private`; `transports`: by scheme of address.  `entropy(size)` gives random

@@ -113,7 +113,8 @@ class Deliver:
     """Execute the batch at `sequence`: exactly these bundles, in this order, at this agreed time.
 
     `bundles` is what remains of the batch after de-duplication; `certificate` is the packed
-    `Committed` carrier, kept so that this node can prove the batch to others.
+    `Committed` carrier, kept so that this node can prove the batch to others.  Callers may be
+    answered before it is durable here: the records of a quorum hold the batch and its votes.
     """
 
     sequence: int
