@@ -63,7 +63,7 @@ from aegis_edge.wire.messages import (
 )
 
 #: What a batch may hold with its clock readings: well below what its certificate may measure.
-_BATCH_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
+_WHOLE_BATCH_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
 
@@ -118,6 +118,7 @@ class Replica:
         self._status_at = 0
         self._complain_at = 0
         self._root_owed: int | None = None
+        self._rootless = restored.executed
         self._adoption_owed = False
         self._out: list[Effect] = []
         self._handlers: dict[type, Any] = {
@@ -415,7 +416,7 @@ class Replica:
     def _is_acceptable(self, batch: Batch) -> bool:
         """Members' bundles and readings; a batch of nothing (a null batch sent again) is one."""
         return (
-            len(batch.raw) <= _BATCH_BYTES_MAX
+            len(batch.raw) <= _WHOLE_BATCH_BYTES_MAX
             and (bool(batch.bundles) or not batch.evidence)
             and clocks.acceptable(batch.evidence, self.configuration)
             and all(b.signer in self.configuration for b in batch.bundles)
@@ -541,12 +542,16 @@ class Replica:
                 self._on_checkpoint(checkpoint, peer)
 
     def _stabilise(self, sequence: int) -> None:
-        """Advance the low watermark once a quorum and this replica agree on the root there."""
+        """Advance the low watermark once a quorum and this replica agree on the root there.
+
+        What was executed before a restart, and whose root was lost in the crash, can be compared no
+        more: there the quorum is believed, and the next checkpoint tells.
+        """
         agreed = self.log.agreed_root(sequence)
         own = self.log.checkpoint_of(self.key, sequence)
-        if agreed is None or own is None:
+        if agreed is None or (own is None and sequence > self._rootless):
             return
-        if own.message.root != agreed[0].message.root:
+        if own is not None and own.message.root != agreed[0].message.root:
             evidence = (own.raw, *(c.raw for c in agreed))
             self._halt("this node's state differs from what a quorum agreed on", *evidence)
         else:
@@ -563,7 +568,7 @@ class Replica:
     def _start_view_change(self, view: int) -> None:
         """Leave for `view`: from now on no vote in any lower one."""
         self.view, self.changing = view, True
-        self.suspicion.asked(self.now)
+        self.suspicion.asked()
         own = self._sign(
             ViewChange(
                 self.configuration.number,
@@ -785,7 +790,7 @@ class Replica:
         if (
             committed.commits
             and committed.commits[0].message.sequence == self.executed + 1
-            and certificates.proves(committed, self.configuration)
+            and certificates.is_commit(committed.commits, self.configuration)
         ):
             self._deliver(committed)
             request = self.catchup.request
@@ -843,6 +848,7 @@ class Replica:
             and self.log.checkpoint_of(self.key, self.executed) is None
         ):
             self._root_owed = self.executed
+            self._rootless = self.executed - 1
 
     def _restore_view(self, kinds: dict[int, list[Record]], open_: Open) -> None:
         """The power may have failed between two records: the later view is the one that counts."""

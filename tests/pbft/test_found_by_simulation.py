@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aegis_edge.pbft import journal
-from aegis_edge.pbft.events import Effect, Persist
+from aegis_edge.pbft.events import Effect, Persist, TakeRoot
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import Body, Bundle, Commit, Prepare, Proposal, Status
 from tests.pbft.stage import Stage
@@ -170,3 +170,18 @@ def test_an_old_word_that_a_faulty_member_passes_on_is_no_news() -> None:
     stage.run()
     assert stage["A"].replica.readings.clock_ms(b) == clock_ms, "the time does not stand still"
     assert answers == [], "and B is not flooded with what it once lacked"
+
+
+def test_a_root_that_was_lost_behind_the_last_execution_holds_nobody_up() -> None:
+    stage = Stage(4)
+    d = stage["D"]
+    perform = d.perform
+    d.perform = lambda e: None if isinstance(e, TakeRoot) else perform(e)  # type: ignore[method-assign]
+    for i in range(5):
+        stage.submit("A", b"%d" % i)
+    assert (d.replica.executed, d.replica.stable) == (5, 0), "the root after 4 was never taken"
+    d.perform = perform  # type: ignore[method-assign]
+    stage.crash("D")
+    stage.restart("D")
+    stage.wait(2 * stage.parameters.status_ticks)
+    assert (d.replica.stable, d.replica.halted) == (4, None)
