@@ -11,7 +11,6 @@ from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.wire.messages import (
     Checkpoint,
     Commit,
-    Committed,
     PreparedCertificate,
     Verified,
 )
@@ -32,7 +31,10 @@ def is_prepared(certificate: PreparedCertificate, configuration: Configuration) 
 
 
 def is_commit(commits: tuple[Verified[Commit], ...], configuration: Configuration) -> bool:
-    """A quorum of commits of distinct members, equal but for their clocks."""
+    """A quorum of commits of distinct members, equal but for their clocks.
+
+    That those of a `Committed` name its batch was checked when it was read.
+    """
     signers = {c.signer for c in commits}
     if not len(signers) == len(commits) >= configuration.quorum:
         return False
@@ -42,11 +44,6 @@ def is_commit(commits: tuple[Verified[Commit], ...], configuration: Configuratio
         and all(s in configuration for s in signers)
         and all(c.message.fields()[:4] == named for c in commits)
     )
-
-
-def proves(carrier: Committed, configuration: Configuration) -> bool:
-    """The carrier's commits are a certificate; that they name its batch was checked on reading."""
-    return is_commit(carrier.commits, configuration)
 
 
 def is_stable(

@@ -26,7 +26,6 @@ from aegis_edge.wire.messages import (
     Verified,
 )
 
-
 _NONE: tuple[int, None] = (0, None)
 
 

@@ -63,7 +63,7 @@ class Suspicion:
         self._view_since = self.progress_ticks = now
         self._quorum_since = None
 
-    def asked(self, now: int) -> None:
+    def asked(self) -> None:
         """This replica asked for a view; each one that fails doubles the next time-out."""
         self._attempts += 1
         self._quorum_since = None

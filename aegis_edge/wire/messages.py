@@ -22,7 +22,7 @@ from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
 
 #: Sizes and counts that no message may exceed: the decoders allocate nothing beyond them.
-DIGEST_BYTES = 32
+DIGEST_BYTES = sodium.DIGEST_BYTES
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
 OPERATION_BYTES_MAX = 320 * 1024
 BUNDLE_OPERATIONS_MAX = 512
@@ -249,7 +249,7 @@ class Checkpoint(Signed):
 
 @dataclass(frozen=True, slots=True)
 class PreparedCertificate:
-    """A pre-prepare and the prepares that match it; counted and judged by `pbft.log`."""
+    """A pre-prepare and the prepares that match it; counted and judged by `pbft.certificates`."""
 
     pre_prepare: Verified[PrePrepare]
     prepares: tuple[Verified[Prepare], ...]
@@ -489,7 +489,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A batch and the commits that prove it; counted and judged by `pbft.log`."""
+    """A batch and the commits that prove it; counted and judged by `pbft.certificates`."""
 
     TAG: ClassVar[int] = 2
     commits: tuple[Verified[Commit], ...]
@@ -526,7 +526,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class StableCheckpoint:
-    """A quorum of equal checkpoints; counted and judged by `pbft.log`."""
+    """A quorum of equal checkpoints; counted and judged by `pbft.certificates`."""
 
     TAG: ClassVar[int] = 4
     checkpoints: tuple[Verified[Checkpoint], ...]

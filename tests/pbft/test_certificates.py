@@ -6,10 +6,8 @@ from aegis_edge.pbft import certificates
 from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import (
-    Batch,
     Checkpoint,
     Commit,
-    Committed,
     Prepare,
     PreparedCertificate,
     PrePrepare,
@@ -85,7 +83,6 @@ def test_a_commit_certificate_may_differ_in_clocks() -> None:
 )
 def test_commits_that_prove_nothing(commits: tuple[Verified[Commit], ...]) -> None:
     assert not certificates.is_commit(commits, FOUR)
-    assert not certificates.proves(Committed(commits, Batch((), ())), FOUR)
 
 
 def test_8_matching_checkpoints_not_merely_a_count_of_them() -> None:

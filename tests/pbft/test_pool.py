@@ -90,10 +90,8 @@ def test_a_batch_takes_origins_in_turn() -> None:
         pool.add(bundle(ONE, 1, number), 0)
     pool.add(bundle(TWO, 1, 1), 0)
     assert pool.take() != ()
-    origins = []
     pool.forget_proposed(7)
-    for taken in pool.take():
-        origins.append(taken.signer)
+    origins = [taken.signer for taken in pool.take()]
     assert sorted(origins[:2]) == sorted([ONE.public, TWO.public])
     assert len(origins) == 4
     assert pool.take() == ()

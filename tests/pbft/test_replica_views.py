@@ -387,7 +387,7 @@ def test_a_new_view_may_start_beyond_what_was_executed() -> None:
 
 
 def test_an_early_proposal_that_contradicts_the_new_view_gets_no_vote() -> None:
-    """The primary of the next view sends its batch early, then a valid NEW-VIEW with another one."""
+    """The primary of the next view sends its batch early, then a valid NEW-VIEW with another."""
     stage = Stage(4)
     b, d = stage["B"], stage["D"]
     batches = [Batch((), (b.signer.sign(Bundle(1, 1, (op,))),)) for op in (b"early", b"right")]

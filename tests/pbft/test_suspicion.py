@@ -45,11 +45,11 @@ def test_alone_nobody_is_suspected() -> None:
 def test_patience_doubles_and_is_bounded() -> None:
     made = suspicion(*KEYS[1:])
     for _ in range(3):
-        made.asked(1000)
+        made.asked()
     made.entered(1000)
     assert made.suspect_at(KEYS[1], 500) == 1000 + 2000 * 8
     for _ in range(20):
-        made.asked(1000)
+        made.asked()
     assert made.suspect_at(KEYS[1], 500) == 1000 + (2000 << DOUBLINGS_MAX)
     made.progressed(1500)
     assert made.suspect_at(KEYS[1], 1500) == 3500
@@ -57,7 +57,7 @@ def test_patience_doubles_and_is_bounded() -> None:
 
 def test_a_view_that_nobody_joined_is_not_given_up() -> None:
     made = suspicion(*KEYS[1:])
-    made.asked(1000)
+    made.asked()
     assert made.give_up_at(KEYS[2]) is None
     made.left_by_quorum(1200)
     made.left_by_quorum(1300)
