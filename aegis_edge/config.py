@@ -19,6 +19,7 @@ from typing import Any
 
 #: The longest path that the address of a Unix socket can hold, in bytes.
 SOCKET_PATH_BYTES_MAX = 107
+#: As in `wire.messages`, which a command that only reads its settings need not import.
 NAME_BYTES_MAX = 32
 ADDRESSES_MAX = 8
 ADDRESS_BYTES_MAX = 128

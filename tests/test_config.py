@@ -9,6 +9,7 @@ import pytest
 
 from aegis_edge import config
 from aegis_edge.config import SETTINGS, ConfigError, load
+from aegis_edge.wire import messages
 
 BARE: dict[str, str] = {}
 
@@ -205,3 +206,8 @@ def test_ratio_percent_rounds_down_without_losing_a_whole_one() -> None:
     for text, percent in (("0.29", 29), ("0.33", 33), ("0.255", 25), ("0", 0)):
         found = load({"home": "/nowhere", "byzantine_threshold_ratio": text}, BARE)
         assert found.byzantine_ratio_percent == percent
+
+
+def test_whatever_the_settings_allow_fits_a_node_record() -> None:
+    for bound in ("NAME_BYTES_MAX", "ADDRESSES_MAX", "ADDRESS_BYTES_MAX"):
+        assert getattr(config, bound) == getattr(messages, bound)

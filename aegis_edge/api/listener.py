@@ -18,7 +18,7 @@ import trio
 SOCKET_MODE = 0o660
 DIRECTORY_MODE = 0o750
 BACKLOG = 128
-#: The longest path that the address of a Unix socket can hold, in bytes, less our suffix.
+#: The longest path that the address of a Unix socket can hold, in bytes; ours begins with a suffix.
 PATH_BYTES_MAX = 107
 _SUFFIX = ".new"
 

@@ -33,7 +33,7 @@ from aegis_edge.api.messages import (
     unquoted,
 )
 from aegis_edge.api.port import Node
-from aegis_edge.disk.reads import Pruned
+from aegis_edge.disk.reads import PAGE_ENTRIES_MAX, Pruned
 from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import (
     MEDIA_BYTES,
@@ -48,7 +48,7 @@ from aegis_edge.knowledge.operations import (
 WAIT_S = 30.0
 WAIT_S_MAX = 3600.0
 PAGE = 100
-PAGE_MAX = 1000
+PAGE_MAX = PAGE_ENTRIES_MAX
 #: Versions that a watch holds at a time; their values are bounded by the database's page.
 WATCH_ROWS = 64
 

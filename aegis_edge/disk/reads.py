@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from aegis_edge.knowledge.operations import OperationError
+from aegis_edge.knowledge.operations import KEY_BYTES_MAX, OperationError
 from aegis_edge.knowledge.state import Version, newest_retained, unpack_retained
 
 #: What one call returns, and what it looks at, at most.
@@ -18,8 +18,8 @@ PAGE_ENTRIES_MAX = 1000
 SCAN_ROWS_MAX = 4096
 PAGE_VALUE_BYTES_MAX = 1024 * 1024
 
-#: Above every key that has a given prefix: keys have at most 128 characters of four bytes.
-_ABOVE = "\U0010ffff" * 129
+#: Above every key that has a given prefix: one character of four bytes more than a key can hold.
+_ABOVE = "\U0010ffff" * (KEY_BYTES_MAX // 4 + 1)
 _VERSION = "SELECT * FROM versions WHERE revision = ?"
 
 

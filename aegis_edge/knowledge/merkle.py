@@ -16,7 +16,7 @@ from functools import cache
 from aegis_edge.crypto import sodium
 
 PARTITIONS = 4096
-DIGEST_BYTES = 32
+DIGEST_BYTES = sodium.DIGEST_BYTES
 LABEL_BYTES = 8
 ENTRY_BYTES = LABEL_BYTES + DIGEST_BYTES
 

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 import trio
 
+from aegis_edge.wire import session
+
 #: The largest frame on a link (the largest size bucket of a session), and the largest one that is
 #: taken from a peer before it has proven who it is.  With the HTTP head that is below 64 KiB.
-FRAME_BYTES_MAX = 65_536
+FRAME_BYTES_MAX = session.FRAME_BYTES_MAX
 FRAME_BYTES_MAX_UNPROVEN = 4_096
 
 

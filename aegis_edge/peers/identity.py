@@ -16,7 +16,7 @@ from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import NodeRecord, Open, Verified
 
-KEY_BYTES = 32
+KEY_BYTES = sodium.KEY_BYTES
 CHECKSUM_BYTES = 3
 NODE_ID_CHARACTERS = 56
 SHORT_CHARACTERS = 8
