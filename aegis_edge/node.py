@@ -340,13 +340,13 @@ async def _until_signalled(config: Config, ready: Callable[[Replication], None])
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
 
-        async def listen() -> None:
+        async def heed() -> None:
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("stopping after %s", signal.Signals(number).name)
                     stop.set()
 
-        nursery.start_soon(listen)
+        nursery.start_soon(heed)
         await run(config, ready=ready, stop=stop)
         nursery.cancel_scope.cancel()
 

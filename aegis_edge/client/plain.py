@@ -84,9 +84,8 @@ class _Wire:
     @property
     def stale(self) -> bool:
         """True if the other side closed, or spoke without being asked."""
-        poll = (
-            select.poll()
-        )  # not recv with MSG_DONTWAIT: a socket with a timeout waits all the same
+        # Not recv with MSG_DONTWAIT: a socket with a timeout waits all the same.
+        poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
