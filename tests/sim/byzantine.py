@@ -7,6 +7,7 @@ message that its replica sends (`bend`) and hears (`hear`), and gets a turn now 
 
 from __future__ import annotations
 
+import copy
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aegis_edge.knowledge.operations import Delete, Put
 from aegis_edge.wire import messages as wire
 from tests.sim.describe import kind as kind_of
+from tests.sim.disk import Disk
 from tests.sim.plan import Fault
 
 if TYPE_CHECKING:
@@ -895,6 +897,45 @@ class Twins(Vice):
             self.liar.turn_sides()
 
 
+class Amnesia(Vice):
+    """Loses its card now and then, and starts again with an empty one and the old key."""
+
+    name = "amnesia"
+
+    def act(self) -> None:
+        if self.likely(0.1) and self.liar.node.alive and not self.world.healed:
+            self.liar.did("(any)", self.name)
+            self.world.crash(self.liar.node.index, 50)
+            for body in self.liar.bodies:
+                body.disk = self.forgotten(body)
+
+    def forgotten(self, body: Node) -> Disk:
+        """What is left: a new node would begin above every incarnation that was agreed on."""
+        empty = Disk(self.world.build.machine(self.world.plan))
+        empty.incarnation = body.disk.incarnation
+        return empty
+
+
+class OldBackup(Amnesia):
+    """Loses its card too, and puts an old copy in its place."""
+
+    name = "old_backup"
+
+    def __init__(self, liar: Liar, fault: Fault) -> None:
+        super().__init__(liar, fault)
+        self._copies: dict[int, Disk] = {}
+
+    def act(self) -> None:
+        for number, body in enumerate(self.liar.bodies):
+            if number not in self._copies and body.disk.machine.executed:
+                self._copies[number] = copy.deepcopy(body.disk)
+        if len(self._copies) == len(self.liar.bodies):
+            super().act()
+
+    def forgotten(self, body: Node) -> Disk:
+        return copy.deepcopy(self._copies[self.liar.bodies.index(body)])
+
+
 VICES: dict[str, type[Vice]] = {
     vice.name: vice
     for vice in (
@@ -922,5 +963,7 @@ VICES: dict[str, type[Vice]] = {
         Garble,
         Usurp,
         Twins,
+        Amnesia,
+        OldBackup,
     )
 }

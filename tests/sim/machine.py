@@ -22,6 +22,13 @@ class DictState:
         self._rows: dict[str, bytes] = {}
         self._versions: dict[int, Version] = {}
 
+    def copy(self) -> DictState:
+        other = DictState()
+        other._progress = self._progress
+        other._rows = dict(self._rows)
+        other._versions = dict(self._versions)
+        return other
+
     def progress(self) -> Progress:
         return self._progress
 
@@ -49,9 +56,14 @@ class DictState:
 class Applied(Machine):
     """The state machine, and a way to read what it wrote."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.state = DictState()
+    def __init__(self, plan: Plan, state: DictState | None = None) -> None:
+        self.state = DictState() if state is None else state
+        self._plan = plan
         super().__init__(self.state, HISTORY_VERSIONS)
+
+    def copy(self) -> Applied:
+        """The machine that a restart would make of the state as it is now."""
+        return type(self)(self._plan, self.state.copy())
 
     def get(self, key: str) -> tuple[int, bytes | None]:
         """The newest revision of `key` (0: it never had one) and its value (None: deleted)."""

@@ -1,7 +1,7 @@
 """One simulated node: performs a replica's effects in the order that their contract demands.
 
 Knows group commit (everything that queued while the last write ran goes into the next), that
-nothing after a write is seen before it is durable, and which caller waits for which bundle.
+nothing after a record is seen before it is durable, that executed batches may be lost, and which caller waits for which bundle.
 Refuses to know what the effects mean.  `aegis_edge.replication` is the same thing on Trio.
 """
 
@@ -112,6 +112,7 @@ class Node:
         if not self.alive:
             return
         survived = int(self._random() * (2 * len(self._writing) + 1))
+        self._begin(self._writing[:survived])
         for step in self._writing[:survived]:
             if type(step) in DURABLE:
                 self._make_durable(step)
@@ -120,6 +121,7 @@ class Node:
         for effect in self._writing[: max(0, survived - len(self._writing))]:
             if type(effect) is Send:
                 self._send(effect)
+        self.disk.lose_power()
         self.replica = None
         self.life += 1
         self._queue, self._writing, self._armed, self._unsafe = [], [], None, 0
@@ -273,6 +275,7 @@ class Node:
         if life != self.life:
             return
         roots = []
+        self._begin(self._writing)
         for effect in self._writing:
             if type(effect) in DURABLE:
                 result = self._make_durable(effect)
@@ -290,6 +293,11 @@ class Node:
             if not self.alive:
                 return
         self._submit()
+
+    def _begin(self, effects: list[Effect]) -> None:
+        steps = [effect for effect in effects if type(effect) in DURABLE]
+        if steps and self.world.plan.eager:
+            self.disk.begin(steps)
 
     def _make_durable(self, step: Any) -> Any:
         if type(step) is Deliver:

@@ -58,6 +58,8 @@ VICES = (
     "garble",
     "usurp",
     "twins",
+    "amnesia",
+    "old_backup",
 )
 
 
