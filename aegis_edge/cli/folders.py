@@ -34,6 +34,7 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
     """Write every file below DIR, under PREFIX and its path.  JSON files (*.json) become JSON.
 
     Files that are too large or cannot be keys are skipped and named; the exit code is 1 then.
+    Symbolic links to files or directories are left out.
 
     \b
     Examples:
@@ -201,6 +202,8 @@ def export(places: Sequence[str], prefix: str | None) -> None:
         for key, reason in skipped:
             screen.note(f"skipped {screen.shown(key)}: {reason}")
         screen.say(f"{files} files, {screen.size(size_bytes)}; {len(skipped)} skipped")
+        if not versions:
+            screen.note("no keys" + (f" start with {screen.shown(start)}/" if start else ""))
     if skipped:
         click.get_current_context().exit(screen.ERROR)
 

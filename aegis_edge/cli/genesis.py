@@ -53,6 +53,14 @@ def create(records: Sequence[str], output: str) -> None:
             found += identity.records_from_text(_text(name))
         except identity.IdentityError as error:
             raise screen.Failure(f"{name}: {error}", "ask its owner for it again") from None
+    signers = [record.signer for record in found]
+    for record in found:
+        if signers.count(record.signer) > 1:
+            raise screen.Failure(
+                f"{screen.shown(record.message.name)} is there twice, as"
+                f" {identity.node_id(record.signer)}",
+                "give one record of each node",
+            )
     genesis = _genesis(found, screen.config().byzantine_ratio_percent)
     _write_new(Path(output), genesis.to_text())
     _show(genesis, output)
@@ -74,11 +82,10 @@ def install(file: str) -> None:
     """
     from aegis_edge.disk import keyfile
     from aegis_edge.peers import identity
-    from aegis_edge.peers.genesis import Genesis
 
     config = screen.config()
     text = _text(file)
-    genesis = Genesis.from_text(text)
+    genesis = _read(file, text)
     own = keyfile.read(config.key_file).public
     if own not in genesis.members:
         raise screen.Failure(
@@ -106,10 +113,9 @@ def show(file: str | None) -> None:
       aegis-edge genesis show
     """
     from aegis_edge import node
-    from aegis_edge.peers.genesis import Genesis
 
     config = screen.config()
-    genesis = node.read_genesis(config) if file is None else Genesis.from_text(_text(file))
+    genesis = node.read_genesis(config) if file is None else _read(file, _text(file))
     _show(genesis, file or str(config.genesis_file))
 
 
@@ -139,6 +145,15 @@ def _text(name: str) -> str:
         raise screen.Failure(f"{name}: is not a text file", "is it the right file?") from None
 
 
+def _read(name: str, text: str) -> Genesis:
+    from aegis_edge.peers.genesis import Genesis, GenesisError
+
+    try:
+        return Genesis.from_text(text)
+    except GenesisError as error:
+        raise screen.Failure(f"{name}: {error}") from None
+
+
 def _write_new(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="ascii") as file:
@@ -166,6 +181,7 @@ def _show(genesis: Genesis, place: str) -> None:
     ]
     count = len(members)
     faulty = quorum.faults(count, genesis.parameters.byzantine_ratio_percent)
+    needed = quorum.quorum(count, faulty)
     if screen.wants_json():
         screen.print_json(
             {
@@ -182,7 +198,7 @@ def _show(genesis: Genesis, place: str) -> None:
             ("cluster", screen.strong(genesis.cluster_id.hex())),
             ("file", place),
             ("made", screen.ago(genesis.parameters.created_ms)),
-            ("members", f"{count}; {faulty} of them may be broken or hostile"),
+            ("members", f"{count}; {needed} needed to agree, {faulty} may be hostile"),
         ]
     )
     screen.say()

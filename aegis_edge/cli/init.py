@@ -67,7 +67,7 @@ def _settings(
     given: dict[str, Any] = {"name": name, "listen": listen, "p2p_port": p2p_port}
     if address is not None:
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or "/" in host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
             raise click.BadParameter("must look like 192.168.1.20:8080", param_hint="--address")
         given["advertise"] = (f"tcp:{host}:{port}",)
         if p2p_port is None:
@@ -128,6 +128,10 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
     if single:
         screen.say("Next: aegis-edge run")
     else:
+        if not config["advertise"] and config.listen in ("127.0.0.1", "::1"):
+            screen.say("Only this machine reaches that address.  For other boards, make a node in")
+            screen.say("another home, with --address HOST:PORT.")
+            screen.say()
         screen.say("Next: give the record to the owner who makes the genesis, and then:")
         screen.say("  aegis-edge genesis create *.record -o genesis   # once, on one board")
         screen.say("  aegis-edge genesis install genesis              # on each board")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,6 +79,7 @@ def put(
       aegis-edge kb put greenhouse/door --json-value '{"open": false}'
       aegis-edge kb put manuals/pump.pdf --file pump.pdf
       date | aegis-edge kb put clock/now - --expect 41
+      aegis-edge kb put cellar/celsius -- -5
     """
     if (value is None) == (file is None):
         raise click.UsageError("give a VALUE, or - for standard input, or --file FILE")
@@ -96,7 +99,7 @@ def put(
         except (ValueError, RecursionError) as error:
             raise click.UsageError(f"--json-value: the value is not JSON: {error}") from None
         data = JsonText(data)
-    with screen.client(timeout_s) as client:
+    with _until_written(), screen.client(timeout_s) as client:
         written = client.put(key, data, expected=expected)
     _wrote(key, written.revision, written.time_ms)
 
@@ -113,9 +116,19 @@ def rm(key: str, expected: int | None, timeout_s: float) -> None:
     Example:
       aegis-edge kb rm garden/tomatoes
     """
-    with screen.client(timeout_s) as client:
+    with _until_written(), screen.client(timeout_s) as client:
         written = client.delete(key, expected=expected)
     _wrote(key, written.revision, written.time_ms)
+
+
+@contextmanager
+def _until_written() -> Iterator[None]:
+    """Whoever gives up waiting hears that the write may still be agreed on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.note("not waiting any more; the write may still happen")
+        raise
 
 
 def _wrote(key: str, revision: int, time_ms: int) -> None:

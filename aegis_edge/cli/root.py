@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+import aegis_edge
 from aegis_edge.cli import screen
 
 #: Each command: the module that holds it, and the line that the help of the root shows.
@@ -81,6 +82,7 @@ class Root(click.Group):
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+@click.version_option(aegis_edge.__version__, message="%(prog)s %(version)s")
 @screen.common
 def root() -> None:
     """Shared knowledge on small boards that agree, even when some of them lie.

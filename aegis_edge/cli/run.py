@@ -44,8 +44,13 @@ def command(**flags: Any) -> int:
       aegis-edge run --listen 0.0.0.0 --log-level debug
     """
     from aegis_edge import node
+    from aegis_edge.config import ConfigError
 
-    config = screen.config(**{key: value for key, value in flags.items() if value is not None})
+    try:
+        config = screen.config(**{key: value for key, value in flags.items() if value is not None})
+    except ConfigError as error:
+        screen.explain(error, as_json=screen.wants_json())
+        return node.EXIT_CONFIG
     as_json = screen.wants_json()
 
     def ready(_: object) -> None:

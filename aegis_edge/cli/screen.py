@@ -113,8 +113,16 @@ def client(timeout_s: float = 30.0) -> Client:
     """A client of this node's API."""
     from aegis_edge.client import Client
 
-    path = _options().get("api_socket")
-    return Client(os.path.abspath(path) if path else config().api_socket, timeout_s=timeout_s)
+    given = _options().get("api_socket")
+    path = os.path.abspath(given) if given else str(config().api_socket)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        start = "start it with: aegis-edge run; if it runs, say where with --home or --socket"
+        raise Failure(f"the node is not running: no {path}", start, "not_running") from None
+    except OSError:
+        pass  # the client has the words for it
+    return Client(path, timeout_s=timeout_s)
 
 
 # --- printing -------------------------------------------------------------------------------

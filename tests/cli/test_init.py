@@ -23,6 +23,15 @@ def test_a_home_is_made(cli: Cli, home: Path) -> None:
     assert found.advertise == ("tcp:192.168.1.20:9000",)
 
 
+def test_an_address_that_no_other_board_reaches_is_named(cli: Cli, tmp_path: Path) -> None:
+    assert "Only this machine" in cli("--home", tmp_path / "a", "init").out
+    given = cli("--home", tmp_path / "b", "init", "--address", "127.0.0.1:9000")
+    assert "Only this machine" not in given.out
+    assert "Only this machine" not in cli("--home", tmp_path / "c", "init", "--single").out
+    for wrong in ("http://10.0.0.1:80", "10.0.0.1:65536", "10.0.0.1:0"):
+        assert cli("--home", tmp_path / "d", "init", "--address", wrong).code == 2
+
+
 def test_a_single_board_is_a_cluster(cli: Cli, home: Path) -> None:
     said = cli("init", "--single", "--json")
     assert said.json["genesis"] == str(home / "genesis")

@@ -89,4 +89,4 @@ def test_a_home_without_a_node_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 78
     assert b"genesis" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert cli("run", "--p2p-port", "many").code == 1
+    assert cli("run", "--p2p-port", "many").code == 78

@@ -39,5 +39,6 @@ def test_nobody_there_is_6(cli: Cli, home: Path) -> None:
     assert said.code == 6
     assert "the node is not running" in said.err
     assert "aegis-edge run" in said.err
+    assert str(home / "api.sock") in said.err
     assert '"error": "not_running"' in cli("status", "--json").err
     assert cli("status", "--socket", home / "other.sock").code == 6
