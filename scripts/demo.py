@@ -353,6 +353,13 @@ def main() -> int:
     parser.add_argument("--documents", type=Path, metavar="DIR", help="import these files instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    if options.documents is not None and not options.documents.is_dir():
+        parser.error(f"--documents: {options.documents} is no directory")
+    if options.json is not None:
+        try:
+            options.json.touch()
+        except OSError as error:
+            parser.error(f"--json: {options.json}: {error.strerror}")
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
     demo = Demo(directory, show, tied=not options.keep)
