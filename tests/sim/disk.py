@@ -27,21 +27,21 @@ class Disk:
         #: The highest stable checkpoint: what lies at or under it is certain without a record.
         self.stable = 0
 
-        # The machine and the certificates as the disk has them, while it has less than was executed.
-        self._synced: tuple[Any, dict[int, bytes]] | None = None
+        # The state and the certificates as the disk has them, while it has less than was executed.
+        self._synced: tuple[int, Any, dict[int, bytes]] | None = None
 
     @property
     def synced(self) -> int:
         """The last sequence whose execution a power cut leaves."""
-        machine = self.machine if self._synced is None else self._synced[0]
-        return int(machine.executed)
+        return int(self.machine.executed if self._synced is None else self._synced[0])
 
     def begin(self, steps: list[Any]) -> None:
         """A write of these steps: batches alone are not synced before anything else is written."""
         if any(type(step) is not Deliver for step in steps):
             self.sync()
         elif self._synced is None:
-            self._synced = (self.machine.copy(), dict(self.certificates))
+            machine = self.machine
+            self._synced = (machine.executed, machine.state.copy(), dict(self.certificates))
 
     def sync(self) -> None:
         self._synced = None
@@ -49,7 +49,8 @@ class Disk:
     def lose_power(self) -> None:
         """Back to what was synced."""
         if self._synced is not None:
-            self.machine, self.certificates = self._synced
+            _, state, self.certificates = self._synced
+            self.machine = self.machine.reborn(state)
             self._synced = None
 
     def next_incarnation(self) -> int:

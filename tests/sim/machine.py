@@ -6,6 +6,7 @@ Knows how to read a key as of now.  How anything is executed is for `knowledge.m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.state import Progress, Version, newest_retained
@@ -56,14 +57,16 @@ class DictState:
 class Applied(Machine):
     """The state machine, and a way to read what it wrote."""
 
-    def __init__(self, plan: Plan, state: DictState | None = None) -> None:
-        self.state = DictState() if state is None else state
-        self._plan = plan
+    def __init__(self, plan: Plan) -> None:
+        self.state = DictState()
         super().__init__(self.state, HISTORY_VERSIONS)
 
-    def copy(self) -> Applied:
-        """The machine that a restart would make of the state as it is now."""
-        return type(self)(self._plan, self.state.copy())
+    def reborn(self, state: DictState) -> Applied:
+        """The machine that a restart would make of `state`."""
+        other = copy(self)
+        other.state = state
+        Machine.__init__(other, state, HISTORY_VERSIONS)
+        return other
 
     def get(self, key: str) -> tuple[int, bytes | None]:
         """The newest revision of `key` (0: it never had one) and its value (None: deleted)."""

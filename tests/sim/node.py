@@ -1,7 +1,8 @@
 """One simulated node: performs a replica's effects in the order that their contract demands.
 
 Knows group commit (everything that queued while the last write ran goes into the next), that
-nothing after a record is seen before it is durable, that executed batches may be lost, and which caller waits for which bundle.
+nothing after a record is seen before it is durable, that executed batches may be lost, and which
+caller waits for which bundle.
 Refuses to know what the effects mean.  `aegis_edge.replication` is the same thing on Trio.
 """
 
