@@ -122,7 +122,9 @@ def read_genesis(config: Config) -> Genesis:
         return Genesis.from_text(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         raise NodeError(
-            f"{path}: there is no genesis yet; put the one of your cluster there, or make a cluster"
+            f"{path}: there is no genesis yet; make one of all boards' records with `aegis-edge"
+            " genesis create`, then `aegis-edge genesis install FILE` on each board (a new board"
+            " begins with `aegis-edge init`)"
         ) from None
     except OSError as error:
         raise NodeError(f"{path}: cannot be read ({error.strerror}); check its owner") from None
