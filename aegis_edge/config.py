@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: The longest path that the address of a Unix socket can hold, in bytes.
-SOCKET_PATH_BYTES_MAX = 107
+#: The longest path that the address of a Unix socket can hold, in bytes, less the ".new" under
+#: which it is made ready.
+SOCKET_PATH_BYTES_MAX = 103
 #: As in `wire.messages`, which a command that only reads its settings need not import.
 NAME_BYTES_MAX = 32
 ADDRESSES_MAX = 8

@@ -131,7 +131,7 @@ def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.Monk
         ("advertise = ['tcp:2001:db8::1:80']\n", "addresses that look like tcp:"),
         ("advertise = ['tcp::80']\n", "addresses that look like tcp:"),
         ("api_socket = 'relative'\n", "must be an absolute path"),
-        ("api_socket = '/" + "x" * 107 + "'\n", "at most 107 bytes"),
+        ("api_socket = '/" + "x" * 103 + "'\n", "at most 103 bytes"),
         ("transport = 'tor'\n", "transport is 'tor'; it must be direct"),
         ("security_level = 'HIGH'\n", "security_level asks for links through Tor"),
         ("tor_socks_port = 9050\n", "tor_socks_port asks for links through Tor"),
