@@ -24,7 +24,7 @@ from tests.sim.clients import Client
 from tests.sim.linearizability import Call
 from tests.sim.machine import Applied
 from tests.sim.node import Node
-from tests.sim.plan import Fault, Plan, Weather
+from tests.sim.plan import Plan
 from tests.sim.world import Build, Result, World
 
 Patch = tuple[Any, str, Any]
@@ -67,7 +67,7 @@ class Canary:
                 for v in made.vices
             )
             made = replace(made, vices=vices)
-        return _turbulent(made) if self.turbulent else made
+        return plans.turbulent(made) if self.turbulent else made
 
     def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
         """One plan with the mistake in it."""
@@ -77,32 +77,6 @@ class Canary:
 
     def caught(self, result: Result) -> bool:
         return any(violation.promise in self.caught_by for violation in result.violations)
-
-
-def _turbulent(plan: Plan) -> Plan:
-    """The plan with a bad network and a new view for everybody all the time."""
-    chance = plan.random("turbulence")
-    faults = tuple(
-        Fault(
-            index=index,
-            kind=chance.choice(("isolate", "isolate_primary", "partition", "crash_primary")),
-            at=index * plan.timeout_ticks // 2,
-            lasts=chance.randrange(plan.timeout_ticks // 4, 2 * plan.timeout_ticks),
-            node=chance.randrange(plan.n),
-            peer=chance.randrange(plan.n),
-            value=chance.randrange(1 << 30),
-        )
-        for index in range(40)
-    )
-    return replace(
-        plan,
-        heal_at=20 * plan.timeout_ticks,
-        weather=Weather(False, 2, 40, loss=0.3),
-        faults=faults,
-        clients=4,
-        operations=120,
-        pipeline=4,
-    )
 
 
 def hunt(canary: Canary) -> tuple[int, Result | None]:

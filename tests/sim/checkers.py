@@ -318,7 +318,7 @@ class Judges:
             if promises.new_views.setdefault(said.view, signed.raw) != signed.raw:
                 self.fail("no contradiction", f"node {node.index} opens view {said.view} twice")
             for pre_prepare in said.pre_prepares:
-                self._voted(node, promises, pre_prepare.message)
+                self._voted(node, promises, pre_prepare.message, late=True)
         elif isinstance(said, wire.Bundle):
             name = (said.incarnation, said.number)
             if promises.bundles.setdefault(name, signed.raw) != signed.raw:
@@ -333,7 +333,10 @@ class Judges:
         node: Node,
         promises: Promises,
         vote: wire.PrePrepare | wire.Prepare | wire.Commit,
+        *,
+        late: bool = False,
     ) -> None:
+        """`late`: the opening of a view may be shown to others by a primary that has left it."""
         kind = type(vote).__name__
         phase = "Commit" if kind == "Commit" else "Prepare"
         before = promises.votes.setdefault((phase, vote.view, vote.sequence), vote.digest)
@@ -358,7 +361,7 @@ class Judges:
             view, _ = promises.commits.get(vote.sequence, (-1, b""))
             if vote.view > view:
                 promises.commits[vote.sequence] = (vote.view, vote.digest)
-        elif vote.view < promises.left_for:
+        elif vote.view < promises.left_for and not late:
             self.fail(
                 "no contradiction",
                 f"node {node.index}: {kind} in view {vote.view}, which it left for"

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field, replace
 #: The sizes that seeds take in turn: mostly the two that bear faults, the small ones as well.
 SIZES = (4, 7, 4, 4, 7, 3, 4, 7, 2, 4, 7, 4, 1, 4, 7, 3, 4, 7, 4, 4)
 
+#: One seed in so many is turbulent: see `turbulent`.
+TURBULENT = 16
+
 #: Faults of the environment; the weight says how often a plan draws each.
 FAULT_WEIGHTS = {
     "crash": 4,
@@ -184,6 +187,11 @@ def _with_flags(flags: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]
 
 def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
     """The plan of `seed`; `sizes` limits the cluster sizes to choose from."""
+    plan = _make(seed, sizes)
+    return turbulent(plan) if seed % TURBULENT == TURBULENT - 1 else plan
+
+
+def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
     flags = ("--n", ",".join(map(str, sizes))) if sizes else ()
     sizes = tuple(n for n in SIZES if n in sizes) or sizes or SIZES
     n = sizes[seed % len(sizes)]
@@ -222,6 +230,32 @@ def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
         eager=chance.random() < 0.6,
         skim=chance.random() < 0.5,
         flags=flags,
+    )
+
+
+def turbulent(plan: Plan) -> Plan:
+    """The plan with a bad network and a new view for everybody all the time."""
+    chance = plan.random("turbulence")
+    faults = tuple(
+        Fault(
+            index=index,
+            kind=chance.choice(("isolate", "isolate_primary", "partition", "crash_primary")),
+            at=index * plan.timeout_ticks // 2,
+            lasts=chance.randrange(plan.timeout_ticks // 4, 2 * plan.timeout_ticks),
+            node=chance.randrange(plan.n),
+            peer=chance.randrange(plan.n),
+            value=chance.randrange(1 << 30),
+        )
+        for index in range(40)
+    )
+    return replace(
+        plan,
+        heal_at=20 * plan.timeout_ticks,
+        weather=Weather(False, 2, 40, loss=0.3),
+        faults=faults,
+        clients=4,
+        operations=120,
+        pipeline=4,
     )
 
 
