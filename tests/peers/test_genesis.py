@@ -73,6 +73,7 @@ def test_every_member_is_part_of_the_cluster_id(make_record: Any) -> None:
         ({"checkpoint_interval": 0}, "checkpoint_interval is 0"),
         ({"window": 127}, "128 to 256"),
         ({"window": 257}, "128 to 256"),
+        ({"window": 129}, "a multiple of checkpoint_interval"),
         ({"byzantine_ratio_percent": 34}, "0 to 33"),
         ({"history_versions": True}, "history_versions is True"),
     ],
