@@ -788,8 +788,11 @@ class Replication:
             if isinstance(effect, Send):
                 self._send(effect)
             elif isinstance(effect, SendCommitted):
-                for raw in next(certificates):
+                answer = next(certificates)
+                for raw in answer:
                     self._wires.post(effect.peer, raw)
+                if not answer:
+                    self._cannot_help(effect.peer)
             else:
                 value = next(results)
                 if isinstance(effect, Deliver):
@@ -803,6 +806,14 @@ class Replication:
         self._take(held)
         for root in roots:
             self._step(root)
+
+    def _cannot_help(self, peer: bytes) -> None:
+        """A member was away for so long that the batches it missed are no longer kept here."""
+        about = self.names.get(peer, peer.hex())
+        alarm = {"about": about, "reason": "it missed more than this node still keeps"}
+        if alarm not in self.alarms:
+            log.error("alarm about %s: it missed more batches than this node still keeps", about)
+            self.alarms.append(alarm)
 
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""

@@ -107,6 +107,7 @@ class Store:
     transactions: list[list[Effect]] = field(default_factory=list)
     revision: int = 0
     error: Exception | None = None
+    retired: int = 0
 
     def perform(self, steps: Sequence[Effect]) -> list[Any]:
         if self.error:
@@ -127,6 +128,8 @@ class Store:
         return outcomes
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
+        if first <= self.retired:
+            return []
         return [b"certificate %d" % s for s in range(first, last + 1)]
 
 
@@ -356,6 +359,17 @@ async def test_a_flood_of_fetches_is_answered_once_and_one_peer_at_a_time() -> N
         await stage.quiet()
         assert stage.wires.sent[2:] == [(BERT, b"certificate 9")]
         assert len(stage.store.transactions) == 2
+
+
+async def test_a_member_that_missed_too_much_is_an_alarm_once() -> None:
+    async with Stage().running() as stage:
+        stage.store.retired = 5
+        for _ in range(2):
+            await stage.heard(SendCommitted(CARL, 3, 9))
+        assert stage.wires.sent == []
+        assert stage.node.status()["alarms"] == [
+            {"about": "carl", "reason": "it missed more than this node still keeps"}
+        ]
 
 
 async def test_an_alarm_is_kept_for_the_owner() -> None:
