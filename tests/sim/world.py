@@ -357,8 +357,12 @@ class World:
             self._finished = True
         else:
             self.done_at = self.now
-            self.judges.rest_begins()
-            self.at(self.now + REST_STATUSES * self.plan.status_ticks, self._last_call, None)
+            self.at(self.now + self.plan.status_ticks, self._rest, None)
+
+    def _rest(self, _: None) -> None:
+        """What was on its way has arrived: now nothing happens for a while."""
+        self.judges.rest_begins()
+        self.at(self.now + REST_STATUSES * self.plan.status_ticks, self._last_call, None)
 
     def _last_call(self, _: None) -> None:
         """After the rest everything works as before: every caller has one more wish."""
