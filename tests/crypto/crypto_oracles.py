@@ -1,7 +1,7 @@
 """Implementations that no one here wrote, behind one small face for each protocol.
 
 Noise: noiseprotocol and dissononce.  Double Ratchet: DoubleRatchet, with our primitives' names but
-the cryptography package's code.  Edwards curve: the textbook formulas on Python integers.
+the code of cryptography and libsodium.  Edwards curve: the textbook formulas on Python integers.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from typing import Any
 
 import doubleratchet
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from doubleratchet.recommended import (
     HashFunction,
     diffie_hellman_ratchet_curve25519,
     kdf_hkdf,
-    kdf_separate_hmacs,
 )
+from nacl.bindings import crypto_generichash_blake2b_salt_personal
 from noise.connection import Keypair, NoiseConnection
 
 # --- Noise ----------------------------------------------------------------------------------
@@ -145,30 +143,23 @@ class _RootKDF(kdf_hkdf.KDF):
         return b"aegis-edge ratchet root"
 
 
-class _ChainKDF(kdf_separate_hmacs.KDF):
-    """HMAC-SHA256 of 2 for the next chain key, which this package puts first, and of 1."""
+class _ChainKDF(doubleratchet.KDF):
+    """libsodium's BLAKE2b-512, keyed with the chain key: the next one, then the message key."""
 
     @staticmethod
-    def _get_hash_function() -> HashFunction:
-        return HashFunction.SHA_256
+    async def derive(key: bytes, data: bytes, length: int) -> bytes:
+        return keyed_blake2b(b"aegis-edge chain", key)[:length]
 
 
 class _ChaChaPoly(doubleratchet.AEAD):
     @staticmethod
-    def _derived(key: bytes) -> tuple[ChaCha20Poly1305, bytes]:
-        okm = HKDF(hashes.SHA256(), 44, bytes(32), b"aegis-edge ratchet message").derive(key)
-        return ChaCha20Poly1305(okm[:32]), okm[32:]
-
-    @staticmethod
     async def encrypt(plaintext: bytes, key: bytes, associated_data: bytes) -> bytes:
-        cipher, nonce = _ChaChaPoly._derived(key)
-        return cipher.encrypt(nonce, plaintext, associated_data)
+        return ChaCha20Poly1305(key).encrypt(bytes(12), plaintext, associated_data)
 
     @staticmethod
     async def decrypt(ciphertext: bytes, key: bytes, associated_data: bytes) -> bytes:
-        cipher, nonce = _ChaChaPoly._derived(key)
         try:
-            return cipher.decrypt(nonce, ciphertext, associated_data)
+            return ChaCha20Poly1305(key).decrypt(bytes(12), ciphertext, associated_data)
         except InvalidTag:
             raise doubleratchet.AuthenticationFailedException from None
 
@@ -211,7 +202,7 @@ class DoubleRatchetSide:
             "diffie_hellman_ratchet_class": Curve,
             "root_chain_kdf": _RootKDF,
             "message_chain_kdf": _ChainKDF,
-            "message_chain_constant": b"\x02\x01",
+            "message_chain_constant": b"",
             "dos_protection_threshold": 64,
             "max_num_skipped_message_keys": 256,
             "aead": _ChaChaPoly,
@@ -253,10 +244,12 @@ def _parsed(message: bytes) -> doubleratchet.EncryptedMessage:
 # --- primitives -----------------------------------------------------------------------------
 
 
-def hmac_sha256(key: bytes, data: bytes) -> bytes:
-    it = hmac.HMAC(key, hashes.SHA256())
-    it.update(data)
-    return it.finalize()
+def keyed_blake2b(domain: bytes, key: bytes) -> bytes:
+    return bytes(
+        crypto_generichash_blake2b_salt_personal(
+            b"", digest_size=64, key=key, person=domain.ljust(16, b"\0")
+        )
+    )
 
 
 def x25519_shared(private: bytes, public: bytes) -> bytes:
