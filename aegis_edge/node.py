@@ -29,6 +29,7 @@ from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DiskError
+from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.direct import SCHEME, Direct
 from aegis_edge.net.links import Links
@@ -39,10 +40,10 @@ from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
-from aegis_edge.replication import DatabaseThread, LearningSigner, Replication
+from aegis_edge.replication import Replication
 from aegis_edge.wire import messages
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer
+from aegis_edge.wire.envelope import PROTOCOL_VERSION, LearningSigner, Opener, Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 log = logging.getLogger(__name__)

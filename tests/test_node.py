@@ -24,6 +24,7 @@ from aegis_edge.knowledge.operations import Outcome, Put, Status
 from aegis_edge.peers import identity
 from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.replication import NoQuorum, Replication
+from tests.replication.many import submit_many
 
 PROGRAM = """
 import sys
@@ -105,7 +106,7 @@ async def test_four_nodes_agree_on_what_any_of_them_was_told(tmp_path: Path) -> 
             nodes = [await running.start(each) for each in homes]
             async with trio.open_nursery() as callers:
                 for number, each in enumerate(nodes):
-                    callers.start_soon(each.submit_many, [put(f"{number}/{i}") for i in range(50)])
+                    callers.start_soon(submit_many, each, [put(f"{number}/{i}") for i in range(50)])
             for each in nodes:
                 assert await each.revision_after(199) == 200
                 assert each.status()["alarms"] == []
@@ -121,7 +122,7 @@ async def test_the_primary_goes_and_comes_back(tmp_path: Path) -> None:
             nodes = [await running.start(each) for each in homes]
             await nodes[0].submit(put("before"))
             await running.stop(homes[0])
-            await nodes[1].submit_many([put(f"while/{i}") for i in range(200)])
+            await submit_many(nodes[1], [put(f"while/{i}") for i in range(200)])
             assert nodes[1].status()["view"] > 0
             back = await running.start(homes[0])
             assert await back.revision_after(200) == 201
@@ -168,7 +169,7 @@ async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_p
         async with trio.open_nursery() as nursery:
             running = Running(nursery)
             nodes = [await running.start(each) for each in homes]
-            await nodes[1].submit_many([put(f"{i}") for i in range(20)])
+            await submit_many(nodes[1], [put(f"{i}") for i in range(20)])
             await running.stop(homes[3])
             data = bytearray(homes[3].database_file.read_bytes())
             data[4096:12288] = bytes(8192)

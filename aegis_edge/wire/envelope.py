@@ -163,6 +163,21 @@ class Opener:
         self._young_bytes += size
 
 
+class LearningSigner:
+    """A signer whose envelopes the opener knows already when they come back from others."""
+
+    def __init__(self, signer: Signer, opener: Opener) -> None:
+        self.public = signer.public
+        self._signer = signer
+        self._opener = opener
+
+    def sign(self, message: M) -> Verified[M]:
+        """The message in its envelope."""
+        signed = self._signer.sign(message)
+        self._opener.learn(signed)
+        return signed
+
+
 def claimed_vote(raw: bytes) -> tuple[int, tuple[Any, ...]] | None:
     """The kind and the fields that a prepare or commit claims, unproven; None for anything else.
 

@@ -1,6 +1,6 @@
 """Performs what the replica decides: one task owns it, one worker thread writes for it.
 
-Knows how an effect is done, in which order it may be seen, and which caller waits for which bundle.
+Knows how an effect is done, and in which order it may be seen.
 Refuses to know why: no quorum is counted here, no vote judged, no operation understood.
 Follows: the contract of `pbft.events` (persist before send) and Castro and Liskov (OSDI '99).
 """
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar
 
 import trio
 
+from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.net.links import Event as LinkEvent
@@ -42,24 +40,25 @@ from aegis_edge.pbft.events import (
     Tick,
 )
 from aegis_edge.peers.identity import node_id
-from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import Opener, Signer, claimed_vote
-from aegis_edge.wire.messages import (
-    BUNDLE_BYTES_MAX,
-    BUNDLE_OPERATIONS_MAX,
-    OPERATION_BYTES_MAX,
-    Message,
-    Signed,
-    Verified,
+from aegis_edge.replication.callers import Callers, Done, Ticket
+from aegis_edge.replication.errors import (
+    Halted,
+    NoQuorum,
+    ReplicationError,
+    Stopped,
+    Unconfirmed,
 )
+from aegis_edge.replication.inbox import Inbox
+from aegis_edge.replication.port import Core, Store, Wires
+from aegis_edge.replication.writes import Writes
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import claimed_vote
+from aegis_edge.wire.messages import Message
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What may wait for a bundle, in operations and in bytes; more is refused with `Busy`.
-PENDING_OPERATIONS_MAX = 16 * 1024
-PENDING_BYTES_MAX = 16 * 1024 * 1024
 #: How much time passes between two ticks while much is going on.
 TICK_TICKS = 100
 #: How long nothing must have happened before the state root is taken for `status`.
@@ -76,141 +75,10 @@ EVIDENCE_BYTES_LOGGED = 1024
 FETCH_BYTES_MAX = 1024 * 1024
 
 
-class ReplicationError(Exception):
-    """Why an operation was not confirmed; `code` for programs, `advice` for people."""
-
-    code = "unavailable"
-    advice = "try again"
-
-
-class Busy(ReplicationError):
-    """The queue of waiting operations is full; nothing was taken."""
-
-    code = "busy"
-    advice = "this node has more waiting writes than it can hold: slow down and try again"
-
-
-class TooLarge(ReplicationError):
-    """One operation is above the bound; nothing was taken."""
-
-    code = "too_large"
-    advice = "split the value: one entry holds at most 256 KiB"
-
-
-class NoQuorum(ReplicationError):
-    """Too few nodes are reachable.  `taken`: the operation may still happen when they return."""
-
-    code = "no_quorum"
-    advice = "start the missing nodes, or mend the network between them"
-
-    def __init__(self, message: str, *, taken: bool) -> None:
-        super().__init__(message)
-        self.taken = taken
-
-
-class Unconfirmed(ReplicationError):
-    """No answer in time although a quorum is reachable; the operation may still happen."""
-
-    code = "timeout"
-    advice = "it may still happen: read the key before trying again"
-
-
-class Stopped(ReplicationError):
-    """The node is shutting down; the operation may or may not have happened."""
-
-    code = "stopping"
-    advice = "wait until the node runs again, and read the key before trying again"
-
-
-class Halted(ReplicationError):
-    """This node takes no part any more, for the reason in the message."""
-
-    code = "halted"
-    advice = "use another node, and mend this one: its log and `status` say what happened"
-
-
-class Core(Protocol):
-    """The replica as its performer sees it: `pbft.replica.Replica`, or a play in a test."""
-
-    @property
-    def view(self) -> int: ...
-    @property
-    def primary(self) -> bytes: ...
-    @property
-    def changing(self) -> bool: ...
-    @property
-    def halted(self) -> str | None: ...
-    @property
-    def executed(self) -> int: ...
-    @property
-    def stable(self) -> int: ...
-    @property
-    def wake_at(self) -> int | None: ...
-    @property
-    def bundle_room(self) -> int: ...
-    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool: ...
-    def step(self, event: Event) -> Sequence[Effect]: ...
-
-
-class Store(Protocol):
-    """The database as its performer sees it; all methods run in one worker thread.
-
-    `perform` returns when every `Persist` among the steps is durable; a list of nothing but
-    `Deliver` may wait for a later one.
-    """
-
-    def perform(self, steps: Sequence[Persist | Deliver | TakeRoot | Prune]) -> Sequence[Any]: ...
-    def certificates(self, first: int, last: int, max_bytes: int) -> Sequence[bytes]: ...
-
-
-class Wires(Protocol):
-    """The links as their user sees them."""
-
-    def post(self, peer: bytes, raw: bytes) -> None: ...
-    def flush(self) -> None: ...
-    def close(self, peer: bytes, reason: str) -> None: ...
-
-
-#: Called once, from the owner's task, with the outcome of an operation or why there is none.
-#: It must be quick and must not raise.
-Done = Callable[["Outcome | ReplicationError"], None]
-
-
-class LearningSigner:
-    """A signer whose envelopes the opener knows already when they come back from others."""
-
-    def __init__(self, signer: Signer, opener: Opener) -> None:
-        self.public = signer.public
-        self._signer = signer
-        self._opener = opener
-
-    def sign(self, message: Signed) -> Verified[Any]:
-        """The message in its envelope."""
-        signed = self._signer.sign(message)
-        self._opener.learn(signed)
-        return signed
-
-
 class _RootForDisplay(TakeRoot):
     """A root that nobody but `status` waits for."""
 
     __slots__ = ()
-
-
-class Ticket:
-    """One waiting operation; `withdraw` it while it is in no bundle yet."""
-
-    __slots__ = ("done", "operation", "taken")
-
-    def __init__(self, operation: bytes, done: Done) -> None:
-        self.operation = operation
-        self.done: Done | None = done
-        self.taken = False
-
-    def withdraw(self) -> bool:
-        """Ask for no answer any more; True if the operation certainly never happens."""
-        self.done = None
-        return not self.taken
 
 
 @dataclass
@@ -224,58 +92,6 @@ class Counters:
     messages_in: int = 0
     messages_out: int = 0
     refused: dict[bytes, int] = field(default_factory=dict)
-
-
-class DatabaseThread:
-    """The one thread that touches the database: jobs in order, each one to its end.
-
-    A job's callback runs in the event loop with (result, error), soon after the job.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Any, Any], None]] | None]
-        self._jobs = queue.SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.Thread(target=self._work, name="database", daemon=True)
-        self._thread.start()
-
-    def post(self, job: Callable[[], Any], done: Callable[[Any, Any], None]) -> None:
-        """Run `job` after all that were posted before."""
-        self._jobs.put((job, done))
-
-    async def call(self, job: Callable[[], T]) -> T:
-        """Run `job`; its result, or what it raised.  Not cancellable: a job runs to its end."""
-        finished = trio.Event()
-        answer: list[Any] = []
-
-        def done(result: Any, error: BaseException | None) -> None:
-            answer.extend((result, error))
-            finished.set()
-
-        self.post(job, done)
-        with trio.CancelScope(shield=True):
-            await finished.wait()
-        if answer[1] is not None:
-            raise answer[1]
-        return cast(T, answer[0])
-
-    def close(self) -> None:
-        """Finish what was posted, then end the thread."""
-        self._jobs.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        while (item := self._jobs.get()) is not None:
-            job, done = item
-            result, error = None, None
-            try:
-                result = job()
-            except BaseException as raised:
-                error = raised
-            try:
-                self._token.run_sync_soon(done, result, error)
-            except trio.RunFinishedError:
-                return
 
 
 class Replication:
@@ -320,28 +136,19 @@ class Replication:
         # What comes in.
         self._reachable: set[bytes] = set()
         self._link_events: deque[LinkUp | LinkDown] = deque()
-        self._inboxes: dict[bytes, deque[bytes]] = {}
-        self._inbox_count = 0
+        self._inbox = Inbox()
         self._poked = False
         self._sleeper: trio.lowlevel.Task | None = None
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
         self._tick_at = 0
-        # What callers wait for.
-        self._pending: deque[Ticket] = deque()
-        self._pending_bytes = 0
-        self._forming: list[Ticket] = []
-        self._bundles: dict[tuple[int, int], list[Ticket]] = {}
-        self._room = trio.Event()
+        self._callers = Callers()
         self._moved = trio.Event()
         self._stopping = False
         self._ended = trio.Event()
-        # What goes out: effects that wait for a write to begin, and those of the write under way.
-        self._held: list[Effect] = []
-        self._flying: list[Effect] | None = None
+        # What goes out.
+        self._writes = Writes()
         self._landed: tuple[Any, BaseException | None] | None = None
-        self._unsafe = 0
-        self._serving: set[bytes] = set()  # peers with an answer to a fetch on its way
         # The state root for people: taken when nothing has happened for a moment.
         self.root = b""
         self.root_sequence = -1
@@ -375,46 +182,6 @@ class Replication:
             raise answer[0]
         return answer[0]
 
-    async def submit_many(
-        self, operations: Sequence[bytes], *, timeout_s: float = math.inf
-    ) -> list[Outcome]:
-        """The outcomes of many operations, in their order; waits for room instead of refusing.
-
-        Raises what `submit` raises; then some may have happened, in the order given.
-        """
-        outcomes: dict[int, Outcome] = {}
-        answered = trio.Event()
-        failed: list[ReplicationError] = []
-
-        def done(outcome: Outcome | ReplicationError, index: int) -> None:
-            if isinstance(outcome, ReplicationError):
-                failed.append(outcome)
-            else:
-                outcomes[index] = outcome
-            if failed or len(outcomes) == len(operations):
-                answered.set()
-
-        tickets: list[Ticket] = []
-        try:
-            with trio.move_on_after(timeout_s):
-                for index, operation in enumerate(operations):
-                    while True:
-                        try:
-                            ticket = self.enqueue(operation, partial(done, index=index))
-                            break
-                        except Busy:
-                            await self.room()
-                    tickets.append(ticket)
-                if operations:
-                    await answered.wait()
-        finally:
-            untouched = [ticket.withdraw() for ticket in tickets]
-        if failed:
-            raise failed[0]
-        if len(outcomes) < len(operations):
-            raise self.late(timeout_s, taken=not all(untouched))
-        return [outcomes[index] for index in range(len(operations))]
-
     def enqueue(self, operation: bytes, done: Done) -> Ticket:
         """The fast path: `done(outcome)` is called later from the owner's task.
 
@@ -425,27 +192,13 @@ class Replication:
             raise Stopped("this node is stopping")
         if self._core.halted is not None:
             raise Halted(self._core.halted)
-        size = len(operation)
-        if size > OPERATION_BYTES_MAX:
-            raise TooLarge(f"an operation of {size} bytes; the bound is {OPERATION_BYTES_MAX}")
-        if (
-            len(self._pending) >= PENDING_OPERATIONS_MAX
-            or self._pending_bytes + size > PENDING_BYTES_MAX
-        ):
-            raise Busy(f"{len(self._pending)} operations wait already")
-        ticket = Ticket(operation, done)
-        self._pending.append(ticket)
-        self._pending_bytes += size
+        ticket = self._callers.enqueue(operation, done)
         self.notify()
         return ticket
 
     async def room(self) -> None:
         """Return when `enqueue` would not answer `Busy`, for any size of operation."""
-        while not self._stopping and (
-            len(self._pending) >= PENDING_OPERATIONS_MAX
-            or self._pending_bytes + OPERATION_BYTES_MAX > PENDING_BYTES_MAX
-        ):
-            await self._room.wait()
+        await self._callers.room()
 
     async def barrier(self, *, timeout_s: float = math.inf) -> None:
         """Return when all that was acknowledged anywhere before the call is readable here."""
@@ -505,7 +258,7 @@ class Replication:
             "state_root": self.root.hex(),
             "state_root_executed": self.root_sequence,
             "revision": self.revision,
-            "pending": len(self._pending) + sum(map(len, self._bundles.values())),
+            "pending": len(self._callers),
             "operations": counters.operations,
             "own_operations": counters.own_operations,
             "batches": counters.batches,
@@ -535,8 +288,7 @@ class Replication:
                     await self._work()
         finally:
             self._stopping = True
-            self._room.set()
-            self._refuse_all(Stopped("this node stopped before the operation was confirmed"))
+            self._callers.refuse(Stopped("this node stopped before the operation was confirmed"))
             self._ended.set()
 
     async def stop(self) -> None:
@@ -549,7 +301,7 @@ class Replication:
 
     @property
     def _is_over(self) -> bool:
-        return self._stopping and self._flying is None
+        return self._stopping and not self._writes.under_way
 
     async def _work(self) -> None:
         """A burst whenever something happened, until the end, or until the timer ends it."""
@@ -565,7 +317,7 @@ class Replication:
         if self._landed is not None:
             self._land()
         if self._stopping:
-            return self._flying is None
+            return not self._writes.under_way
         now_ticks = _now_ticks()
         is_tick = now_ticks >= min(self._wake_at, self._tick_at + TICK_TICKS)
         if is_tick:
@@ -574,18 +326,17 @@ class Replication:
         is_more = self._hear_all()
         while self._link_events:
             self._step(self._link_events.popleft())
-        if self._inbox_count:
+        if self._inbox:
             self._open_mail()
-        if self._pending:
-            self._bundle()
-        if self._flying is None:
-            if not self._held and self._root_due <= now_ticks:
-                self._held.append(_RootForDisplay(self._executed))
-            if self._held:
+        self._bundle()
+        if not self._writes.under_way:
+            if not self._writes.waiting and self._root_due <= now_ticks:
+                self._writes.hold(_RootForDisplay(self._executed))
+            if self._writes.waiting:
                 self._write()
         self._wires.flush()
         self._set_timer(is_tick)
-        return is_more or self._inbox_count > 0 or self._landed is not None
+        return is_more or len(self._inbox) > 0 or self._landed is not None
 
     def _set_timer(self, is_tick: bool) -> None:
         """Wake when the replica wants to be; it is asked at ticks only, for asking is not cheap."""
@@ -613,7 +364,7 @@ class Replication:
     @property
     def _root_due(self) -> float:
         """The tick at which to take a root for display, if nothing happens before."""
-        if self._flying is not None or self.root_sequence == self._executed:
+        if self._writes.under_way or self.root_sequence == self._executed:
             return math.inf
         return self._quiet_at
 
@@ -621,30 +372,16 @@ class Replication:
         self._take(self._core.step(event))
 
     def _take(self, effects: Sequence[Effect]) -> None:
-        """Do what may be done at once; hold what must wait for a write, in order."""
+        """Do what may be done at once; the rest waits for a write, in order."""
         for effect in effects:
-            if isinstance(effect, Send):
-                if self._unsafe or not self._serving.isdisjoint(effect.peers):
-                    self._held.append(effect)
-                else:
-                    self._send(effect)
-            elif isinstance(effect, SendCommitted):
-                # One answer at a time to each peer: what it asked for last is what counts.
-                self._held = [
-                    e
-                    for e in self._held
-                    if not (isinstance(e, SendCommitted) and e.peer == effect.peer)
-                ]
-                self._serving.add(effect.peer)
-                self._held.append(effect)
+            if isinstance(effect, Send) and self._writes.may_pass(effect):
+                self._send(effect)
             elif isinstance(effect, Bundled):
-                self._bundles[effect.incarnation, effect.number] = self._forming
-                self._forming = []
+                self._callers.bundled(effect.incarnation, effect.number)
             elif isinstance(effect, Alarm):
                 self._alarm(effect)
             else:
-                self._unsafe += isinstance(effect, Persist)
-                self._held.append(effect)
+                self._writes.hold(effect)
 
     def _send(self, effect: Send) -> None:
         self.counters.messages_out += len(effect.peers)
@@ -661,13 +398,13 @@ class Replication:
         )
         self.alarms.append({"about": about, "reason": effect.reason})
         if self._core.halted is not None:
-            self._refuse_all(Halted(self._core.halted))
+            self._callers.refuse(Halted(self._core.halted))
 
     # --- from the links ---------------------------------------------------------------------
 
     def _hear_all(self) -> bool:
         """Take what the links brought, a bounded burst of it; True if there may be more."""
-        while self._inbox_count < BURST_MESSAGES_MAX:
+        while len(self._inbox) < BURST_MESSAGES_MAX:
             try:
                 self._hear(self._events.receive_nowait())
             except (trio.WouldBlock, trio.EndOfChannel):
@@ -676,8 +413,7 @@ class Replication:
 
     def _hear(self, event: LinkEvent) -> None:
         if isinstance(event, Arrived):
-            self._inboxes.setdefault(event.peer, deque()).append(event.raw)
-            self._inbox_count += 1
+            self._inbox.put(event.peer, event.raw)
         elif isinstance(event, LinkOpened):
             self._reachable.add(event.peer)
             self._link_events.append(LinkUp(event.peer))
@@ -686,16 +422,9 @@ class Replication:
             self._link_events.append(LinkDown(event.peer))
 
     def _open_mail(self) -> None:
-        """One message of each peer in turn, so that none of them can starve the others."""
-        inboxes = self._inboxes
         until = trio.current_time() + BURST_S
-        while inboxes and trio.current_time() < until:
-            for peer in list(inboxes):
-                inbox = inboxes[peer]
-                raw = inbox.popleft()
-                self._inbox_count -= 1
-                if not inbox:
-                    del inboxes[peer]
+        while self._inbox and trio.current_time() < until:
+            for peer, raw in self._inbox.next_round():
                 self._open(peer, raw)
 
     def _open(self, peer: bytes, raw: bytes) -> None:
@@ -708,7 +437,7 @@ class Replication:
         except WireError as error:
             self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
             log.warning("%s sent what is no message: %s", self.names.get(peer, "?"), error)
-            self._inbox_count -= len(self._inboxes.pop(peer, ()))
+            self._inbox.drop(peer)
             self._wires.close(peer, f"it sent what is no message: {error}")
             return
         self._step(Received(peer, message))
@@ -717,43 +446,15 @@ class Replication:
 
     def _bundle(self) -> None:
         """Give the replica what waits, as much as a bundle holds, while it has room."""
-        pending = self._pending
-        while pending and pending[0].done is None:  # whoever waited for these has given up
-            self._pending_bytes -= len(pending.popleft().operation)
-        while pending and self.has_quorum and self._core.bundle_room > 0:
-            size = 0
-            while pending and len(self._forming) < BUNDLE_OPERATIONS_MAX:
-                ticket = pending[0]
-                if ticket.done is not None:
-                    size += len(ticket.operation)
-                    if size > BUNDLE_BYTES_MAX:
-                        break
-                    ticket.taken = True
-                    self._forming.append(ticket)
-                pending.popleft()
-                self._pending_bytes -= len(ticket.operation)
-            if self._forming:
-                self._step(Submitted(tuple(ticket.operation for ticket in self._forming)))
-                assert not self._forming, "a replica answers each Submitted with Bundled"
-        if self._room.statistics().tasks_waiting:
-            self._room.set()
-            self._room = trio.Event()
-
-    def _refuse_all(self, error: ReplicationError) -> None:
-        waiting = [*self._pending, *(t for tickets in self._bundles.values() for t in tickets)]
-        self._pending.clear()
-        self._pending_bytes = 0
-        self._bundles.clear()
-        for ticket in waiting:
-            if ticket.done is not None:
-                ticket.done(error)
+        callers = self._callers
+        while callers.has_pending() and self.has_quorum and self._core.bundle_room > 0:
+            self._step(Submitted(callers.form()))
 
     # --- to the disk ------------------------------------------------------------------------
 
     def _write(self) -> None:
         """Hand the database everything that waits for it, in one go."""
-        group, self._held = self._split(self._held)
-        self._flying = group
+        group = self._writes.begin()
         steps = [e for e in group if isinstance(e, (Persist, Deliver, TakeRoot, Prune))]
         fetches = [e for e in group if isinstance(e, SendCommitted)]
         store = self._store
@@ -769,17 +470,11 @@ class Replication:
         self.counters.transactions += 1
         self._thread.post(job, done)
 
-    def _split(self, held: list[Effect]) -> tuple[list[Effect], list[Effect]]:
-        """What goes to the database in one go: all, up to a second answer to some peer's fetch."""
-        fetches = [i for i, effect in enumerate(held) if isinstance(effect, SendCommitted)]
-        end = fetches[1] if len(fetches) > 1 else len(held)
-        return held[:end], held[end:]
-
     def _land(self) -> None:
         """A write is done, its records durable: perform what waited for it, in order."""
-        assert self._landed is not None and self._flying is not None
-        (result, error), group = self._landed, self._flying
-        self._landed = self._flying = None
+        assert self._landed is not None, "a write has ended"
+        (result, error), self._landed = self._landed, None
+        group, held = self._writes.end()
         if error is not None:
             raise error
         results, certificates = iter(result[0]), iter(result[1])
@@ -801,8 +496,6 @@ class Replication:
                     self.root, self.root_sequence = value, effect.sequence
                     if not isinstance(effect, _RootForDisplay):
                         roots.append(RootTaken(effect.sequence, value))
-        held, self._held, self._unsafe = self._held, [], 0
-        self._serving.clear()
         self._take(held)
         for root in roots:
             self._step(root)
@@ -826,12 +519,9 @@ class Replication:
             newest = max([newest, *(o.revision for o in of_bundle)])
             if bundle.signer != self.key:
                 continue
-            name = (bundle.message.incarnation, bundle.message.number)
-            tickets = self._bundles.pop(name, ())
-            self.counters.own_operations += len(tickets)
-            for ticket, outcome in zip(tickets, of_bundle, strict=False):
-                if ticket.done is not None:
-                    ticket.done(outcome)
+            said = bundle.message
+            executed = self._callers.executed(said.incarnation, said.number, of_bundle)
+            self.counters.own_operations += executed
         if newest > self.revision:
             self.revision = newest
             if self._moved.statistics().tasks_waiting:

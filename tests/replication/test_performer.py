@@ -6,7 +6,6 @@ interfaces.  A write becomes durable exactly when the test says so.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import pytest
 import trio
 import trio.testing
 
-from aegis_edge import replication
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.pbft.events import (
     Alarm,
@@ -39,17 +37,19 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.replication import (
     Busy,
-    DatabaseThread,
     Halted,
     NoQuorum,
     Replication,
     Stopped,
     TooLarge,
     Unconfirmed,
+    callers,
+    performer,
 )
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import Bundle, Commit
+from tests.replication.many import submit_many
 
 SIGNERS = {
     signer.public: signer
@@ -257,7 +257,7 @@ def send(raw: bytes) -> Send:
 
 @pytest.fixture(autouse=True)
 def no_root_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "QUIET_TICKS", 10**9)
+    monkeypatch.setattr(performer, "QUIET_TICKS", 10**9)
 
 
 # --- what is seen, and when -----------------------------------------------------------------
@@ -476,7 +476,7 @@ async def test_a_burst_is_bounded_so_that_callers_get_their_turn() -> None:
         heard = [event.message for event in stage.core.heard if isinstance(event, Received)]
         assert heard == [b"%d" % number for number in range(500)], "nothing is lost"
         turn = next(i for i, e in enumerate(stage.core.heard) if isinstance(e, Submitted))
-        assert turn <= 2 * replication.BURST_MESSAGES_MAX
+        assert turn <= 2 * performer.BURST_MESSAGES_MAX
 
 
 async def test_ticks_are_spared_while_much_goes_on(
@@ -545,40 +545,31 @@ async def test_everything_that_waits_becomes_one_bundle() -> None:
 
 async def test_a_bundle_is_bounded_in_count_and_in_bytes() -> None:
     async with Stage().running(ANNA, BERT) as stage:
-        small = replication.BUNDLE_OPERATIONS_MAX + 3
+        small = callers.BUNDLE_OPERATIONS_MAX + 3
         for _ in range(small):
             stage.node.enqueue(b"x", lambda _: None)
         for _ in range(2):
-            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
+            stage.node.enqueue(bytes(callers.OPERATION_BYTES_MAX), lambda _: None)
         stage.core.bundle_room = 5
         await stage.heard()
         assert [len(ops) for ops in submitted(stage)] == [small - 3, 4, 1]
 
 
 async def test_what_cannot_be_taken_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 2)
+    monkeypatch.setattr(callers, "PENDING_OPERATIONS_MAX", 2)
     async with Stage().running(ANNA, BERT) as stage:
         with pytest.raises(TooLarge):
-            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX + 1), lambda _: None)
+            stage.node.enqueue(bytes(callers.OPERATION_BYTES_MAX + 1), lambda _: None)
         for _ in range(2):
             stage.node.enqueue(b"x", lambda _: None)
         with pytest.raises(Busy):
             await stage.node.submit(b"x")
 
 
-async def test_what_waits_is_bounded_in_bytes() -> None:
-    async with Stage().running() as stage:
-        count = replication.PENDING_BYTES_MAX // replication.OPERATION_BYTES_MAX
-        for _ in range(count):
-            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
-        with pytest.raises(Busy):
-            stage.node.enqueue(bytes(replication.OPERATION_BYTES_MAX), lambda _: None)
-
-
 async def test_many_operations_wait_for_room_and_keep_their_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 4)
+    monkeypatch.setattr(callers, "PENDING_OPERATIONS_MAX", 4)
     stage = Stage()
     async with stage.running(ANNA, BERT):
         stage.core.bundle_room = 100
@@ -587,10 +578,10 @@ async def test_many_operations_wait_for_room_and_keep_their_order(
             if isinstance(event, Submitted)
             else ()
         )
-        outcomes = await stage.node.submit_many([b"%d" % n for n in range(10)])
+        outcomes = await submit_many(stage.node, [b"%d" % n for n in range(10)])
         assert outcomes == [Outcome(n) for n in range(1, 11)]
         assert b"".join(op for ops in submitted(stage) for op in ops) == b"0123456789"
-        assert await stage.node.submit_many([]) == []
+        assert await submit_many(stage.node, []) == []
 
 
 async def test_a_barrier_is_an_operation() -> None:
@@ -623,7 +614,7 @@ async def test_without_a_quorum_nothing_is_bundled_and_the_answer_names_who_is_m
 async def test_those_who_gave_up_make_room_for_others_even_without_a_quorum(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replication, "PENDING_OPERATIONS_MAX", 3)
+    monkeypatch.setattr(callers, "PENDING_OPERATIONS_MAX", 3)
     async with Stage().running() as stage:
         for _ in range(10):
             with pytest.raises(NoQuorum):
@@ -641,7 +632,7 @@ async def test_a_lost_quorum_says_that_the_operation_may_still_happen(
 
             async def call() -> None:
                 with pytest.raises(NoQuorum) as info:
-                    await stage.node.submit_many([b"a", b"b"], timeout_s=2)
+                    await submit_many(stage.node, [b"a", b"b"], timeout_s=2)
                 caught.append(info.value)
 
             nursery.start_soon(call)
@@ -664,7 +655,7 @@ async def test_all_callers_hear_of_the_end() -> None:
 
     async def call(operations: list[bytes]) -> None:
         with pytest.raises(Stopped) as info:
-            await stage.node.submit_many(operations)
+            await submit_many(stage.node, operations)
         caught.append(info.value)
 
     async with trio.open_nursery() as nursery:
@@ -734,7 +725,7 @@ async def test_watchers_wake_once_per_news_and_at_once_for_old_news() -> None:
 async def test_the_state_root_is_taken_when_it_is_quiet_and_once_only(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replication, "QUIET_TICKS", 300)
+    monkeypatch.setattr(performer, "QUIET_TICKS", 300)
     async with Stage().running() as stage:
         await stage.heard(stage.deliver(1))
         assert stage.node.status()["state_root_executed"] == -1
@@ -760,44 +751,6 @@ async def test_status_is_plain_data() -> None:
         assert status["nodes"] == 4
         assert status["has_quorum"] is False
         assert status["reachable"] == ["anna"]
-
-
-# --- the database's thread ------------------------------------------------------------------
-
-
-async def test_jobs_run_in_order_in_one_thread_that_is_not_the_loops() -> None:
-    thread = DatabaseThread()
-    idents = [await thread.call(threading.get_ident) for _ in range(3)]
-    assert len(set(idents)) == 1
-    assert idents[0] != threading.get_ident()
-    done: list[int] = []
-    async with trio.open_nursery() as nursery:
-        for number in range(3):
-            nursery.start_soon(thread.call, lambda number=number: done.append(number))
-            await trio.testing.wait_all_tasks_blocked()
-    assert done == [0, 1, 2]
-    thread.close()
-
-
-async def test_a_job_that_fails_fails_for_its_caller_only() -> None:
-    thread = DatabaseThread()
-    with pytest.raises(ZeroDivisionError):
-        await thread.call(lambda: 1 // 0)
-    assert await thread.call(lambda: 1) == 1
-    thread.close()
-
-
-async def test_a_job_under_way_is_not_abandoned() -> None:
-    thread = DatabaseThread()
-    gate = threading.Event()
-    finished: list[bool] = []
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(thread.call, lambda: finished.append(gate.wait(5)))
-        await trio.testing.wait_all_tasks_blocked()
-        nursery.cancel_scope.cancel()
-        gate.set()
-    assert finished == [True]
-    thread.close()
 
 
 def submitted(stage: Stage) -> list[tuple[bytes, ...]]:

@@ -1,0 +1,29 @@
+"""From decisions to deeds: the one task that owns the replica, and what callers wait for.
+
+Floor 4.  `performer` does what the replica decides, in order; `callers` keeps who waits for which
+operation; `inbox` is fair to peers; `errors` are what a caller may be told.
+"""
+
+from aegis_edge.replication.callers import Ticket
+from aegis_edge.replication.errors import (
+    Busy,
+    Halted,
+    NoQuorum,
+    ReplicationError,
+    Stopped,
+    TooLarge,
+    Unconfirmed,
+)
+from aegis_edge.replication.performer import Replication
+
+__all__ = [
+    "Busy",
+    "Halted",
+    "NoQuorum",
+    "Replication",
+    "ReplicationError",
+    "Stopped",
+    "Ticket",
+    "TooLarge",
+    "Unconfirmed",
+]

@@ -1,0 +1,130 @@
+"""What callers wait for: operations in line, then in bundles, until their outcomes are there.
+
+Knows bounds, order, and who is told what.  Refuses to know when a bundle may go, and why none does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import trio
+
+from aegis_edge.knowledge.operations import Outcome
+from aegis_edge.replication.errors import Busy, ReplicationError, TooLarge
+from aegis_edge.wire.messages import BUNDLE_BYTES_MAX, BUNDLE_OPERATIONS_MAX, OPERATION_BYTES_MAX
+
+#: What may wait for a bundle, in operations and in bytes; more is refused with `Busy`.
+PENDING_OPERATIONS_MAX = 16 * 1024
+PENDING_BYTES_MAX = 16 * 1024 * 1024
+
+#: Called once, from the owner's task, with the outcome of an operation or why there is none.
+#: It must be quick and must not raise.
+Done = Callable[["Outcome | ReplicationError"], None]
+
+
+class Ticket:
+    """One waiting operation; `withdraw` it while it is in no bundle yet."""
+
+    __slots__ = ("done", "operation", "taken")
+
+    def __init__(self, operation: bytes, done: Done) -> None:
+        self.operation = operation
+        self.done: Done | None = done
+        self.taken = False
+
+    def withdraw(self) -> bool:
+        """Ask for no answer any more; True if the operation certainly never happens."""
+        self.done = None
+        return not self.taken
+
+
+class Callers:
+    """All operations of this node's callers that have no outcome yet; the owner's task calls."""
+
+    def __init__(self) -> None:
+        self._pending: deque[Ticket] = deque()
+        self._pending_bytes = 0
+        self._forming: list[Ticket] = []
+        self._bundles: dict[tuple[int, int], list[Ticket]] = {}
+        self._room = trio.Event()
+
+    def __len__(self) -> int:
+        return len(self._pending) + sum(map(len, self._bundles.values()))
+
+    def enqueue(self, operation: bytes, done: Done) -> Ticket:
+        """Put an operation in line.  Raises `Busy` (see `room`) or `TooLarge`."""
+        size = len(operation)
+        if size > OPERATION_BYTES_MAX:
+            raise TooLarge(f"an operation of {size} bytes; the bound is {OPERATION_BYTES_MAX}")
+        if self._is_full(size):
+            raise Busy(f"{len(self._pending)} operations wait already")
+        ticket = Ticket(operation, done)
+        self._pending.append(ticket)
+        self._pending_bytes += size
+        return ticket
+
+    async def room(self) -> None:
+        """Return when `enqueue` would not answer `Busy`, for any size, or at `refuse`."""
+        while self._is_full(OPERATION_BYTES_MAX):
+            await self._room.wait()
+
+    def _is_full(self, size_bytes: int) -> bool:
+        return (
+            len(self._pending) >= PENDING_OPERATIONS_MAX
+            or self._pending_bytes + size_bytes > PENDING_BYTES_MAX
+        )
+
+    def has_pending(self) -> bool:
+        """Whether an operation that somebody waits for is in no bundle yet."""
+        pending = self._pending
+        while pending and pending[0].done is None:  # whoever waited for these has given up
+            self._pending_bytes -= len(pending.popleft().operation)
+            self._wake()
+        return bool(pending)
+
+    def form(self) -> tuple[bytes, ...]:
+        """The next operations in line, as many as a bundle holds; then comes `bundled`."""
+        assert not self._forming, "one bundle is formed at a time"
+        pending, size = self._pending, 0
+        while pending and len(self._forming) < BUNDLE_OPERATIONS_MAX:
+            ticket = pending[0]
+            if ticket.done is not None:
+                size += len(ticket.operation)
+                if size > BUNDLE_BYTES_MAX:
+                    break
+                ticket.taken = True
+                self._forming.append(ticket)
+            pending.popleft()
+            self._pending_bytes -= len(ticket.operation)
+        self._wake()
+        return tuple(ticket.operation for ticket in self._forming)
+
+    def bundled(self, incarnation: int, number: int) -> None:
+        """What was formed last is on its way under this name."""
+        self._bundles[incarnation, number] = self._forming
+        self._forming = []
+
+    def executed(self, incarnation: int, number: int, outcomes: Sequence[Outcome]) -> int:
+        """Tell those who wait for this bundle what came of it; how many operations it held."""
+        tickets = self._bundles.pop((incarnation, number), [])
+        for ticket, outcome in zip(tickets, outcomes, strict=False):
+            if ticket.done is not None:
+                ticket.done(outcome)
+        return len(tickets)
+
+    def refuse(self, error: ReplicationError) -> None:
+        """Tell everybody who waits that there will be no outcome here."""
+        waiting = [*self._pending, *(t for tickets in self._bundles.values() for t in tickets)]
+        self._pending.clear()
+        self._pending_bytes = 0
+        self._bundles.clear()
+        for ticket in waiting:
+            if ticket.done is not None:
+                ticket.done(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._room.statistics().tasks_waiting:
+            self._room.set()
+            self._room = trio.Event()

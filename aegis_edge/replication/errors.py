@@ -1,0 +1,59 @@
+"""Why an operation has no outcome: each error with a code for programs and advice for people.
+
+Knows the words.  Refuses to know when they are said.
+"""
+
+from __future__ import annotations
+
+
+class ReplicationError(Exception):
+    """Why an operation was not confirmed; `code` for programs, `advice` for people."""
+
+    code = "unavailable"
+    advice = "try again"
+
+
+class Busy(ReplicationError):
+    """The queue of waiting operations is full; nothing was taken."""
+
+    code = "busy"
+    advice = "this node has more waiting writes than it can hold: slow down and try again"
+
+
+class TooLarge(ReplicationError):
+    """One operation is above the bound; nothing was taken."""
+
+    code = "too_large"
+    advice = "split the value: one entry holds at most 256 KiB"
+
+
+class NoQuorum(ReplicationError):
+    """Too few nodes are reachable.  `taken`: the operation may still happen when they return."""
+
+    code = "no_quorum"
+    advice = "start the missing nodes, or mend the network between them"
+
+    def __init__(self, message: str, *, taken: bool) -> None:
+        super().__init__(message)
+        self.taken = taken
+
+
+class Unconfirmed(ReplicationError):
+    """No answer in time although a quorum is reachable; the operation may still happen."""
+
+    code = "timeout"
+    advice = "it may still happen: read the key before trying again"
+
+
+class Stopped(ReplicationError):
+    """The node is shutting down; the operation may or may not have happened."""
+
+    code = "stopping"
+    advice = "wait until the node runs again, and read the key before trying again"
+
+
+class Halted(ReplicationError):
+    """This node takes no part any more, for the reason in the message."""
+
+    code = "halted"
+    advice = "use another node, and mend this one: its log and `status` say what happened"

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegis_edge.replication.inbox import Inbox
+
+ANNA, BERT = b"anna", b"bert"
+
+
+def test_one_message_of_each_peer_in_turn_and_of_each_the_oldest_first() -> None:
+    inbox = Inbox()
+    for number in range(3):
+        inbox.put(ANNA, b"a%d" % number)
+    inbox.put(BERT, b"b0")
+    assert inbox.next_round() == [(ANNA, b"a0"), (BERT, b"b0")]
+    assert len(inbox) == 2
+    assert inbox.next_round() == [(ANNA, b"a1")]
+
+
+def test_what_waits_of_a_peer_can_be_dropped_and_that_of_others_stays() -> None:
+    inbox = Inbox()
+    inbox.put(ANNA, b"a0")
+    inbox.put(BERT, b"b0")
+    inbox.drop(ANNA)
+    inbox.drop(ANNA)
+    assert len(inbox) == 1
+    assert inbox.next_round() == [(BERT, b"b0")]
+    assert inbox.next_round() == []
+
+
+@given(st.lists(st.tuples(st.sampled_from([ANNA, BERT]), st.binary(max_size=2)), max_size=20))
+def test_nothing_is_lost_made_up_or_reordered(messages: list[tuple[bytes, bytes]]) -> None:
+    inbox = Inbox()
+    for peer, raw in messages:
+        inbox.put(peer, raw)
+    seen = []
+    while len(inbox):
+        seen += inbox.next_round()
+    for peer in (ANNA, BERT):
+        assert [m for m in seen if m[0] == peer] == [m for m in messages if m[0] == peer]
+    assert len(seen) == len(messages)
