@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.direct import SCHEME, Direct
 from aegis_edge.net.links import Links
+from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.configuration import Parameters as Pace
@@ -166,13 +167,12 @@ async def run(
             f"{config.genesis_file}: this node, {identity.node_id(record.signer)}, is no member of "
             "that cluster; make the genesis anew with its record, or correct --home"
         )
-    with api.open_listener(config.api_socket) as listener:
+    listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
+    with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:
         async with _database(config, genesis, record.signer) as (thread, database):
-            links = _links(config, genesis, record)
-            replication = await _replication(config, genesis, links, thread, database)
-            links.notify = replication.notify
+            links = _links(config, genesis, record, poller)
+            replication = await _replication(config, genesis, links, poller, thread, database)
             speaker = _speaker(config, genesis, replication, links)
-            listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
             async with trio.open_nursery() as nursery:
                 await nursery.start(partial(links.run, [listen]))
                 nursery.start_soon(replication.run)
@@ -211,9 +211,12 @@ async def _database(
         thread.close()
 
 
-def _links(config: Config, genesis: Genesis, record: Verified[NodeRecord]) -> Links:
+def _links(
+    config: Config, genesis: Genesis, record: Verified[NodeRecord], poller: Poller[Any]
+) -> Links:
     book = Book(record.signer, genesis.records, [SCHEME], int(trio.current_time() * 1000))
     return Links(
+        poller=poller,
         book=book,
         record_raw=record.raw,
         noise_private=keyfile.read(config.key_file).noise_private,
@@ -223,7 +226,12 @@ def _links(config: Config, genesis: Genesis, record: Verified[NodeRecord]) -> Li
 
 
 async def _replication(
-    config: Config, genesis: Genesis, links: Links, thread: DatabaseThread, database: Database
+    config: Config,
+    genesis: Genesis,
+    links: Links,
+    poller: Poller[Any],
+    thread: DatabaseThread,
+    database: Database,
 ) -> Replication:
     """The replica as its database remembers it, with its performer."""
     opener = Opener(genesis.cluster_id, members=frozenset(genesis.members))
@@ -251,7 +259,7 @@ async def _replication(
         core=Replica(signer, configuration, pace, restored, opener.open),
         store=database,
         wires=links,
-        events=links.events,
+        poller=poller,
         thread=thread,
         read=partial(messages.read, open_=opener.open),
         revision=info.revision,

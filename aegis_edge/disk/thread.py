@@ -1,7 +1,7 @@
 """The one thread that touches the database, and how the event loop hands it work.
 
 Knows order and callbacks.  Refuses to know what a job does.  A thread of its own, not Trio's pool:
-a job costs a queue and a callback, and no task.
+a job costs a queue and a callback, and no task; its caller is woken as it likes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import trio
@@ -17,10 +18,7 @@ T = TypeVar("T")
 
 
 class DatabaseThread:
-    """The one thread that touches the database: jobs in order, each one to its end.
-
-    A job's callback runs in the event loop with (result, error), soon after the job.
-    """
+    """The one thread that touches the database: jobs in order, each one to its end."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Any, Any], None]] | None]
@@ -30,7 +28,10 @@ class DatabaseThread:
         self._thread.start()
 
     def post(self, job: Callable[[], Any], done: Callable[[Any, Any], None]) -> None:
-        """Run `job` after all that were posted before."""
+        """Run `job` after all that were posted before, then `done(result, error)`.
+
+        Both run in the database's thread; `done` must be quick and must not raise.
+        """
         self._jobs.put((job, done))
 
     async def call(self, job: Callable[[], T]) -> T:
@@ -40,7 +41,8 @@ class DatabaseThread:
 
         def done(result: Any, error: BaseException | None) -> None:
             answer.extend((result, error))
-            finished.set()
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(finished.set)
 
         self.post(job, done)
         with trio.CancelScope(shield=True):
@@ -62,7 +64,4 @@ class DatabaseThread:
                 result = job()
             except BaseException as raised:
                 error = raised
-            try:
-                self._token.run_sync_soon(done, result, error)
-            except trio.RunFinishedError:
-                return
+            done(result, error)

@@ -86,6 +86,16 @@ class Channel(Protocol):
     async def receive(self) -> bytes:
         """The next frame, without a checkpoint if it is there already; raises `LinkError`."""
 
+    def take(self) -> bytes | None:
+        """The next frame, or None if it is not there yet; raises `LinkError`."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes were read that `take` has not given yet."""
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when `take` may have something new."""
+
     def proven(self) -> None:
         """The other end has proven who it is: lift the bounds that hold for strangers."""
 

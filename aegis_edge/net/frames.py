@@ -39,6 +39,10 @@ class Parser:
         self._masked = masked
         self._buffer = bytearray()
 
+    def __bool__(self) -> bool:
+        """Whether there are bytes that `next` has not given."""
+        return bool(self._buffer)
+
     def feed(self, data: bytes | bytearray) -> None:
         """Take bytes in the order in which they came."""
         self._buffer += data

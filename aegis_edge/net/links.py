@@ -4,12 +4,13 @@ Knows deadlines, queues, and how the dial plan (`peers.book`) and sessions (`wir
 driven.  Refuses to know what messages say.  What a peer does wrong ends here, with its link.
 
     post -> queue of the peer -> flush, or the writer: all that waits in one batch -> channel
-    channel -> reader -> events (bounded) -> whoever takes them; a slow taker stalls the readers
+    channel -> receive: one frame of each link that has some -> whoever asked
 
 A queue that is full drops the newest message: what is in it stays gapless, and the agreement
 protocol asks for the rest.  Nothing is queued for a member without a link; `LinkOpened` says when
-to begin, and that whatever was sent before may be lost.  Readers that wait for room are served in
-turn, so a peer that floods delays each other peer by one message at a time.
+to begin, and that whatever was sent before may be lost.  Nothing is read ahead of `receive`: what
+its caller has no time for waits in the sender, and a peer that floods delays each other peer by
+one frame at a time.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import trio
 
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
+from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book, Dial
 from aegis_edge.peers.identity import short
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
@@ -39,8 +41,6 @@ from aegis_edge.wire.session import (
     Transmit,
 )
 
-#: Events that wait for their taker, from all peers together.
-EVENTS_MAX = 64
 #: What waits for one peer: room for the largest message, or for thousands of small ones.
 QUEUE_MESSAGES_MAX = 4_096
 QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
@@ -48,6 +48,8 @@ QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 BATCH_BYTES = 60_000
 ALARMS_MAX = 16
 STEP_ENTROPY_BYTES = 32
+#: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
+DOUBT_TICKS = 1_000
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +136,9 @@ class _Link:
         "announced",
         "busy",
         "channel",
+        "doubted_at",
         "early",
+        "ended",
         "failure",
         "heard_at",
         "keepalive_due",
@@ -144,11 +148,9 @@ class _Link:
         "peer",
         "queue",
         "queue_bytes",
-        "reading",
         "record",
         "sent_at",
         "session",
-        "stalled",
         "wake",
         "writing",
     )
@@ -159,7 +161,7 @@ class _Link:
         session: Session,
         opened: Opened,
         outbound: bool,
-        early: Sequence[bytes],
+        early: Sequence[Arrived],
     ) -> None:
         self.channel = channel
         self.session = session
@@ -172,12 +174,11 @@ class _Link:
         self.wake = trio.Event()
         self.keepalive_due = False
         self.busy = True  # the writer is at work; else it waits for `rouse`, and `flush` may write
-        self.reading = trio.CancelScope()
         self.writing = trio.CancelScope()
         self.failure: LinkError | None = None
+        self.ended = trio.Event()
         self.announced = False
-        # While it waits for room among the events, that the peer is not heard says nothing.
-        self.stalled = True
+        self.doubted_at = 0
         self.heard_at = self.sent_at = self.pause_ticks = 0
 
     def rouse(self) -> None:
@@ -186,24 +187,25 @@ class _Link:
         self.wake.set()
 
     def end(self, failure: LinkError) -> None:
-        """Stop the link's tasks; the first failure is the one that counts."""
+        """Stop the link; the first failure is the one that counts."""
         if self.failure is None:
             self.failure = failure
-            self.reading.cancel()
             self.writing.cancel()
+            self.ended.set()
 
 
 class Links:
-    """All links of one node; `run` owns them, `events` is what their user takes.
+    """All links of one node; `run` owns them, and their user asks `receive` for what they bring.
 
-    `book`: the other members; `record_raw`: this node's signed record, which names the public
-    half of `noise_private`; `transports`: by scheme of address.  `entropy(size)` gives random
-    bytes, `jitter()` a number evenly in 0..1.
+    `poller`: what their user waits on; `book`: the other members; `record_raw`: this node's signed
+    record, which names the public half of `noise_private`; `transports`: by scheme of address.
+    `entropy(size)` gives random bytes, `jitter()` a number evenly in 0..1.
     """
 
     def __init__(
         self,
         *,
+        poller: Poller[_Link],
         book: Book,
         record_raw: bytes,
         noise_private: bytes,
@@ -213,19 +215,19 @@ class Links:
         entropy: Callable[[int], bytes] = os.urandom,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        self._poller = poller
         self._book = book
         self._credentials = (record_raw, noise_private, cluster_id)
         self._transports = transports
         self._timing = timing or Timing()
         self._entropy = entropy
         self._jitter = jitter
-        self._into, self.events = trio.open_memory_channel[Event](EVENTS_MAX)
+        self._events: list[Event] = []
+        self._unread: list[_Link] = []  # links with bytes that are read, but not looked at
         self._open: dict[bytes, _Link] = {}
         self._traffic = {peer: Traffic() for peer in book.members}
         self._changed = trio.Event()
         self._posted: list[_Link] = []
-        #: Called after events were put in the channel: for a taker that does not wait on it.
-        self.notify: Callable[[], None] = lambda: None
         self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
         self.refused = 0
 
@@ -264,6 +266,25 @@ class Links:
             except Exception as error:
                 link.end(_failure(error))
 
+    def receive(self) -> Sequence[Event]:
+        """What happened since the last call, and one frame of each link that has some.
+
+        Never waits; whoever got something asks again, and waits on the poller after nothing.
+        """
+        ready = dict.fromkeys(self._unread)
+        self._unread.clear()
+        ready.update(dict.fromkeys(self._poller.ready()))
+        for link in ready:
+            if link.failure is None:
+                try:
+                    self._read(link)
+                except Exception as error:
+                    link.end(_failure(error))
+        if self._unread:
+            self._poller.wake()
+        events, self._events = self._events, []
+        return events
+
     def close(self, peer: bytes, reason: str) -> None:
         """End the link to `peer`, if there is one, because of what it sent; it is dialled anew."""
         link = self._open.get(peer)
@@ -284,16 +305,15 @@ class Links:
         there is one on which it cannot.
         """
         failure: LinkError | None = None
-        with self._into:
-            async with trio.open_nursery() as nursery:
-                try:
-                    bound = [await self._listen(nursery, address) for address in listen]
-                except Exception as error:
-                    failure = _failure(error)
-                    nursery.cancel_scope.cancel()
-                else:
-                    task_status.started(tuple(name for names in bound for name in names))
-                    await self._plan(nursery)
+        async with trio.open_nursery() as nursery:
+            try:
+                bound = [await self._listen(nursery, address) for address in listen]
+            except Exception as error:
+                failure = _failure(error)
+                nursery.cancel_scope.cancel()
+            else:
+                task_status.started(tuple(name for names in bound for name in names))
+                await self._plan(nursery)
         if failure is not None:
             raise failure
 
@@ -322,9 +342,11 @@ class Links:
     def _look_after(self, link: _Link, now_ticks: int) -> int:
         """Whether the link is silent for too long or idle; when to look again."""
         timing = self._timing
-        if link.stalled:
-            link.heard_at = now_ticks
-        if now_ticks - link.heard_at >= timing.silence_ticks:
+        silent_at = link.heard_at + timing.silence_ticks
+        if now_ticks >= silent_at:
+            link.doubted_at = link.doubted_at or now_ticks
+            silent_at = link.doubted_at + DOUBT_TICKS
+        if now_ticks >= silent_at:
             link.end(
                 LinkError(
                     f"silent for {timing.silence_ticks // 1000} s; it is off, or its network is",
@@ -336,7 +358,7 @@ class Links:
             link.pause_ticks = self._pause_ticks()
             link.keepalive_due = True
             link.rouse()
-        return min(link.heard_at + timing.silence_ticks, link.sent_at + link.pause_ticks)
+        return min(silent_at, link.sent_at + link.pause_ticks)
 
     def _pause_ticks(self) -> int:
         """How long a link may be idle before it sends an empty frame: half the bound, or more."""
@@ -398,7 +420,7 @@ class Links:
             if data:
                 await channel.send(data)
             if opened is not None:
-                early = [e.message for e in effects if type(e) is Delivered]
+                early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
                 return _Link(channel, session, opened, expected is not None, early)
 
     def _judge(self, opened: Opened, expected: bytes | None) -> None:
@@ -449,23 +471,22 @@ class Links:
         return True
 
     async def _carry(self, link: _Link) -> Goodbye:
-        """Run an admitted link to its end.
-
-        Events wait in line for room, so their order is that in which they are sent here; the link
-        is kept alive meanwhile.
-        """
-        peer = link.peer
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._guarded, self._write, link, link.writing)
-            if link.older is not None:
-                await self._retire(link.older)
-                link.older = None
-            if link.failure is None:
-                link.announced = True
-                await self._announce(LinkOpened(peer, link.record))
-            link.stalled = False
-            link.heard_at = _now_ticks()
-            await self._guarded(self._read, link, link.reading)
+        """Run an admitted link to its end."""
+        peer, descriptor = link.peer, link.channel.fileno()
+        if link.older is not None:
+            self._retire(link.older)
+            link.older = None
+        link.announced = True
+        self._events += (LinkOpened(peer, link.record), *link.early)
+        self._unread.append(link)
+        self._poller.add(descriptor, link)
+        self._poller.wake()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guarded_write, link)
+                await link.ended.wait()
+        finally:
+            self._poller.remove(descriptor)
         failure = link.failure
         assert failure is not None, "a link ends for a reason"
         if self._open.get(peer) is link:
@@ -473,57 +494,39 @@ class Links:
             self._book.closed(peer, _now_ticks(), str(failure), self._jitter())
             self._changed.set()
             log.info("link to %s ended: %s", self._name(peer), failure)
-        await self._retire(link)
+        self._retire(link)
         return failure.goodbye
 
-    async def _retire(self, link: _Link) -> None:
+    def _retire(self, link: _Link) -> None:
         if link.announced:
             link.announced = False
-            await self._announce(LinkClosed(link.peer, str(link.failure)))
+            self._events.append(LinkClosed(link.peer, str(link.failure)))
+            self._poller.wake()
 
-    async def _announce(self, event: LinkOpened | LinkClosed) -> None:
-        try:
-            await self._into.send(event)
-        except trio.BrokenResourceError:
-            log.debug("nobody listens to %r", event)
-        self.notify()
+    def _read(self, link: _Link) -> None:
+        """One frame, if there is one."""
+        data = link.channel.take()
+        if data is None:
+            return
+        if link.channel.has_more:
+            self._unread.append(link)
+        link.heard_at = _now_ticks()
+        link.doubted_at = 0
+        link.session, effects = link.session.received(data)
+        messages = [Arrived(link.peer, e.message) for e in effects if type(e) is Delivered]
+        traffic = self._traffic[link.peer]
+        traffic.frames_in += 1
+        traffic.bytes_in += len(data)
+        traffic.messages_in += len(messages)
+        self._events += messages
 
-    async def _guarded(
-        self, task: Callable[[_Link], Awaitable[None]], link: _Link, scope: trio.CancelScope
-    ) -> None:
+    async def _guarded_write(self, link: _Link) -> None:
         """Whatever goes wrong on a link ends it, and nothing else."""
-        with scope:
+        with link.writing:
             try:
-                await task(link)
+                await self._write(link)
             except Exception as error:
                 link.end(_failure(error))
-
-    async def _read(self, link: _Link) -> None:
-        traffic = self._traffic[link.peer]
-        receive = link.channel.receive
-        await self._deliver(link, link.early, traffic)
-        while True:
-            data = await receive()
-            link.heard_at = _now_ticks()
-            traffic.frames_in += 1
-            traffic.bytes_in += len(data)
-            link.session, effects = link.session.received(data)
-            if effects:
-                messages = [e.message for e in effects if type(e) is Delivered]
-                await self._deliver(link, messages, traffic)
-
-    async def _deliver(self, link: _Link, messages: Sequence[bytes], traffic: Traffic) -> None:
-        traffic.messages_in += len(messages)
-        for raw in messages:
-            try:
-                self._into.send_nowait(Arrived(link.peer, raw))
-            except trio.WouldBlock:
-                link.stalled = True
-                await self._into.send(Arrived(link.peer, raw))
-                link.stalled = False
-                link.heard_at = _now_ticks()
-        if messages:
-            self.notify()
 
     async def _write(self, link: _Link) -> None:
         """Send what `flush` could not; or a frame without content, when one is due."""
@@ -604,8 +607,6 @@ def _failure(error: Exception) -> LinkError:
         return LinkError(str(error), Goodbye.HANDSHAKE)
     if isinstance(error, trio.TooSlowError):
         return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
-    if isinstance(error, trio.BrokenResourceError):
-        return LinkError("this node is shutting down", Goodbye.GOING_AWAY)
     log.error("a link met an error of this program", exc_info=error)
     return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
 

@@ -23,7 +23,8 @@ from aegis_edge.net import frames
 from aegis_edge.net.channel import FRAME_BYTES_MAX, Goodbye, LinkError
 
 HEAD_BYTES_MAX = 8_192
-RECEIVE_BYTES = 65_536
+#: A frame of the largest size with its head, in one system call.
+RECEIVE_BYTES = FRAME_BYTES_MAX + 16
 LINGER_S = 0.5
 LINGER_BYTES_MAX = 1_048_576
 #: Said by a client: nothing about the node that it calls.
@@ -31,6 +32,8 @@ HOST = "node"
 PATH = "/"
 
 _HEAD_END = b"\r\n\r\n"
+_CRASHED = "the connection broke; the other node may have crashed"
+_HUNG_UP = "the other node hung up"
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
@@ -120,11 +123,37 @@ class WebSocket:
             try:
                 data = await self._read()
             except _BROKEN:
-                raise LinkError("the connection broke; the other node may have crashed") from None
+                raise LinkError(_CRASHED) from None
             if not data:
-                raise LinkError("the other node hung up")
+                raise LinkError(_HUNG_UP)
             self._parser.feed(data)
         return payload
+
+    def take(self) -> bytes | None:
+        """The next frame, or None if it is not there yet; raises `LinkError`."""
+        payload = self._parser.next()
+        if payload is not None:
+            return payload
+        try:
+            data = os.read(self.fileno(), RECEIVE_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            raise LinkError(_CRASHED) from None
+        if not data:
+            raise LinkError(_HUNG_UP)
+        self._parser.feed(data)
+        return self._parser.next()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes were read that `take` has not given yet."""
+        return bool(self._parser)
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        assert self._socket is not None, "only sockets can be polled"
+        return self._socket.fileno()
 
     def _write(self, data: bytes) -> int:
         """How many bytes the socket took at once; none if the stream is something else."""

@@ -21,6 +21,7 @@ from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.net.links import Event as LinkEvent
+from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
     Bundled,
@@ -99,8 +100,7 @@ class Replication:
 
     `key`: this node's public key; `names`: the members' keys and names, this node's among them;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
-    `revision`: the newest revision in `store`; `events`: what the links bring, after which they
-    call `notify`.
+    `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Replication:
         core: Core,
         store: Store,
         wires: Wires,
-        events: trio.MemoryReceiveChannel[LinkEvent],
+        poller: Poller[Any],
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
@@ -129,7 +129,7 @@ class Replication:
         self._core = core
         self._store = store
         self._wires = wires
-        self._events = events
+        self._poller = poller
         self._thread = thread
         self._read = read
         self._wall_ms = wall_ms
@@ -138,7 +138,6 @@ class Replication:
         self._link_events: deque[LinkUp | LinkDown] = deque()
         self._inbox = Inbox()
         self._poked = False
-        self._sleeper: trio.lowlevel.Task | None = None
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
         self._tick_at = 0
@@ -272,11 +271,10 @@ class Replication:
     # --- for the node -----------------------------------------------------------------------
 
     def notify(self) -> None:
-        """Something happened, in the channel of events perhaps: the owner shall look."""
-        self._poked = True
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
+        """Something happened: the owner shall look.  From any thread."""
+        if not self._poked:
+            self._poked = True
+            self._poller.wake()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the replica until cancelled or `stop`.  Raises what the database raises."""
@@ -310,13 +308,14 @@ class Replication:
             if self._burst():
                 await trio.lowlevel.checkpoint()
             else:
-                await self._sleep()
+                await self._poller.wait()
 
     def _burst(self) -> bool:
         """Handle what is there; True if more is waiting."""
         if self._landed is not None:
             self._land()
         if self._stopping:
+            self._wires.receive()  # or the poller would not wait
             return not self._writes.under_way
         now_ticks = _now_ticks()
         is_tick = now_ticks >= min(self._wake_at, self._tick_at + TICK_TICKS)
@@ -347,19 +346,6 @@ class Replication:
         if wake_at != self._wake_at or self._timer.deadline == math.inf:
             self._wake_at = wake_at
             self._timer.deadline = (wake_at + 0.5) / 1000
-
-    async def _sleep(self) -> None:
-        """Until `notify`; cheaper than an event."""
-        if self._poked:
-            await trio.lowlevel.checkpoint()
-            return
-        self._sleeper = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._sleeper = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     @property
     def _root_due(self) -> float:
@@ -403,12 +389,13 @@ class Replication:
     # --- from the links ---------------------------------------------------------------------
 
     def _hear_all(self) -> bool:
-        """Take what the links brought, a bounded burst of it; True if there may be more."""
+        """Take what the links bring, a bounded burst of it; True if there may be more."""
         while len(self._inbox) < BURST_MESSAGES_MAX:
-            try:
-                self._hear(self._events.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
+            events = self._wires.receive()
+            if not events:
                 return False
+            for event in events:
+                self._hear(event)
         return True
 
     def _hear(self, event: LinkEvent) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.pbft.events import Deliver, Effect, Event, Persist, Prune, TakeRoot
 
 
@@ -48,6 +49,7 @@ class Store(Protocol):
 class Wires(Protocol):
     """The links as their user sees them."""
 
+    def receive(self) -> Sequence[LinkEvent]: ...
     def post(self, peer: bytes, raw: bytes) -> None: ...
     def flush(self) -> None: ...
     def close(self, peer: bytes, reason: str) -> None: ...

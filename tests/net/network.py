@@ -1,19 +1,24 @@
 """Nodes for the tests of links, and a network in memory: the second transport of the house.
 
+A descriptor of the kernel's tells when a channel has something, so the same poller serves both.
 It has the interface of `aegis_edge.net.channel.Transport`, and a hand on every wire.
 """
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import trio
 
 from aegis_edge.crypto import sodium
 from aegis_edge.net.channel import Goodbye, Handler, LinkError, Transport
 from aegis_edge.net.links import Links, Timing
+from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -30,6 +35,20 @@ class Wire:
         self.goodbye: Goodbye | None = None
         self.silent = False
         self.frames = 0
+        #: Readable for whoever listens, once something was sent or the wire was cut.
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def ring(self) -> None:
+        if self.bell >= 0:
+            os.eventfd_write(self.bell, 1)
+
+    def deafen(self) -> None:
+        """Nobody listens any more."""
+        if self.bell >= 0:
+            os.close(self.bell)
+            self.bell = -1
+
+    __del__ = deafen
 
 
 class MemoryChannel:
@@ -59,6 +78,7 @@ class MemoryChannel:
             if not self._out.silent:
                 try:
                     await self._out.into.send(frame)
+                    self._out.ring()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     raise LinkError("the wire is cut") from None
 
@@ -66,17 +86,44 @@ class MemoryChannel:
         try:
             return await self._into.out.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
-            goodbye = self._into.goodbye
-            raise LinkError("the wire is cut" if goodbye is None else goodbye.words) from None
+            raise self._cut() from None
+
+    def take(self) -> bytes | None:
+        try:
+            return self._into.out.receive_nowait()
+        except trio.WouldBlock:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._into.bell)
+            return None
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise self._cut() from None
+
+    @property
+    def has_more(self) -> bool:
+        return self._into.out.statistics().current_buffer_used > 0
+
+    def fileno(self) -> int:
+        return self._into.bell
+
+    def _cut(self) -> LinkError:
+        goodbye = self._into.goodbye
+        return LinkError("the wire is cut" if goodbye is None else goodbye.words)
 
     def proven(self) -> None:
         self.is_proven = True
 
     async def aclose(self, goodbye: Goodbye = Goodbye.NORMAL) -> None:
         self.closed_with = goodbye
+        self.cut(goodbye)
+        self._into.deafen()
+
+    def cut(self, goodbye: Goodbye = Goodbye.NORMAL) -> None:
+        """End both wires, while this end is still in use."""
         self._out.goodbye = goodbye
         self._out.into.close()
         self._into.out.close()
+        self._out.ring()
+        self._into.ring()
         if self in self._network.channels:
             self._network.channels.remove(self)
 
@@ -145,6 +192,7 @@ class Member:
         jitter: Callable[[], float] = lambda: 0.5,
     ) -> Links:
         return Links(
+            poller=Poller(),
             book=Book(self.key, known, transports),
             record_raw=self.record.raw,
             noise_private=self.noise_private,
@@ -159,17 +207,51 @@ class Member:
 async def running(*several: tuple[Links, Sequence[str]]) -> AsyncIterator[list[tuple[str, ...]]]:
     """Run these links on these addresses; gives the addresses on which each really listens."""
     async with trio.open_nursery() as nursery:
+        for links, _ in several:
+            nursery.start_soon(Taker.of(links).take)
         yield [await nursery.start(links.run, listen) for links, listen in several]
         nursery.cancel_scope.cancel()
+    for links, _ in several:
+        links._poller.close()
+
+
+_takers: WeakKeyDictionary[Links, Taker] = WeakKeyDictionary()
+
+
+class Taker:
+    """Plays the owner of the replica: takes what links bring, as soon as they do."""
+
+    def __init__(self, links: Links) -> None:
+        self._poller = links._poller
+        self._receive = links.receive
+        self.resting = False
+        self.into, self.events = trio.open_memory_channel[Any](math.inf)
+
+    @classmethod
+    def of(cls, links: Links) -> Taker:
+        return _takers.setdefault(links, cls(links))
+
+    async def take(self) -> None:
+        while True:
+            await self._poller.wait()
+            if self.resting:
+                await trio.sleep(0.1)
+                continue
+            for event in self._receive():
+                self.into.send_nowait(event)
+
+
+async def next_event(links: Links) -> Any:
+    """The next event of any kind."""
+    return await Taker.of(links).events.receive()
 
 
 async def until(links: Links, kind: type, *, timeout_s: float = 30) -> Any:
     """The next event of this kind; others are passed over."""
     with trio.fail_after(timeout_s):
-        while True:
-            event = await links.events.receive()
-            if type(event) is kind:
-                return event
+        while type(event := await next_event(links)) is not kind:
+            pass
+        return event
 
 
 def cluster(*seeds: int) -> list[Member]:

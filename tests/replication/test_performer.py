@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
+from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
     Bundled,
@@ -136,10 +137,20 @@ class Store:
 class Wires:
     """Links that remember what was given to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, poller: Poller[Any]) -> None:
+        self._poller = poller
+        self.incoming: list[Any] = []
         self.sent: list[tuple[bytes, bytes]] = []
         self._posted: list[tuple[bytes, bytes]] = []
         self.closed: list[tuple[bytes, str]] = []
+
+    def receive(self) -> Sequence[Any]:
+        """Some of what came, as if each frame held as much."""
+        self._poller.ready()
+        events, self.incoming = self.incoming[:60], self.incoming[60:]
+        if self.incoming:
+            self._poller.wake()
+        return events
 
     def post(self, peer: bytes, raw: bytes) -> None:
         self._posted.append((peer, raw))
@@ -188,9 +199,9 @@ class Stage:
     """One node under test, running."""
 
     def __init__(self, *, eager: bool = True, quorum: int = 3) -> None:
-        self.core, self.store, self.wires = Core(), Store(), Wires()
+        self.poller: Poller[Any] = Poller()
+        self.core, self.store, self.wires = Core(), Store(), Wires(self.poller)
         self.disk = Disk(eager=eager)
-        self._into, events = trio.open_memory_channel[Any](1000)
         self.node = Replication(
             key=ME,
             names=NAMES,
@@ -199,7 +210,7 @@ class Stage:
             core=self.core,
             store=self.store,
             wires=self.wires,
-            events=events,
+            poller=self.poller,
             thread=self.disk,  # type: ignore[arg-type]
             read=read,
             wall_ms=lambda: 1_000_000,
@@ -214,11 +225,12 @@ class Stage:
             await self.quiet()
             yield self
             nursery.cancel_scope.cancel()
+        self.poller.close()
 
     def brings(self, event: Any) -> None:
         """A link brings something, as `Links` would."""
-        self._into.send_nowait(event)
-        self.node.notify()
+        self.wires.incoming.append(event)
+        self.poller.wake()
 
     async def quiet(self) -> None:
         """Until nobody has anything to do."""
