@@ -1,13 +1,16 @@
 """`aegis-edge kb import` and `export`: directories of files into the knowledge base, and out of it.
 
 Knows how a path becomes a key and a key a path.  Refuses to follow links out of a directory, to
-write outside of one, and to overwrite.  Files go through the pipeline, many on the way at once.
+write outside of one, to overwrite, and, unasked, to write what is hidden: keys are others' words.
+Files go through the pipeline, many on the way at once.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 #: Writes on the way before their answers are looked at.
 SETTLE_FILES = 256
 SETTLE_BYTES = 4 * 1024 * 1024
+
+#: The short name by which a FAT or NTFS file system knows a long one as well, such as GIT~1.
+_SHORT_NAME = re.compile(r"[^.]{0,7}~[0-9]{1,6}(\.[^.]{0,3})?").fullmatch
 
 
 @click.command("import")
@@ -54,18 +60,23 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
             done.send(pipeline, _key(start, path.relative_to(directory)), path)
             bar.update(1)
         done.settle(pipeline)
+    _tell("path", done.files, done.size_bytes, skipped)
+
+
+def _tell(what: str, files: int, size_bytes: int, skipped: list[tuple[str, str]]) -> None:
+    """What was done, and what was left out and why: each a `what`.  Ends with 1 if any was."""
     if screen.wants_json():
         screen.print_json(
             {
-                "files": done.files,
-                "bytes": done.size_bytes,
-                "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
+                "files": files,
+                "bytes": size_bytes,
+                "skipped": [{what: name, "reason": reason} for name, reason in skipped],
             }
         )
     else:
         for name, reason in skipped:
             screen.note(f"skipped {screen.shown(name)}: {screen.shown(reason)}")
-        screen.say(f"{done.files} files, {screen.size(done.size_bytes)}; {len(skipped)} skipped")
+        screen.say(f"{files} files, {screen.size(size_bytes)}; {len(skipped)} skipped")
     if skipped:
         click.get_current_context().exit(screen.ERROR)
 
@@ -161,15 +172,22 @@ class _NoBar:
 @click.command("export")
 @click.argument("places", metavar="[PREFIX] DIR", nargs=-1, required=True)
 @click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
+@click.option("--dotfiles", is_flag=True, help="Write hidden files and folders too.")
 @screen.common
-def export(places: Sequence[str], prefix: str | None) -> None:
+def export(places: Sequence[str], prefix: str | None, dotfiles: bool) -> None:
     """Write the keys below PREFIX as files into DIR, which must not hold any of them yet.
+
+    Keys with a hidden part (.bashrc, a/.git/hooks/x) are left out unless --dotfiles is given: they
+    could make your other programs do things.  What is not written is named; then the exit code is
+    1.
 
     \b
     Examples:
       aegis-edge kb export manuals /tmp/manuals
       aegis-edge kb export --prefix notes/2026 ./notes
     """
+    from aegis_edge.client import NotFound
+
     *first, target = places
     if len(first) > 1 or (first and prefix is not None):
         raise click.UsageError("give one PREFIX and one DIR")
@@ -180,32 +198,49 @@ def export(places: Sequence[str], prefix: str | None) -> None:
     skipped: list[tuple[str, str]] = []
     with screen.client() as client:
         versions = list(client.ls(f"{start}/" if start else ""))
-        for version in versions:
-            inside = version.key[len(start) + 1 :] if start else version.key
-            data = client.get(version.key).raw
-            try:
-                _write(directory, inside, data)
-            except OSError as error:
-                skipped.append((version.key, error.strerror or str(error)))
-                continue
-            files += 1
-            size_bytes += len(data)
-    if screen.wants_json():
-        screen.print_json(
-            {
-                "files": files,
-                "bytes": size_bytes,
-                "skipped": [{"key": key, "reason": reason} for key, reason in skipped],
-            }
-        )
-    else:
-        for key, reason in skipped:
-            screen.note(f"skipped {screen.shown(key)}: {reason}")
-        screen.say(f"{files} files, {screen.size(size_bytes)}; {len(skipped)} skipped")
-        if not versions:
-            screen.note("no keys" + (f" start with {screen.shown(start)}/" if start else ""))
-    if skipped:
-        click.get_current_context().exit(screen.ERROR)
+        with _bar(len(versions), "exporting") as bar:
+            for version in versions:
+                bar.update(1)
+                inside = version.key[len(start) + 1 :] if start else version.key
+                reason = _refused(version.key, inside, dotfiles)
+                try:
+                    if not reason:
+                        data = client.get(version.key).raw
+                        _write(directory, inside, data)
+                        files += 1
+                        size_bytes += len(data)
+                except NotFound:
+                    continue  # deleted since it was listed
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                if reason:
+                    skipped.append((version.key, reason))
+    _tell("key", files, size_bytes, skipped)
+    if not versions:
+        screen.note("no keys" + (f" start with {screen.shown(start)}/" if start else ""))
+
+
+def _refused(key: str, inside: str, dotfiles: bool) -> str:
+    """Why `key` is not written to the path `inside`; empty if it may be.
+
+    The node has checked its keys; here they become paths, so they are checked again.  Parts are
+    judged as the least strict file system would read them: without the characters that nobody
+    sees, and without dots and blanks at their ends.
+    """
+    from aegis_edge.knowledge import operations
+
+    try:
+        operations.check_key(key)
+        operations.check_key(inside)
+    except operations.OperationError as error:
+        return f"no path: {error}"
+    for part in inside.split("/"):
+        seen = "".join(c for c in part if unicodedata.category(c) != "Cf")
+        if not seen.strip(". "):
+            return "no path: on some file systems it leads to another folder"
+        if not dotfiles and (seen.startswith(".") or _SHORT_NAME(seen)):
+            return "a hidden name; --dotfiles writes it too"
+    return ""
 
 
 def _write(directory: Path, inside: str, data: bytes) -> None:

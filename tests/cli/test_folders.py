@@ -92,3 +92,72 @@ def test_an_export_stays_in_its_directory_and_overwrites_nothing(
     assert (target / "mine").read_text() == "old"
     assert (target / "fine").read_text() == "x"
     assert cli("kb", "export", "a", "b", target).code == 2
+
+
+HOSTILE = (
+    *("../evil", "a/../../evil", "/etc/evil", "a//b", ".", "a/./b", "x\x00y", "k" * 600),
+    *("\u200c./x", "b/.\u200d./x", ".../x", ". ./x", " ./x"),  # other file systems see ".", ".."
+)
+HIDDEN = (
+    ".bashrc",
+    "a/.git/hooks/x",
+    "a/.GIT/config",
+    "\u200c.git/hooks/x",  # HFS+ looks away from characters that nobody sees
+    "GIT~1/hooks/x",  # what a FAT card calls .git as well
+)
+
+
+def test_no_key_leads_an_export_out_of_its_directory(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    target = tmp_path / "in" / "target"
+    for key in (*HOSTILE, "fine"):
+        node.write(key, b"evil", 0, False)  # as no honest node would ever hold it
+    for more in ((), ("--dotfiles",)):
+        said = cli("kb", "export", target, "--json", *more)
+        assert said.code == 1
+        skipped = {row["key"] for row in said.json["skipped"]}
+        assert skipped >= set(HOSTILE)
+    assert tree(tmp_path / "in") == {"target/fine": b"evil"}
+    assert not (tmp_path / "evil").exists()
+
+
+def test_dotfiles_are_written_only_if_a_flag_says_so(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    for key in (*HIDDEN, "a/plain", "notes/v1.2", "a~1b/c"):
+        assert cli("kb", "put", key, "x").code == 0
+    said = cli("kb", "export", tmp_path / "out")
+    assert said.code == 1
+    assert "3 files" in said.out
+    assert f"{len(HIDDEN)} skipped" in said.out
+    assert "skipped .bashrc: a hidden name; --dotfiles writes it too" in said.err
+    assert set(tree(tmp_path / "out")) == {"a/plain", "notes/v1.2", "a~1b/c"}
+    assert cli("kb", "export", tmp_path / "all", "--dotfiles").code == 0
+    assert len(tree(tmp_path / "all")) == len(HIDDEN) + 3
+
+
+def test_a_prefix_that_a_person_typed_may_be_hidden(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    cli("kb", "put", ".config/tool/settings", "x")
+    assert cli("kb", "export", ".config/tool", tmp_path / "out").code == 0
+    assert tree(tmp_path / "out") == {"settings": b"x"}
+
+
+def test_a_key_that_goes_during_an_export_is_no_failure(
+    cli: Cli, node: Replication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        cli("kb", "put", key, "x")
+    listed = node.database.ls
+
+    def then_gone(*asked: object) -> object:
+        found = listed(*asked)  # type: ignore[arg-type]
+        node.write("a", b"", 0, True)
+        return found
+
+    monkeypatch.setattr(node.database, "ls", then_gone)
+    said = cli("kb", "export", tmp_path / "out")
+    assert said.code == 0
+    assert tree(tmp_path / "out") == {"b": b"x"}
