@@ -36,7 +36,20 @@ _ABSENT = ("security_level", "tor_control_port", "tor_socks_port")
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names its source and says what to do."""
+    """A setting that cannot be used; the message names its source and says what to do.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    code = "config"
+    exit_code = os.EX_CONFIG
+
+
+class FlagError(ConfigError):
+    """A flag that cannot be used: the command line is wrong, as in any other command."""
+
+    code = "usage"
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +370,8 @@ def _parsed(setting: Setting, given: Any, source: str) -> Any:
         return setting.parse(given)
     except ValueError as error:
         shown = str(given) if isinstance(given, Path) else repr(given)
-        raise ConfigError(f"{source}: {setting.key} is {shown}; it {error}") from None
+        kind = FlagError if source.startswith("flag ") else ConfigError
+        raise kind(f"{source}: {setting.key} is {shown}; it {error}") from None
 
 
 def _home(flag: Any, environment: Mapping[str, str]) -> Value:
@@ -377,7 +391,7 @@ def _home(flag: Any, environment: Mapping[str, str]) -> Value:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise ConfigError(
@@ -385,6 +399,10 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}; correct that line") from None
+    except RecursionError:
+        raise ConfigError(
+            f"{path}: nested too deeply; the settings are lines of the form key = value"
+        ) from None
 
 
 def _refuse_unknown(table: Mapping[str, Any], path: Path) -> None:

@@ -28,7 +28,7 @@ from aegis_edge import api
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
-from aegis_edge.disk.errors import DatabaseDamaged, DiskError
+from aegis_edge.disk.errors import DatabaseDamaged, DiskError, disk_errors
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.direct import SCHEME, Direct
@@ -53,16 +53,21 @@ log = logging.getLogger(__name__)
 RECORD_LIFETIME_S = 2 * 365 * 86_400
 RECORD_RENEWAL_S = 365 * 86_400
 
+#: What ends a process whose error has no exit code of its own.
 EXIT_FAILURE = 1
-EXIT_DISK = 74
-EXIT_CONFIG = 78
 
 
 class NodeError(Exception):
-    """The node cannot start or go on; the message says what to do."""
+    """The node cannot start or go on; the message says what to do.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    exit_code = os.EX_CONFIG
 
 
-_OURS = (NodeError, ConfigError, DiskError, GenesisError, LinkError, WireError, api.ApiError)
+#: What a node may end of: words for people, and for most an `exit_code`.
+OURS = (NodeError, ConfigError, DiskError, GenesisError, LinkError, WireError, api.ApiError)
 
 
 # --- the home -------------------------------------------------------------------------------
@@ -108,13 +113,9 @@ def _record_at(path: Path) -> Verified[NodeRecord] | None:
 
 def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(f".{path.name}.new")
-    try:
+    with disk_errors(path):
         fresh.write_text(text, encoding="ascii")
         fresh.replace(path)
-    except OSError as error:
-        raise NodeError(
-            f"{path}: cannot be written ({error.strerror}); make its folder writable for this user"
-        ) from None
 
 
 def read_genesis(config: Config) -> Genesis:
@@ -161,14 +162,10 @@ async def run(
     """
     stop = trio.Event() if stop is None else stop
     genesis = read_genesis(config)
-    record = own_record(config)
-    if record.signer not in genesis.members:
-        raise NodeError(
-            f"{config.genesis_file}: this node, {identity.node_id(record.signer)}, is no member of "
-            "that cluster; make the genesis anew with its record, or correct --home"
-        )
     listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
+    # The API's socket first: whoever runs here already is told before anything is touched.
     with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:
+        record = _members_record(config, genesis)
         async with _database(config, genesis, record.signer) as (thread, database):
             links = _links(config, genesis, record, poller)
             replication = await _replication(config, genesis, links, poller, thread, database)
@@ -182,6 +179,16 @@ async def run(
                 await stop.wait()
                 await replication.stop()
                 nursery.cancel_scope.cancel()
+
+
+def _members_record(config: Config, genesis: Genesis) -> Verified[NodeRecord]:
+    record = own_record(config)
+    if record.signer not in genesis.members:
+        raise NodeError(
+            f"{config.genesis_file}: this node, {identity.node_id(record.signer)}, is no member of "
+            "that cluster; make the genesis anew with its record, or correct --home"
+        )
+    return record
 
 
 @asynccontextmanager
@@ -316,11 +323,21 @@ def _bracketed(host: str) -> str:
 # --- the process ----------------------------------------------------------------------------
 
 
-def main(config: Config, *, ready: Callable[[Replication], None] = lambda _: None) -> int:
+def _told(error: BaseException) -> None:
+    print(f"aegis-edge: {error}", file=sys.stderr)
+
+
+def main(
+    config: Config,
+    *,
+    ready: Callable[[Replication], None] = lambda _: None,
+    tell: Callable[[Exception], object] = _told,
+) -> int:
     """Run the node until SIGTERM or SIGINT; the process's exit code.
 
-    0: told to stop; 74: the disk failed; 78: the settings, the genesis or the key must be
-    corrected by a person; 1: another failure.  What is wrong goes to standard error.
+    0: told to stop; else the `exit_code` of what ended it, 1 if that has none: 74, the disk
+    failed; 75, another process holds what this one needs; 78, settings, genesis, key or database
+    must be corrected by a person.  `tell` is given each error.
     """
     logging.basicConfig(
         level=config.log_level.upper(),
@@ -331,20 +348,14 @@ def main(config: Config, *, ready: Callable[[Replication], None] = lambda _: Non
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
     try:
         trio.run(_until_signalled, config, ready, strict_exception_groups=True)
-    except* _OURS as group:
+    except* OURS as group:
         failures = list(_leaves(group))
     for error in failures:
-        print(f"aegis-edge: {error}", file=sys.stderr)
-    if not failures:
-        return 0
-    if any(isinstance(error, keyfile.KeyFileError) for error in failures):
-        return EXIT_CONFIG
-    if any(isinstance(error, DiskError) for error in failures):
-        return EXIT_DISK
-    return EXIT_CONFIG if isinstance(failures[0], NodeError) else EXIT_FAILURE
+        tell(error)
+    return max((getattr(error, "exit_code", EXIT_FAILURE) for error in failures), default=0)
 
 
 async def _until_signalled(config: Config, ready: Callable[[Replication], None]) -> None:
@@ -362,8 +373,8 @@ async def _until_signalled(config: Config, ready: Callable[[Replication], None])
         nursery.cancel_scope.cancel()
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
     for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+        found += _leaves(error) if isinstance(error, ExceptionGroup) else [error]
     return found

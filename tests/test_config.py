@@ -153,6 +153,13 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         load({"home": tmp_path}, BARE)
 
 
+def test_a_depth_that_no_settings_have_is_refused(tmp_path: Path) -> None:
+    for text in ("a = " + "[" * 100_000, "a = " + "{a = " * 100_000):
+        (tmp_path / "config.toml").write_text(text)
+        with pytest.raises(ConfigError, match=r"config\.toml: n"):
+            load({"home": tmp_path}, BARE)
+
+
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.toml").mkdir()
     with pytest.raises(ConfigError, match=r"cannot be read .*; check its owner"):
@@ -172,6 +179,15 @@ def test_a_bad_environment_is_refused(environment: dict[str, str], said: str) ->
     with pytest.raises(ConfigError) as caught:
         load({"home": "/nowhere"}, environment)
     assert said in str(caught.value)
+
+
+def test_a_bad_flag_is_wrong_usage_and_anything_else_a_wrong_setting() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({"home": "/nowhere", "p2p_port": 70_000}, BARE)
+    assert caught.value.exit_code == 2
+    with pytest.raises(ConfigError) as caught:
+        load({"home": "/nowhere"}, {"P2P_PORT": "70000"})
+    assert caught.value.exit_code == 78
 
 
 def test_a_bad_flag_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -243,7 +244,7 @@ def test_power_loss_of_all_nodes_loses_nothing_acknowledged(tmp_path: Path) -> N
 def test_without_a_key_there_is_no_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (settings,) = cluster(tmp_path, 1)
     settings.key_file.unlink()
-    assert node.main(settings) == node.EXIT_CONFIG
+    assert node.main(settings) == os.EX_CONFIG
     assert "run aegis-edge init" in capsys.readouterr().err
 
 
@@ -251,14 +252,14 @@ def test_without_a_genesis_there_is_no_node(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = home(tmp_path / "a", 1)
-    assert node.main(settings) == node.EXIT_CONFIG
+    assert node.main(settings) == os.EX_CONFIG
     assert "there is no genesis yet" in capsys.readouterr().err
     settings.genesis_file.write_text("something else")
-    assert node.main(settings) == node.EXIT_CONFIG
+    assert node.main(settings) == os.EX_CONFIG
     assert str(settings.genesis_file) in capsys.readouterr().err
     settings.genesis_file.unlink()
     settings.genesis_file.mkdir()
-    assert node.main(settings) == node.EXIT_CONFIG
+    assert node.main(settings) == os.EX_CONFIG
     assert "cannot be read" in capsys.readouterr().err
 
 
@@ -266,7 +267,7 @@ def test_a_stranger_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture
     (member,) = cluster(tmp_path, 1)
     stranger = home(tmp_path / "stranger", 1)
     stranger.genesis_file.write_text(member.genesis_file.read_text())
-    assert node.main(stranger) == node.EXIT_CONFIG
+    assert node.main(stranger) == os.EX_CONFIG
     said = capsys.readouterr().err
     assert identity.node_id(node.own_record(stranger).signer) in said
     assert "is no member" in said
@@ -277,8 +278,49 @@ def test_a_port_in_use_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", settings.p2p_port))
         taken.listen()
-        assert node.main(settings) == node.EXIT_FAILURE
-    assert f"cannot listen on tcp:127.0.0.1:{settings.p2p_port}" in capsys.readouterr().err
+        assert node.main(settings) == os.EX_TEMPFAIL
+    said = capsys.readouterr().err
+    assert f"cannot listen on tcp:127.0.0.1:{settings.p2p_port}: another program holds" in said
+    assert "set p2p_port to a free one" in said
+    assert "Errno" not in said
+
+
+def test_an_address_of_another_host_is_a_wrong_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    moved = config.load({"home": settings.directory, "listen": "192.0.2.1"}, {})
+    assert node.main(moved) == os.EX_CONFIG
+    assert "192.0.2.1 is no address of this host; set listen" in capsys.readouterr().err
+
+
+def test_a_home_whose_node_runs_says_who_runs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with process(settings) as first:
+        record = settings.record_file.read_text()
+        again = config.load({"home": settings.directory, "name": "other"}, {})
+        assert node.main(again) == os.EX_TEMPFAIL
+        said = capsys.readouterr().err
+        assert f"already running, pid {first.pid}: a node answers at" in said
+        assert "see `aegis-edge status`" in said
+        assert settings.record_file.read_text() == record, "it began to change the other's home"
+        elsewhere = {"home": settings.directory, "api_socket": tmp_path / "other.sock"}
+        assert node.main(config.load(elsewhere, {})) == os.EX_TEMPFAIL
+        assert f"in use by another process, pid {first.pid}," in capsys.readouterr().err
+
+
+def test_a_database_of_another_cluster_is_a_wrong_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with process(settings):
+        pass
+    other = Genesis.of([node.own_record(settings)], Parameters(1, bytes(16)))
+    settings.genesis_file.write_text(other.to_text())
+    assert node.main(settings) == os.EX_CONFIG
+    assert "belongs to another cluster" in capsys.readouterr().err
 
 
 def test_a_full_disk_stops_the_node_with_a_reason(
@@ -291,7 +333,7 @@ def test_a_full_disk_stops_the_node_with_a_reason(
     (settings,) = cluster(tmp_path, 1)
     answers: list[Any] = []
     code = node.main(settings, ready=lambda r: r.enqueue(put("key"), answers.append) and None)
-    assert code == node.EXIT_DISK
+    assert code == os.EX_IOERR
     assert "the disk is full; make room" in capsys.readouterr().err
     assert [answer.code for answer in answers] == ["stopping"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,7 +25,18 @@ _SUFFIX = ".new"
 
 
 class ApiError(Exception):
-    """The API cannot listen; the message says what to do."""
+    """The API cannot listen; the message says what to do.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    exit_code = os.EX_CONFIG
+
+
+class AlreadyRunning(ApiError):
+    """Somebody answers there: most likely the node that was to be started."""
+
+    exit_code = os.EX_TEMPFAIL
 
 
 @contextmanager
@@ -74,13 +86,27 @@ def _check_free(path: Path) -> None:
         raise ApiError(f"{path}: is in the way and is no socket; move it, or set api_socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
+        process = ""
         try:
             probe.connect(os.fspath(path))
+            process = _listening_process(probe)
         except (ConnectionRefusedError, FileNotFoundError):
             return
         except OSError:
             pass
-    raise ApiError(f"{path}: another node answers there; stop it, or set another api_socket")
+    raise AlreadyRunning(
+        f"already running{process}: a node answers at {path}; see `aegis-edge status`, and give a "
+        "second node a --home of its own"
+    )
+
+
+def _listening_process(connected: socket.socket) -> str:
+    """Who listens at the other end, where Linux tells: ", pid 4711", else nothing."""
+    size = struct.calcsize("3i")
+    pid, _, _ = struct.unpack(
+        "3i", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return f", pid {pid}" if pid else ""
 
 
 def _bound(path: Path) -> socket.socket:
@@ -100,7 +126,8 @@ def _bound(path: Path) -> socket.socket:
     except OSError as error:
         listening.close()
         raise ApiError(
-            f"{path}: cannot listen there ({error.strerror}); set api_socket to another path"
+            f"{path}: cannot listen there ({error.strerror}); run the node as the account that "
+            f"{path.parent} belongs to, or choose another place with --home or api_socket"
         ) from None
     return listening
 

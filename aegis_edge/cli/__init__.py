@@ -2,8 +2,7 @@
 
 Knows how things are shown and asked for.  Refuses to know how they are done.
 
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 4 conflict, 5 no quorum or too late,
-6 the node is not running, 130 interrupted.
+Exit codes: see `root.EPILOG`; `screen.explain` gives them, those from 64 on are the errors' own.
 """
 
 from __future__ import annotations

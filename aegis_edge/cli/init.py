@@ -46,7 +46,7 @@ def command(
                 f"{path} is there already: this is a node's home",
                 "use it as it is, or give another directory with --home",
             )
-    config.directory.mkdir(0o700, parents=True, exist_ok=True)
+    _make(config.directory)
     screen.note("making keys ...")
     if given:
         _save_settings(config.file, given)
@@ -58,6 +58,17 @@ def command(
 
         genesis.found(config, [record])
     _tell(config, identity.node_id(record.signer), list(record.message.addresses), single)
+
+
+def _make(home: Path) -> None:
+    try:
+        home.mkdir(0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise screen.Failure(
+            f"{home}: the home cannot be made ({error.strerror})",
+            "name a place that this account may write to, with --home DIR or AEGIS_EDGE_HOME, or"
+            " run this as the account that the place belongs to",
+        ) from None
 
 
 def _settings(

@@ -32,10 +32,12 @@ COMMANDS = {
 
 EPILOG = """\b
 Exit codes:
-  0  done                       4  conflict: the key has another revision
-  1  error                      5  no quorum, or no answer in time
-  2  wrong usage                6  the node is not running
-  3  not found                  130  interrupted
+   0  done                        6  the node is not running
+   1  error                      74  the disk failed
+   2  wrong usage                75  another process holds the home, the port or the socket
+   3  not found                  78  settings, genesis, key or database: a person must act
+   4  conflict: other revision  130  interrupted
+   5  no quorum, or too late
 """
 
 

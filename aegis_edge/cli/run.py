@@ -6,6 +6,7 @@ Knows the settings that may be flags.  Refuses to know what a node does.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 import click
@@ -36,7 +37,8 @@ def command(**flags: Any) -> int:
     """Run the node until it is told to stop (Ctrl-C, or SIGTERM).
 
     Logs go to standard error.  With --json, one line on standard output says when it is ready.
-    Exit codes of its own: 74 if the disk fails, 78 if settings, keys or the genesis need a person.
+    For a supervisor: after the exit codes 74 and 75 it may help to start again, after 78 it does
+    not: a person has to correct something first.
 
     \b
     Examples:
@@ -44,13 +46,8 @@ def command(**flags: Any) -> int:
       aegis-edge run --listen 0.0.0.0 --log-level debug
     """
     from aegis_edge import node
-    from aegis_edge.config import ConfigError
 
-    try:
-        config = screen.config(**{key: value for key, value in flags.items() if value is not None})
-    except ConfigError as error:
-        screen.explain(error, as_json=screen.wants_json())
-        return node.EXIT_CONFIG
+    config = screen.config(**{key: value for key, value in flags.items() if value is not None})
     as_json = screen.wants_json()
 
     def ready(_: object) -> None:
@@ -58,4 +55,4 @@ def command(**flags: Any) -> int:
             screen.print_json({"ready": True, "api_socket": str(config.api_socket)})
             sys.stdout.flush()
 
-    return node.main(config, ready=ready)
+    return node.main(config, ready=ready, tell=partial(screen.explain, as_json=as_json))

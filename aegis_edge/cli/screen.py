@@ -247,7 +247,7 @@ def explain(error: Exception, *, as_json: bool) -> int:
         click.echo(f"{bad('error:')} {message}", err=True, color=_err_colour())
         if advice:
             click.echo(f"       {advice}", err=True)
-    return _CODES.get(code, ERROR)
+    return int(getattr(error, "exit_code", _CODES.get(code, ERROR)))
 
 
 def _err_colour() -> bool | None:
@@ -267,12 +267,11 @@ def _words(error: Exception) -> tuple[str, str, str]:
     from aegis_edge.config import ConfigError
 
     if isinstance(error, ConfigError):
-        return "config", str(error), ""
-    from aegis_edge.node import NodeError
-    from aegis_edge.peers.genesis import GenesisError
+        return error.code, str(error), ""
+    from aegis_edge.node import OURS
     from aegis_edge.peers.identity import IdentityError
 
-    if isinstance(error, (NodeError, GenesisError, IdentityError)):
+    if isinstance(error, (*OURS, IdentityError)):
         return "error", str(error), ""
     text = f"a fault of this program: {type(error).__name__}: {error}"
     return "internal", text, "please report it, with the command that you gave"

@@ -7,6 +7,7 @@ Refuses to know which statement failed, and why anybody ran it.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,12 @@ from pathlib import Path
 
 
 class DiskError(Exception):
-    """The disk does not do its part.  `advice` tells the owner what to do next."""
+    """The disk does not do its part.  `advice` tells the owner what to do next.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    exit_code = os.EX_IOERR
 
     def __init__(self, message: str, advice: str) -> None:
         super().__init__(f"{message}; {advice}")
@@ -30,6 +36,12 @@ class DiskReadOnly(DiskError):
     """The file, its folder or its file system may not be written."""
 
 
+class DiskForbidden(DiskError):
+    """This account may not do that there: its owner has to say who may."""
+
+    exit_code = os.EX_CONFIG
+
+
 class DiskFailing(DiskError):
     """The device answered with an error."""
 
@@ -41,13 +53,19 @@ class DatabaseDamaged(DiskError):
 class DatabaseNewer(DiskError):
     """A later release wrote this database."""
 
+    exit_code = os.EX_CONFIG
+
 
 class DatabaseForeign(DiskError):
     """A sound database, but not one for this node in this cluster."""
 
+    exit_code = os.EX_CONFIG
+
 
 class DatabaseLocked(DiskError):
     """Another process uses this database."""
+
+    exit_code = os.EX_TEMPFAIL
 
 
 _BY_CODE: dict[int, tuple[type[DiskError], str]] = {
@@ -61,7 +79,11 @@ _BY_CODE: dict[int, tuple[type[DiskError], str]] = {
         DiskReadOnly,
         "see that its folder exists and that this user may write there",
     ),
-    sqlite3.SQLITE_PERM: (DiskReadOnly, "see that this user may read and write it"),
+    sqlite3.SQLITE_PERM: (
+        DiskForbidden,
+        "run this as the account that the place belongs to, or give it to this one (chown), or "
+        "name another place with --home",
+    ),
     sqlite3.SQLITE_IOERR: (
         DiskFailing,
         "look at the kernel log (dmesg) for errors of the card, and at the size limits of the "
@@ -77,8 +99,8 @@ _BY_ERRNO = {
     errno.ENOSPC: sqlite3.SQLITE_FULL,
     errno.EDQUOT: sqlite3.SQLITE_FULL,
     errno.EROFS: sqlite3.SQLITE_READONLY,
-    errno.EACCES: sqlite3.SQLITE_READONLY,
-    errno.EPERM: sqlite3.SQLITE_READONLY,
+    errno.EACCES: sqlite3.SQLITE_PERM,
+    errno.EPERM: sqlite3.SQLITE_PERM,
     errno.ENOENT: sqlite3.SQLITE_CANTOPEN,
     errno.ENOTDIR: sqlite3.SQLITE_CANTOPEN,
     errno.EISDIR: sqlite3.SQLITE_CANTOPEN,
@@ -87,13 +109,15 @@ _BY_ERRNO = {
 
 def disk_error(path: Path, error: sqlite3.Error | OSError) -> DiskError:
     """The `DiskError` that stands for a failure of SQLite or of the operating system at `path`."""
+    words: object = error
     if isinstance(error, OSError):
         code = _BY_ERRNO.get(error.errno or 0, sqlite3.SQLITE_IOERR)
+        words = error.strerror or error
     else:
         # Errors of the binding itself (a text that is not UTF-8) carry no code: the file is bad.
         code = getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT
     kind, advice = _BY_CODE.get(code & 0xFF, (DatabaseDamaged, _DAMAGED))
-    return kind(f"{path}: {error}", advice)
+    return kind(f"{path}: {words}", advice)
 
 
 @contextmanager

@@ -26,6 +26,8 @@ _VERSION_MAX = 2**63 - 1
 class KeyFileError(DiskError):
     """The key file is missing, unsafe or damaged; the message never shows what is in it."""
 
+    exit_code = os.EX_CONFIG
+
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
@@ -76,7 +78,9 @@ def read(path: Path) -> NodeKeys:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             raise KeyFileError(
-                f"{path} does not exist", "run aegis-edge init to make an identity"
+                f"{path} does not exist",
+                "run aegis-edge init to make an identity, or, if this node had one, restore it "
+                "from your backup",
             ) from None
         try:
             status = os.fstat(descriptor)
@@ -85,7 +89,8 @@ def read(path: Path) -> NodeKeys:
             if status.st_mode & 0o077:
                 raise KeyFileError(
                     f"{path} may be read by others (mode {status.st_mode & 0o777:04o})",
-                    f"run chmod 600 {path}; if others had access, make a new identity",
+                    f"run chmod 600 {path}; if others had access, count this node among the "
+                    "faulty ones that its cluster bears",
                 )
             text = os.read(descriptor, _SIZE_BYTES_MAX + 1)
         finally:
@@ -131,7 +136,9 @@ def _formatted(keys: NodeKeys) -> bytes:
 def _parsed(path: Path, text: bytes) -> NodeKeys:
     damaged = KeyFileError(
         f"{path} is no key file, or a damaged one",
-        "restore it from your backup, or make a new identity and have the others admit it",
+        "restore it from your backup; without one nobody can be this member again: the others "
+        "go on without it, but to have all boards again takes a new cluster, begun with a new "
+        "identity here and `aegis-edge genesis create`",
     )
     lines = text.split(b"\n")
     if len(lines) != 6 or len(text) > _SIZE_BYTES_MAX:

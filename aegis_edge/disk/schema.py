@@ -82,11 +82,16 @@ class Lock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip()
             os.close(self._descriptor)
             raise DatabaseLocked(
-                f"{path} is in use by another process, which holds {lock_path}",
-                "stop that node first, or give this one a folder of its own",
+                f"{path} is in use by another process{holder and ', pid '}{holder}, which holds "
+                f"{lock_path}",
+                "stop that node first, or give this one a --home of its own",
             ) from None
+        with disk_errors(lock_path):  # for people only: what counts is the lock itself
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
 
     def release(self) -> None:
         os.close(self._descriptor)

@@ -70,6 +70,17 @@ class LinkError(Exception):
         self.goodbye = goodbye
 
 
+class ListenError(LinkError):
+    """An address cannot be listened on; the message says why, and what may help.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    def __init__(self, words: str, exit_code: int) -> None:
+        super().__init__(words)
+        self.exit_code = exit_code
+
+
 class Channel(Protocol):
     """Frames in order to and from one other end; one task sends, one task receives."""
 

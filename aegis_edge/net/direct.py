@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 import struct
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any
 import trio
 
 from aegis_edge.net import websocket
-from aegis_edge.net.channel import Handler, LinkError
+from aegis_edge.net.channel import Handler, LinkError, ListenError
 
 SCHEME = "tcp"
 #: One deadline for the connection and the opening handshake together.
@@ -86,10 +87,7 @@ class Direct:
         try:
             listeners = await trio.open_tcp_listeners(port, host=host)
         except (OSError, UnicodeError) as error:
-            raise LinkError(
-                f"cannot listen on {address}: {error}; is another program using it, "
-                "and is it an address of this host?"
-            ) from None
+            raise _cannot_listen(address, error) from None
         task_status.started(tuple(_name(listener.socket.getsockname()) for listener in listeners))
 
         async def incoming(stream: trio.SocketStream) -> None:
@@ -145,6 +143,26 @@ def _rtt_ms(stream: trio.SocketStream) -> float | None:
         return None
     rtt_us: int = struct.unpack_from("=I", info, _TCP_INFO_RTT_AT)[0]
     return rtt_us / 1000
+
+
+def _cannot_listen(address: str, error: Exception) -> ListenError:
+    """Why nothing can come in at `address`, and what may help."""
+    host, port = parse_address(address)
+    number = error.errno if isinstance(error, OSError) else None
+    code = os.EX_CONFIG
+    if number == errno.EADDRINUSE:
+        code = os.EX_TEMPFAIL
+        why = (
+            f"another program holds port {port}, perhaps a second node; see which with "
+            f"`ss -ltnp 'sport = :{port}'`, and stop it, or set p2p_port to a free one"
+        )
+    elif number == errno.EADDRNOTAVAIL:
+        why = f"{host} is no address of this host; set listen to one of `ip address`, or to 0.0.0.0"
+    elif number in (errno.EACCES, errno.EPERM):
+        why = "this account may not; ports below 1024 are kept for root: set p2p_port to another"
+    else:
+        why = f"{getattr(error, 'strerror', None) or error}; set listen to another address"
+    return ListenError(f"cannot listen on {address}: {why}", code)
 
 
 def _why(error: Exception, host: str, port: int) -> str:

@@ -21,7 +21,7 @@ def test_every_setting_is_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_bad_setting_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2P_PORT", "many")
     said = cli("config", "show")
-    assert said.code == 1
+    assert said.code == 78
     assert "P2P_PORT" in said.err
 
 

@@ -62,9 +62,9 @@ def test_settings_of_the_owner_are_kept(cli: Cli, home: Path) -> None:
     [
         (["--address", "nonsense"], 2),
         (["--address", "host:notaport"], 2),
-        (["--p2p-port", "99999"], 1),
-        (["--listen", "nonsense"], 1),
-        (["--name", ""], 1),
+        (["--p2p-port", "70000"], 2),
+        (["--listen", "nonsense"], 2),
+        (["--name", ""], 2),
     ],
 )
 def test_bad_settings_leave_nothing_behind(
@@ -72,6 +72,14 @@ def test_bad_settings_leave_nothing_behind(
 ) -> None:
     assert cli("init", *words).code == code
     assert not home.exists()
+
+
+def test_a_home_that_cannot_be_made_leads_to_another(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = cli("--home", tmp_path / "file" / "home", "init")
+    assert said.code == 1
+    assert "the home cannot be made (Not a directory)" in said.err
+    assert "with --home DIR" in said.err
 
 
 @pytest.mark.parametrize(

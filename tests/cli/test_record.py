@@ -23,5 +23,5 @@ def test_the_record_is_shown_and_exported(cli: Cli, tmp_path: Path) -> None:
 
 def test_without_a_node_it_says_what_to_do(cli: Cli) -> None:
     said = cli("record")
-    assert said.code == 1
+    assert said.code == 78
     assert "aegis-edge init" in said.err

@@ -57,8 +57,10 @@ def test_from_init_to_control_c(running: tuple[Path, subprocess.Popen[bytes]]) -
     assert b"tests/test_run.py" in owner(home, "kb", "ls", "tests/").stdout
     assert b"cluster of one" in owner(home, "peers").stdout
     second = owner(home, "run")
-    assert second.returncode != 0
-    assert b"Traceback" not in second.stderr
+    assert second.returncode == os.EX_TEMPFAIL
+    assert b"already running, pid %d:" % process.pid in second.stderr
+    said = json.loads(owner(home, "run", "--json").stderr)
+    assert said["message"].startswith("already running")
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0
@@ -89,4 +91,8 @@ def test_a_home_without_a_node_is_explained(cli: Cli, tmp_path: Path) -> None:
     assert done.returncode == 78
     assert b"genesis" in done.stderr
     assert b"Traceback" not in done.stderr
-    assert cli("run", "--p2p-port", "many").code == 78
+    assert cli("run", "--p2p-port", "many").code == 2
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "config.toml").write_text("p2p_port = 'many'")
+    for words in ("run", "status", "record"):
+        assert cli(words).code == 78

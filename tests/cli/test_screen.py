@@ -7,10 +7,14 @@ import time
 import click
 import pytest
 
+from aegis_edge.api import ApiError
 from aegis_edge.cli import screen
 from aegis_edge.client import protocol
-from aegis_edge.config import ConfigError
-from aegis_edge.disk.errors import DiskFull
+from aegis_edge.config import ConfigError, FlagError
+from aegis_edge.disk.errors import DatabaseLocked, DiskFull
+from aegis_edge.net.channel import LinkError, ListenError
+from aegis_edge.node import NodeError
+from aegis_edge.peers.genesis import GenesisError
 from aegis_edge.peers.identity import IdentityError
 
 
@@ -55,8 +59,15 @@ def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
         (protocol.NotRunning("m", "a"), screen.NOT_RUNNING),
         (protocol.Garbled("m", "a"), screen.ERROR),
         (screen.Failure("m", "a"), screen.ERROR),
-        (DiskFull("m", "a"), screen.ERROR),
-        (ConfigError("m"), screen.ERROR),
+        (DiskFull("m", "a"), 74),
+        (DatabaseLocked("m", "a"), 75),
+        (ListenError("m", 75), 75),
+        (LinkError("m"), screen.ERROR),
+        (ApiError("m"), 78),
+        (NodeError("m"), 78),
+        (ConfigError("m"), 78),
+        (FlagError("m"), screen.USAGE),
+        (GenesisError("m"), screen.ERROR),
         (IdentityError("m"), screen.ERROR),
         (FileNotFoundError(2, "m", "file"), screen.ERROR),
         (click.UsageError("m"), screen.USAGE),
@@ -73,6 +84,7 @@ def test_each_error_has_its_exit_code(
     programs = capsys.readouterr().err
     if code != screen.INTERRUPTED:
         assert "m" in people
+        assert ("a fault of this program" in people) == isinstance(error, ZeroDivisionError)
         assert '"message": ' in programs
 
 

@@ -111,6 +111,18 @@ def test_what_is_missing_or_no_file_is_a_clear_error(path: Path) -> None:
         keyfile.create(path / "missing" / "node.key")
 
 
+def test_advice_is_of_things_that_can_be_done(path: Path) -> None:
+    with pytest.raises(KeyFileError, match="restore it from your backup"):
+        keyfile.read(path)
+    path.write_bytes(b"damaged")
+    path.chmod(0o600)
+    with pytest.raises(KeyFileError, match="a new cluster, begun with .*`aegis-edge genesis"):
+        keyfile.read(path)
+    path.chmod(0o644)
+    with pytest.raises(KeyFileError, match="count this node among the faulty"):
+        keyfile.read(path)
+
+
 def test_no_change_of_a_byte_goes_unnoticed(path: Path) -> None:
     keyfile.create(path, ENTROPY)
     good = path.read_bytes()

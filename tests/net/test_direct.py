@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +10,7 @@ import pytest
 import trio
 
 from aegis_edge.net import direct
-from aegis_edge.net.channel import Channel, Goodbye, Handler, LinkError
+from aegis_edge.net.channel import Channel, Goodbye, Handler, LinkError, ListenError
 from aegis_edge.net.direct import Direct, parse_address
 from aegis_edge.net.websocket import WebSocket
 
@@ -169,8 +171,32 @@ async def test_an_address_that_never_answers_ends_at_the_deadline(
 
 async def test_a_taken_port_is_named_with_advice() -> None:
     async with serving(Direct(), echo) as place:
-        with pytest.raises(LinkError, match="is another program using it"):
+        with pytest.raises(ListenError, match=r"another program holds port .* p2p_port") as caught:
             await Direct().serve(echo, place.address)
+    assert caught.value.exit_code == os.EX_TEMPFAIL
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EADDRNOTAVAIL, "x"), "192.0.2.1 is no address of this host; set listen"),
+        (PermissionError(errno.EACCES, "x"), "ports below 1024 are kept for root"),
+        (OSError(errno.EAFNOSUPPORT, "no such family"), "no such family; set listen"),
+        (UnicodeError("not a name"), "not a name; set listen"),
+    ],
+)
+async def test_an_address_that_cannot_be_listened_on_is_a_wrong_setting(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    monkeypatch.setattr(trio, "open_tcp_listeners", refused)
+    with pytest.raises(ListenError, match=r"^cannot listen on tcp:192\.0\.2\.1:80: ") as caught:
+        await Direct().serve(echo, "tcp:192.0.2.1:80")
+    assert said in str(caught.value)
+    assert caught.value.exit_code == os.EX_CONFIG
 
 
 async def test_garbage_closes_its_own_connection_and_no_other() -> None:
