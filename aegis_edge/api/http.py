@@ -42,8 +42,6 @@ BODY_S = 30.0
 SEND_S = 30.0
 LINGER_S = 2.0
 
-_CODES = {408: "too_slow", 413: "too_large", 431: "headers_too_large"}
-
 
 class _Gone(Exception):
     """The client went, or takes nothing any more."""
@@ -114,7 +112,7 @@ class _Connection:
         except Refusal as refusal:
             reply = refused(refusal)
         except h11.RemoteProtocolError as error:
-            code = _CODES.get(error.error_status_hint, "invalid")
+            code = "headers_too_large" if error.error_status_hint == 431 else "invalid"
             reply = refused(Refusal(code, f"not HTTP/1.1: {error}"))
         try:
             return await self._reply(reply)
@@ -147,9 +145,16 @@ class _Connection:
         return self._next_event()
 
     async def _whole(self, head: h11.Request) -> Request:
-        """The request with its body."""
+        """The request with its body, if anybody there is to answer it."""
         method = head.method.decode("ascii")
+        path, _, query = head.target.decode("ascii").partition("?")
         self._is_head = method == "HEAD"
+        try:
+            routes.handler_of(method, path)
+        except Refusal:
+            if not _has_body(head):
+                await self._body(0)  # its end: the connection may go on
+            raise
         size_max = VALUE_BYTES_MAX if method == "PUT" else 0
         is_json = False
         for name, text in head.headers:
@@ -165,7 +170,6 @@ class _Connection:
             body = await self._body(size_max)
         if scope.cancelled_caught:
             raise Refusal("too_slow", f"no whole body within {BODY_S:g} s")
-        path, _, query = head.target.decode("ascii").partition("?")
         return Request(method, path, parse_query(query), is_json, body)
 
     async def _body(self, size_max: int) -> bytes:
@@ -294,6 +298,13 @@ def _check_size(size: int, size_max: int) -> None:
             f"a body of {size} bytes or more; at most {size_max} are allowed here",
             "split the value" if size_max else "this request takes no body",
         )
+
+
+def _has_body(head: h11.Request) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and int(text))
+        for name, text in head.headers
+    )
 
 
 def _wants_pipeline(head: h11.Request, request: Request) -> bool:

@@ -1,6 +1,7 @@
 """What goes into a route and what comes out of it: requests, replies, refusals with advice.
 
-Knows query strings, percent-encoding and JSON.  Refuses to know sockets and routes.
+Knows query strings, percent-encoding, and what may call itself JSON.  Refuses to know sockets and
+routes.
 Follows: RFC 3986 section 2.1 (a plus sign is a plus sign); RFC 8259 (JSON), without NaN.
 """
 
@@ -9,14 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from aegis_edge.knowledge import operations
+from aegis_edge.knowledge.operations import MEDIA_JSON, Operation, OperationError, Put
 
 INTEGER_MAX = 2**63 - 1
 JSON_TYPE = "application/json"
 BYTES_TYPE = "application/octet-stream"
 
-#: The HTTP status of each error code; what a node says beyond these is 503.
+#: The HTTP status of each error code.
 STATUS = {
     "invalid": 400,
     "not_found": 404,
@@ -27,31 +31,44 @@ STATUS = {
     "headers_too_large": 431,
     "internal": 500,
     "busy": 503,
+    "halted": 503,
     "no_quorum": 503,
     "stopping": 503,
-    "unavailable": 503,
     "timeout": 504,
 }
 
 
+#: For reads through the cluster: what the node advises is meant for writes.
+_READ_ADVICE = {"timeout": "try again", "stopping": "wait until the node runs again"}
+_OWN_COPY = "what this node holds itself can be read without linearizable"
+
+
 class Refusal(Exception):
-    """An error answer: a code for programs, a message and an advice for people."""
+    """An error answer: a code of `STATUS` for programs, a message and an advice for people."""
+
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, code: str, message: str, advice: str = "", **more: object) -> None:
         super().__init__(message)
         self.code = code
-        self.status = STATUS.get(code, 503)
+        self.status = STATUS[code]
         self.body = {"error": code, "message": message, "advice": advice, **more}
 
 
-def refusal_of(error: Exception) -> Refusal:
-    """The refusal for a failure of the node, which has a `code`; any other error is raised on."""
+def refusal_of(error: Exception, *, is_read: bool = False) -> Refusal:
+    """The refusal for a failure of the node, which has a `code`; any other error is raised on.
+
+    `is_read`: the caller wanted to read through the cluster, so nothing was to be written.
+    """
     if isinstance(error, Refusal):
         return error
     code = getattr(error, "code", None)
-    if not isinstance(code, str):
+    if not isinstance(code, str) or code not in STATUS:
         raise error
     advice = str(getattr(error, "advice", ""))
+    if is_read:
+        advice = _READ_ADVICE.get(code, advice)
+        return Refusal(code, str(error), f"{advice}; {_OWN_COPY}")
     taken = getattr(error, "taken", None)
     if taken is None:
         return Refusal(code, str(error), advice)
@@ -88,7 +105,8 @@ def json_reply(value: Mapping[str, Any], status: int = 200) -> Reply:
 
 def refused(refusal: Refusal) -> Reply:
     """The reply for a refusal."""
-    return json_reply(refusal.body, refusal.status)
+    reply = json_reply(refusal.body, refusal.status)
+    return replace(reply, headers=refusal.headers)
 
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -160,6 +178,26 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return text in ("", "1", "true")
 
 
+def check_value(operation: Operation) -> None:
+    """Refuse a put of what is marked as JSON and is none: the state machine does not look."""
+    if isinstance(operation, Put) and operation.media == MEDIA_JSON:
+        check_json(operation.value)
+
+
+def check_encoded(operation: bytes) -> None:
+    """`check_value` for an encoded operation; bytes that are none are let pass.
+
+    Those of other kinds are not decoded, as a rule: the media stands before the last field, the
+    expected revision, which CBOR writes in 1, 2, 3, 5 or 9 bytes.
+    """
+    if any(operation[-1 - size : -size] == b"\x01" for size in (1, 2, 3, 5, 9)):
+        try:
+            decoded = operations.decode(operation)
+        except OperationError:
+            return
+        check_value(decoded)
+
+
 def check_json(body: bytes) -> None:
     """Refuse a body that is no JSON text."""
     try:
@@ -168,7 +206,7 @@ def check_json(body: bytes) -> None:
         raise Refusal(
             "invalid",
             f"the value is not JSON: {error}",
-            "send JSON, or leave Content-Type: application/json out to store bytes",
+            "send JSON, or store it as bytes: without Content-Type: application/json",
         ) from None
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import trio
 
+from aegis_edge.api.messages import Refusal, check_encoded
 from aegis_edge.api.port import Replication, Ticket
 from aegis_edge.api.routes import refusal_words
 from aegis_edge.knowledge.operations import Outcome, Status
@@ -148,6 +149,11 @@ class _Link:
 
     async def _enqueue(self, number: int, operation: bytes) -> None:
         done: Callable[[Any], None] = partial(self._done, number)
+        try:
+            check_encoded(operation)
+        except Refusal as refusal:
+            done(refusal)
+            return
         while True:
             try:
                 ticket = self._replication.enqueue(operation, done)

@@ -50,10 +50,6 @@ class Replication(Protocol):
         """The newest revision, as soon as it is above `revision`."""
         ...
 
-    def status(self) -> dict[str, Any]:
-        """Where the node stands, as plain values."""
-        ...
-
 
 @dataclass(frozen=True)
 class Node:

@@ -2,12 +2,7 @@
 
 Knows the meaning of paths and methods.  Refuses to know HTTP's framing and the socket.
 
-    GET    /v1/status  /v1/peers  /v1/config  /v1/version  /metrics
-    GET    /v1/kb?prefix=&after=&limit=            the keys, without values
-    GET    /v1/kb/KEY?revision=&linearizable=1&timeout=   PUT, DELETE ...?expected=&timeout=
-    GET    /v1/history/KEY?limit=
-    GET    /v1/watch?after=&prefix=                one JSON object a line, without end
-    POST   /v1/pipeline                            see `pipeline`
+They are listed in `INDEX`, which is also what GET / answers.
 """
 
 from __future__ import annotations
@@ -25,10 +20,11 @@ from aegis_edge.api.messages import (
     Reply,
     Request,
     allow,
-    check_json,
+    check_value,
     flag,
     json_reply,
     number,
+    refusal_of,
     seconds,
     unquoted,
 )
@@ -52,6 +48,22 @@ PAGE_MAX = PAGE_ENTRIES_MAX
 #: Versions that a watch holds at a time; their values are bounded by the database's page.
 WATCH_ROWS = 64
 
+#: What there is, for whoever asks GET /.
+INDEX = {
+    "GET /v1/status": "where this node stands",
+    "GET /v1/peers": "the other members, and the links to them",
+    "GET /v1/config": "the settings, and where each came from",
+    "GET /v1/version": "the versions of what runs here",
+    "GET /metrics": "figures for Prometheus",
+    "GET /v1/kb?prefix=&after=&limit=": "the keys, without values, page by page",
+    "GET /v1/kb/KEY?revision=&linearizable=1&timeout=": "a value; X-Aegis-* say who and when",
+    "PUT /v1/kb/KEY?expected=&timeout=": "write the body; Content-Type application/json marks JSON",
+    "DELETE /v1/kb/KEY?expected=&timeout=": "delete the key; its history stays",
+    "GET /v1/history/KEY?limit=": "the versions that are kept, the newest first",
+    "GET /v1/watch?after=&prefix=": "every write as it happens, one JSON object a line",
+    "POST /v1/pipeline": "with Upgrade: aegis-pipeline, many writes on the way at once",
+}
+
 KB = "/v1/kb/"
 HISTORY = "/v1/history/"
 
@@ -60,7 +72,11 @@ Handler = Callable[[Node, Request], Awaitable[Reply]]
 
 async def answer(node: Node, request: Request) -> Reply:
     """The reply to a request; raises `Refusal`, or what the node raises."""
-    path = request.path
+    return await handler_of(request.method, request.path)(node, request)
+
+
+def handler_of(method: str, path: str) -> Handler:
+    """Who answers this method on this path; raises `Refusal` if nobody does."""
     if path.startswith(KB):
         methods = _KEY
     elif path.startswith(HISTORY):
@@ -68,16 +84,22 @@ async def answer(node: Node, request: Request) -> Reply:
     elif path in _FIXED:
         methods = _FIXED[path]
     else:
-        raise Refusal(
-            "not_found", f"no route {path[:80]}", "the routes start with /v1/kb, /v1/status, ..."
-        )
-    handler = methods.get("GET" if request.method == "HEAD" else request.method)
+        raise Refusal("not_found", f"no route {path[:80]}", "GET / lists the routes")
+    handler = methods.get("GET" if method == "HEAD" else method)
     if handler is None:
-        known = ", ".join(methods) or "an upgrade"
-        raise Refusal(
-            "method_not_allowed", f"{request.method} is not for {path[:80]}", f"use {known}"
+        known = ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])
+        refusal = Refusal(
+            "method_not_allowed", f"{method[:20]} is not for {path[:80]}", f"use {known}"
         )
-    return await handler(node, request)
+        refusal.headers = (("Allow", known),)
+        raise refusal
+    return handler
+
+
+async def _index(node: Node, request: Request) -> Reply:
+    allow(request.query)
+    # Laid out for people: it is they who look at an address without a path.
+    return Reply(json.dumps({"routes": INDEX}, indent=2).encode() + b"\n")
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -98,7 +120,10 @@ async def _get(node: Node, request: Request) -> Reply:
     revision = number(request.query, "revision")
     timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
     if flag(request.query, "linearizable"):
-        await node.replication.barrier(timeout_s=timeout_s)
+        try:
+            await node.replication.barrier(timeout_s=timeout_s)
+        except Exception as error:
+            raise refusal_of(error, is_read=True) from None
     try:
         version = await node.replication.read(lambda database: database.get(key, revision))
     except Pruned as error:
@@ -118,8 +143,6 @@ async def _get(node: Node, request: Request) -> Reply:
 async def _put(node: Node, request: Request) -> Reply:
     allow(request.query, "expected", "timeout")
     key = _key(request, KB)
-    if request.is_json:
-        check_json(request.body)
     media = MEDIA_JSON if request.is_json else MEDIA_BYTES
     return await _write(node, request, Put(key, request.body, media, _expected(request)))
 
@@ -135,6 +158,7 @@ def _expected(request: Request) -> int | None:
 
 async def _write(node: Node, request: Request, operation: Put | Delete) -> Reply:
     timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
+    check_value(operation)
     try:
         raw = operation.encode()
     except OperationError as error:
@@ -267,7 +291,7 @@ async def _version(node: Node, request: Request) -> Reply:
 
 async def _metrics(node: Node, request: Request) -> Reply:
     allow(request.query)
-    text = metrics.rendered(node.replication.status())
+    text = metrics.rendered(node.status())
     return Reply(text.encode(), metrics.CONTENT_TYPE)
 
 
@@ -282,6 +306,8 @@ async def _pipeline(node: Node, request: Request) -> Reply:
 _KEY: dict[str, Handler] = {"GET": _get, "PUT": _put, "DELETE": _delete}
 _HISTORY: dict[str, Handler] = {"GET": _history}
 _FIXED: dict[str, dict[str, Handler]] = {
+    "/": {"GET": _index},
+    "/v1": {"GET": _index},
     "/v1/kb": {"GET": _ls},
     "/v1/watch": {"GET": _watch},
     "/v1/status": {"GET": _status},

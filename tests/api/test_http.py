@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -19,8 +21,9 @@ from hypothesis import strategies as st
 
 from aegis_edge.api import http
 from aegis_edge.api.http import Server
+from aegis_edge.api.messages import STATUS
 from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
-from tests.api.node import Replication, node_of, serving, talking
+from tests.api.node import Failure, Replication, node_of, serving, talking
 
 
 async def ask(stream: trio.SocketStream, data: bytes) -> bytes:
@@ -124,6 +127,69 @@ def test_any_bytes_are_survived(data: bytes) -> None:
     finally:
         http.log.removeHandler(handler)
     assert records == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"POST /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", b"405"),
+        (b"POST /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n", b"405"),
+        (
+            b"PATCH /v1/kb/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+            b"405",
+        ),
+        (b"POST /v2 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx", b"404"),
+    ],
+)
+async def test_what_nobody_answers_is_said_before_its_body_is_read(
+    request_: bytes, status: bytes, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with talking(Replication()) as stream:
+        await stream.send_all(request_)
+        said = await rest(stream)
+        assert said.split(b" ")[1] == status, said
+        assert (b"\r\nAllow: GET, PUT, DELETE, HEAD\r\n" in said) == (status == b"405")
+
+
+def put(size: int, target: str = "/v1/kb/a") -> bytes:
+    return f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+#: A request for each error code; those of the node come when it fails with them.
+PLAYS = {
+    "invalid": get("/v1/kb/a//b"),
+    "not_found": get("/v1/kb/nothing"),
+    "method_not_allowed": b"POST /v1/kb HTTP/1.1\r\nHost: x\r\n\r\n",
+    "too_slow": put(5),
+    "conflict": put(0, "/v1/kb/a?expected=7"),
+    "too_large": put(VALUE_BYTES_MAX + 1),
+    "headers_too_large": get("/" + "a" * 200_000),
+    "internal": get("/v1/peers"),
+    **dict.fromkeys(("busy", "halted", "no_quorum", "stopping", "timeout"), put(0)),
+}
+
+
+@pytest.mark.parametrize("code", STATUS)
+async def test_every_error_code_comes_with_its_status(
+    code: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    replication = Replication()
+    if PLAYS[code] == put(0):
+        replication.failing = Failure(code)
+    node = replace(node_of(replication), peers=lambda: {"peers": object()})  # no JSON: our fault
+    async with talking(replication, Server(node)) as stream:
+        await stream.send_all(PLAYS[code])
+        head, _, body = (await stream.receive_some(1 << 16)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % STATUS[code])
+        assert json.loads(body)["error"] == code
+
+
+async def test_a_connection_outlives_a_wrong_method() -> None:
+    async with talking(Replication()) as stream:
+        for method in (b"POST", b"DELETE"):
+            said = await ask(stream, method + b" /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert said.startswith(b"HTTP/1.1 405")
+        assert (await ask(stream, get("/v1/status"))).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_value_that_grows_too_large_is_refused_on_the_way() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from aegis_edge.api import messages
 from aegis_edge.api.messages import Refusal
 from aegis_edge.client.protocol import quoted
+from aegis_edge.knowledge.operations import MEDIA_BYTES, MEDIA_JSON, Delete, Put
 
 
 @given(st.text())
@@ -67,6 +69,35 @@ def test_numbers_seconds_and_flags() -> None:
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(Refusal, match="not JSON"):
         messages.check_json(body)
+
+
+@given(
+    st.binary(max_size=40) | st.just(b"{}"),
+    st.sampled_from([MEDIA_BYTES, MEDIA_JSON]),
+    st.none() | st.integers(0, 2**63 - 1),
+)
+def test_an_encoded_put_is_judged_as_the_put_itself(
+    value: bytes, media: int, expected: int | None
+) -> None:
+    put = Put("a", value, media, expected)
+
+    def refuses(check: Callable[..., None], what: object) -> bool:
+        try:
+            check(what)
+        except Refusal:
+            return True
+        return False
+
+    assert refuses(messages.check_encoded, put.encode()) == refuses(messages.check_value, put)
+
+
+@given(st.binary(max_size=40))
+def test_what_is_no_operation_is_for_others_to_refuse(data: bytes) -> None:
+    with suppress(Refusal):
+        messages.check_encoded(data)
+    messages.check_encoded(data + b"\x01\xf6")
+    messages.check_encoded(Delete("a", 1).encode())
+    messages.check_value(Delete("a", 1))
 
 
 def test_failures_of_the_node_keep_their_words() -> None:

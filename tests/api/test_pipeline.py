@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aegis_edge.api import pipeline
 from aegis_edge.api.http import LARGE_MAX
-from aegis_edge.knowledge.operations import Delete, Put
+from aegis_edge.knowledge.operations import MEDIA_JSON, Delete, Put
 from aegis_edge.wire import codec
 from tests.api.node import TIME_MS, Failure, Replication, talking
 
@@ -97,6 +97,20 @@ async def test_each_outcome_has_its_code() -> None:
     assert answers[1] == (1, "conflict", 1, "the key has revision 1 now")
     assert answers[2] == (2, "not_found", 0, "there is no such key")
     assert answers[3][:3] == (3, "invalid", 0)
+
+
+async def test_what_calls_itself_json_and_is_none_is_refused_as_over_http() -> None:
+    replication = Replication()
+    items = [
+        (number, Put("a", value, MEDIA_JSON, expected).encode())
+        for number, (value, expected) in enumerate(
+            [(b"{", None), (b"NaN", 0), (b"", 1 << 40), (b"{}", None), (b"1", 1)]
+        )
+    ]
+    answers = await spoken(replication, framed(*items))
+    assert [answer[1] for answer in answers] == ["invalid"] * 3 + ["ok"] * 2
+    assert answers[0][3].startswith("the value is not JSON")
+    assert replication.revision == 2
 
 
 async def test_frames_may_come_byte_by_byte() -> None:

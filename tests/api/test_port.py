@@ -8,6 +8,7 @@ import pytest
 
 from aegis_edge import replication
 from aegis_edge.api import port
+from aegis_edge.api.messages import STATUS
 from tests.api import node
 
 
@@ -22,3 +23,9 @@ def test_methods_have_the_parameters_that_the_port_names(kind: type, name: str) 
     assert list(found)[: len(wanted)] == list(wanted)
     wanted_async = inspect.iscoroutinefunction(getattr(port.Replication, name))
     assert inspect.iscoroutinefunction(method) == wanted_async
+
+
+def test_every_failure_of_the_node_has_a_status() -> None:
+    kinds = replication.ReplicationError.__subclasses__()
+    assert kinds
+    assert {kind.code for kind in kinds} <= set(STATUS)

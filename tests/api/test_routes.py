@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from aegis_edge.api import routes
 from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
+from aegis_edge.api.messages import refused as refused_reply
 from tests.api.node import AUTHOR, Failure, Replication, node_of
 
 
@@ -69,8 +71,21 @@ async def test_failures_of_the_node_are_raised_on() -> None:
     node.failing = Failure("no_quorum")
     with pytest.raises(Failure):
         await answer(node, "PUT", "/v1/kb/a", b"1")
-    with pytest.raises(Failure):
-        await answer(node, "GET", "/v1/kb/a?linearizable=1")
+
+
+@pytest.mark.parametrize("code", ["no_quorum", "timeout", "stopping", "busy", "halted"])
+async def test_a_read_that_fails_speaks_of_no_write(code: str) -> None:
+    node = Replication()
+    node.failing = Failure(code)
+    node.failing.taken = False  # type: ignore[attr-defined]
+    node.failing.advice = "it may still happen: read the key" if code == "timeout" else "x"
+    refusal = await refused(node, "GET", "/v1/kb/a?linearizable=1")
+    assert refusal.code == code
+    advice = str(refusal.body["advice"])
+    assert "written" not in advice
+    assert "happen" not in advice
+    assert "taken" not in refusal.body
+    assert "can be read without linearizable" in advice
 
 
 async def test_a_pruned_revision_is_not_found() -> None:
@@ -125,7 +140,8 @@ async def test_the_node_describes_itself(name: str) -> None:
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/v2", 404),
+        ("POST", "/", 405),
         ("GET", "/v1/kbx", 404),
         ("POST", "/v1/kb/a", 405),
         ("DELETE", "/v1/kb", 405),
@@ -148,6 +164,64 @@ async def test_the_node_describes_itself(name: str) -> None:
 )
 async def test_what_makes_no_sense_is_refused(method: str, target: str, status: int) -> None:
     assert (await refused(Replication(), method, target)).status == status
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "allowed"),
+    [
+        ("POST", "/v1/kb/a", {"GET", "HEAD", "PUT", "DELETE"}),
+        ("POST", "/v1/kb", {"GET", "HEAD"}),
+        ("GET", "/v1/pipeline", {"POST"}),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(
+    method: str, target: str, allowed: set[str]
+) -> None:
+    refusal = await refused(Replication(), method, target)
+    assert refusal.code == "method_not_allowed"
+    assert {name.strip() for name in dict(refusal.headers)["Allow"].split(",")} == allowed
+
+
+@pytest.mark.parametrize("target", ["/", "/v1"])
+async def test_the_index_lists_the_routes_and_no_others(target: str) -> None:
+    listed = (await said(Replication(), "GET", target))["routes"]
+    assert all(listed.values())
+    paths: dict[str, set[str]] = {}
+    for route in listed:
+        method, _, rest = route.partition(" ")
+        paths.setdefault(rest.partition("?")[0], set()).add(method)
+    served = {path: set(methods) for path, methods in routes._FIXED.items()}
+    served |= {"/v1/kb/KEY": set(routes._KEY), "/v1/history/KEY": set(routes._HISTORY)}
+    assert paths == {path: methods for path, methods in served.items() if path not in ("/", "/v1")}
+
+
+async def test_the_index_lists_every_query_item() -> None:
+    for route in routes.INDEX:
+        method, _, target = route.partition(" ")
+        path, _, query = target.partition("?")
+        names = [item.partition("=")[0] for item in query.split("&") if item]
+        strange = f"{path.replace('KEY', 'a')}?zzz=1"
+        if method != "POST":
+            refusal = await refused(Replication(), method, strange)
+            assert refusal.body["advice"] == f"known here: {', '.join(names) or 'none'}"
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/", "/v1/status", "/v1/peers", "/v1/config", "/v1/version", "/v1/kb", "/v1/history/a"],
+)
+async def test_whatever_is_json_ends_its_line(target: str) -> None:
+    node = Replication()
+    node.write("a", b"1", 1, False)
+    assert (await answer(node, "GET", target)).body.endswith(b"}\n")
+    assert refused_reply(await refused(node, "GET", "/v2")).body.endswith(b"}\n")
+
+
+async def test_the_metrics_are_of_the_status_that_the_api_shows() -> None:
+    replication = Replication()
+    node = replace(node_of(replication), status=lambda: {"revision": 41})
+    reply = await routes.answer(node, Request("GET", "/metrics", {}, False, b""))
+    assert b"aegis_edge_revision 41\n" in reply.body
 
 
 async def test_bad_json_is_not_written() -> None:

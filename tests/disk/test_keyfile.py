@@ -116,7 +116,7 @@ def test_advice_is_of_things_that_can_be_done(path: Path) -> None:
         keyfile.read(path)
     path.write_bytes(b"damaged")
     path.chmod(0o600)
-    with pytest.raises(KeyFileError, match="a new cluster, begun with .*`aegis-edge genesis"):
+    with pytest.raises(KeyFileError, match=r"a new cluster, begun with .*`aegis-edge genesis"):
         keyfile.read(path)
     path.chmod(0o644)
     with pytest.raises(KeyFileError, match="count this node among the faulty"):
