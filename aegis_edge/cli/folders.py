@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import patience, screen
 
 if TYPE_CHECKING:
     from aegis_edge.client import Pipeline
@@ -54,6 +54,7 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
     with (
         screen.client() as client,
         client.pipeline() as pipeline,
+        patience.shown(client),
         _bar(len(paths), "importing") as bar,
     ):
         for path in paths:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import patience, screen
 from aegis_edge.cli.folders import export, import_
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def put(
         except (ValueError, RecursionError) as error:
             raise click.UsageError(f"--json-value: the value is not JSON: {error}") from None
         data = JsonText(data)
-    with _until_written(), screen.client(timeout_s) as client:
+    with _until_written(), screen.client(timeout_s) as client, patience.shown(client):
         written = client.put(key, data, expected=expected)
     _wrote(key, written.revision, written.time_ms)
 
@@ -116,7 +116,7 @@ def rm(key: str, expected: int | None, timeout_s: float) -> None:
     Example:
       aegis-edge kb rm garden/tomatoes
     """
-    with _until_written(), screen.client(timeout_s) as client:
+    with _until_written(), screen.client(timeout_s) as client, patience.shown(client):
         written = client.delete(key, expected=expected)
     _wrote(key, written.revision, written.time_ms)
 
@@ -161,7 +161,8 @@ def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s
       aegis-edge kb get greenhouse/door --linearizable --json
     """
     with screen.client(timeout_s) as client:
-        entry = client.get(key, revision=revision, linearizable=linearizable)
+        with patience.shown(client) if linearizable else nullcontext():
+            entry = client.get(key, revision=revision, linearizable=linearizable)
     if screen.wants_json():
         said: dict[str, Any] = {
             "key": key,

@@ -88,6 +88,10 @@ class Replication:
         self.barriers = 0
         self.revision = 0
         self.moved = trio.Event()
+        self.released = trio.Event()
+        self.token: trio.lowlevel.TrioToken | None = None
+        self.more: dict[str, Any] = {}
+        self.peers: list[dict[str, Any]] = []
 
     def apply(self, raw: bytes) -> Outcome:
         try:
@@ -121,7 +125,7 @@ class Replication:
         if self.failing is not None:
             raise self.failing
         if self.held:
-            await trio.sleep_forever()
+            await self.released.wait()
         return self.apply(operation)
 
     def enqueue(self, operation: bytes, done: Callable[[Any], None]) -> Ticket:
@@ -139,6 +143,7 @@ class Replication:
 
     def release(self) -> None:
         self.held = False
+        self.released.set()
         for operation, ticket in self.tickets:
             ticket.done(self.apply(operation))
         self.tickets.clear()
@@ -150,6 +155,8 @@ class Replication:
         await trio.lowlevel.checkpoint()
         if self.failing is not None:
             raise self.failing
+        if self.held:
+            await self.released.wait()
         self.barriers += 1
 
     async def read(self, query: Callable[[Any], Any]) -> Any:
@@ -163,7 +170,8 @@ class Replication:
         return self.revision
 
     def status(self) -> dict[str, Any]:
-        return {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
+        said = {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
+        return said | self.more
 
 
 def node_of(replication: Replication) -> Node:
@@ -171,7 +179,7 @@ def node_of(replication: Replication) -> Node:
         replication=replication,
         author=lambda key: key.hex(),
         status=replication.status,
-        peers=lambda: {"peers": []},
+        peers=lambda: {"peers": replication.peers},
         config=lambda: {"settings": []},
         version=lambda: {"version": "0.1.0"},
     )
@@ -203,7 +211,7 @@ def serving(path: Path) -> Iterator[Replication]:
             async with trio.open_nursery() as nursery:
                 await nursery.start(serve, node_of(replication), listener)
                 found["stop"] = nursery.cancel_scope.cancel
-                found["token"] = trio.lowlevel.current_trio_token()
+                found["token"] = replication.token = trio.lowlevel.current_trio_token()
                 found["replication"] = replication
                 up.set()
 

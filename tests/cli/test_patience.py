@@ -1,0 +1,113 @@
+"""Whoever waits for the cluster is told why; programs are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aegis_edge.cli import patience
+from tests.api.node import Replication
+from tests.cli.conftest import Cli
+
+STATUS: dict[str, Any] = {
+    "nodes": 4,
+    "quorum": 3,
+    "has_quorum": False,
+    "reachable": ["barn"],
+    "primary_name": "barn",
+    "view_changing": False,
+}
+PEERS = [
+    {"name": "barn", "state": "linked"},
+    {"name": "cellar", "state": "waiting"},
+    {"name": "do\x1bck", "state": "expected"},
+]
+LINE = (
+    "waiting for a quorum: 2 of 4 nodes reachable, 3 needed;"
+    " missing cellar, do\N{REPLACEMENT CHARACTER}ck"
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ({}, LINE + " (Ctrl-C gives up)"),
+        (
+            {"has_quorum": True, "view_changing": True},
+            "waiting for the nodes to replace barn as the leader",
+        ),
+        ({"has_quorum": True}, "waiting for the cluster: there is a quorum, and barn leads"),
+    ],
+)
+def test_the_reason_is_in_the_words(more: dict[str, Any], line: str) -> None:
+    assert patience.words(STATUS | more, PEERS) == line
+
+
+@pytest.fixture
+def waiting(node: Replication, monkeypatch: pytest.MonkeyPatch) -> Replication:
+    """A node without a quorum, until the line has been said."""
+    node.write("a", b"1", 0, False)
+    node.more, node.peers, node.held = STATUS, PEERS, True
+    say = patience._say
+
+    def and_then_it_comes(line: str) -> None:
+        say(line)
+        assert node.token is not None
+        node.token.run_sync_soon(node.release)
+
+    monkeypatch.setattr(patience, "_say", and_then_it_comes)
+    monkeypatch.setattr(patience, "SILENT_S", 0)
+    return node
+
+
+@pytest.mark.parametrize(
+    "words", [("put", "a", "x"), ("rm", "a"), ("get", "a", "--linearizable")], ids=lambda w: w[0]
+)
+def test_a_person_is_told_what_is_waited_for(
+    words: tuple[str, ...], cli: Cli, waiting: Replication
+) -> None:
+    said = cli("kb", *words)
+    assert said.code == 0
+    assert LINE in said.err
+    assert "waiting" not in said.out
+
+
+def test_an_import_is_no_less_patient(cli: Cli, waiting: Replication, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "b").write_text("x")
+    said = cli("kb", "import", tmp_path / "docs")
+    assert said.code == 0
+    assert LINE in said.err
+
+
+def test_a_program_is_not_told(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "threading", None)  # nobody looks
+    assert cli("kb", "put", "a", "x", "--json").err == ""
+    assert cli("kb", "get", "a").err == "", "a local read waits for nobody"
+
+
+def test_a_quick_answer_needs_no_words(cli: Cli, node: Replication) -> None:
+    assert cli("kb", "put", "a", "x").err == ""
+
+
+def test_a_node_that_does_not_say_is_let_be(
+    cli: Cli, waiting: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting.held = False
+    waiting.more = {}
+    looked = patience.threading.Thread
+
+    def at_once(**more: Any) -> Any:
+        thread = looked(**more)
+        thread.start()
+        thread.join()
+        return looked(target=lambda: None)
+
+    monkeypatch.setattr(patience.threading, "Thread", at_once)
+    said = cli("kb", "put", "a", "x")
+    assert said.code == 0
+    assert said.err == ""
