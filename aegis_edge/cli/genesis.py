@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aegis_edge.cli import screen
+from aegis_edge.cli.status import tolerance
 
 if TYPE_CHECKING:
     from aegis_edge.config import Config
@@ -198,7 +199,7 @@ def _show(genesis: Genesis, place: str) -> None:
             ("cluster", screen.strong(genesis.cluster_id.hex())),
             ("file", place),
             ("made", screen.ago(genesis.parameters.created_ms)),
-            ("members", f"{count}; {needed} needed to agree, {faulty} may be hostile"),
+            ("members", f"{count}; {tolerance(count, needed, faulty)}"),
         ]
     )
     screen.say()

@@ -32,6 +32,18 @@ def command() -> None:
         screen.say(f"{screen.bad('alarm')}  {screen.shown(str(alarm.get('reason', alarm)))}")
 
 
+def tolerance(nodes: int, quorum: int, faulty_max: int) -> str:
+    """What so many members bear, in words: how many may be off, how many hostile."""
+    if nodes == 1:
+        return "alone: what this board loses is lost"
+    off = nodes - quorum
+    if not off:
+        return f"all {nodes} needed; none may be off, none hostile"
+    if off == faulty_max:
+        return f"{quorum} needed; {off} may be off or hostile"
+    return f"{quorum} needed; {off} may be off, {faulty_max or 'none'} hostile"
+
+
 def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     """The lines for people; fields that another version does not send are left out."""
     found: list[tuple[str, str]] = []
@@ -41,7 +53,7 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("cluster", said["cluster"]))
     if {"nodes", "quorum", "faulty_max", "reachable"} <= said.keys():
         here = f"{len(said['reachable']) + 1} of {said['nodes']} nodes reachable"
-        needs = f"{said['quorum']} needed, {said['faulty_max']} may be faulty"
+        needs = tolerance(said["nodes"], said["quorum"], said["faulty_max"])
         state = screen.good("quorum") if said.get("has_quorum") else screen.bad("no quorum")
         found.append(("members", f"{state}: {here}; {needs}"))
     if said.get("halted"):

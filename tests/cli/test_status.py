@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from aegis_edge.cli import status
+from aegis_edge.pbft import quorum
 from tests.api.node import Replication
 from tests.cli.conftest import Cli
 
@@ -32,6 +35,24 @@ def test_a_lost_quorum_and_an_alarm_are_seen(cli: Cli, node: Replication) -> Non
     assert "1 of 4 nodes reachable; 3 needed" in lines["members"]
     assert "being replaced" in lines["primary"]
     assert "halted" in lines
+
+
+@pytest.mark.parametrize(
+    ("nodes", "ratio_percent", "words"),
+    [
+        (1, 33, "alone: what this board loses is lost"),
+        (2, 33, "all 2 needed; none may be off, none hostile"),
+        (3, 33, "2 needed; 1 may be off, none hostile"),
+        (4, 33, "3 needed; 1 may be off or hostile"),
+        (4, 0, "3 needed; 1 may be off, none hostile"),
+        (5, 33, "4 needed; 1 may be off or hostile"),
+        (6, 33, "4 needed; 2 may be off, 1 hostile"),
+        (7, 33, "5 needed; 2 may be off or hostile"),
+    ],
+)
+def test_what_the_members_bear_is_in_words(nodes: int, ratio_percent: int, words: str) -> None:
+    faulty = quorum.faults(nodes, ratio_percent)
+    assert status.tolerance(nodes, quorum.quorum(nodes, faulty), faulty) == words
 
 
 def test_nobody_there_is_6(cli: Cli, home: Path) -> None:
