@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from aegis_edge.pbft.configuration import Parameters as Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
-from aegis_edge.peers.genesis import Genesis, GenesisError
+from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.replication import Replication
 from aegis_edge.wire import messages
 from aegis_edge.wire.codec import WireError
@@ -135,6 +135,28 @@ def read_genesis(config: Config) -> Genesis:
         raise NodeError(f"{path}: {error}") from None
 
 
+def remarks(genesis: Genesis) -> list[str]:
+    """What in a genesis is not as it usually is, for its members' owners to know; mostly nothing.
+
+    No node can change it any more: whoever did not mean it makes another cluster.
+    """
+    found = []
+    count, parameters = len(genesis.members), genesis.parameters
+    percent = parameters.byzantine_ratio_percent
+    borne, could = quorum.faults(count, percent), quorum.faults(count)
+    if borne < could:
+        found.append(
+            f"byzantine_threshold_ratio is {percent / 100:g}: {borne or 'none'} of {count} members"
+            f" may be hostile, where so many could bear {could}"
+        )
+    usual = {field.name: field.default for field in fields(Parameters)}
+    for name in ("checkpoint_interval", "window", "history_versions"):
+        value = getattr(parameters, name)
+        if value != usual[name]:
+            found.append(f"{name} is {value}, and usually {usual[name]}")
+    return found
+
+
 def member_names(genesis: Genesis) -> dict[bytes, str]:
     """What people call each member: the name in its record, made unique where two are alike."""
     names = [record.message.name for record in genesis.records]
@@ -162,6 +184,8 @@ async def run(
     """
     stop = trio.Event() if stop is None else stop
     genesis = read_genesis(config)
+    for remark in remarks(genesis):
+        log.warning("the genesis of this cluster: %s", remark)
     listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
     # The API's socket first: whoever runs here already is told before anything is touched.
     with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:

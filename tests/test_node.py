@@ -364,6 +364,24 @@ def test_a_record_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert second.message.expires_s == later + node.RECORD_LIFETIME_S
 
 
+def test_a_genesis_with_odd_parameters_is_remarked_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    record = node.own_record(settings)
+    assert node.remarks(Genesis.of([record], Parameters(0, bytes(16)))) == []
+    odd = Genesis.of([record], Parameters(0, bytes(16), 8, 16, 0, 1))
+    assert node.remarks(odd) == [  # one member bears no hostile one, whatever the ratio
+        "checkpoint_interval is 8, and usually 64",
+        "window is 16, and usually 128",
+        "history_versions is 1, and usually 16",
+    ]
+    settings.genesis_file.write_text(odd.to_text())
+    settings.key_file.unlink()
+    assert node.main(settings) == os.EX_CONFIG
+    assert "the genesis of this cluster: window is 16" in caplog.text
+
+
 def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
     homes = [home(tmp_path / name, port) for port, name in enumerate(("a", "b", "c"), 1001)]
     for each in homes[:2]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import click
 
 from aegis_edge.cli import screen
+from aegis_edge.cli.meant import Group
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 @screen.common
 def command() -> None:
     """The settings, and where each came from.

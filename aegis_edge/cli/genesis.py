@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aegis_edge.cli import screen
+from aegis_edge.cli.meant import Group
 from aegis_edge.cli.status import tolerance
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from aegis_edge.wire.messages import NodeRecord, Verified
 
 
-@click.group("genesis")
+@click.group("genesis", cls=Group)
 @screen.common
 def command() -> None:
     """Make the genesis of a cluster, install it, or show it.
@@ -169,6 +170,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _show(genesis: Genesis, place: str) -> None:
+    from aegis_edge import node
     from aegis_edge.pbft import quorum
     from aegis_edge.peers import identity
 
@@ -183,6 +185,7 @@ def _show(genesis: Genesis, place: str) -> None:
     count = len(members)
     faulty = quorum.faults(count, genesis.parameters.byzantine_ratio_percent)
     needed = quorum.quorum(count, faulty)
+    remarks = node.remarks(genesis)
     if screen.wants_json():
         screen.print_json(
             {
@@ -191,6 +194,8 @@ def _show(genesis: Genesis, place: str) -> None:
                 "created_ms": genesis.parameters.created_ms,
                 "members": members,
                 "faulty_max": faulty,
+                "quorum": needed,
+                "remarks": remarks,
             }
         )
         return
@@ -200,6 +205,7 @@ def _show(genesis: Genesis, place: str) -> None:
             ("file", place),
             ("made", screen.ago(genesis.parameters.created_ms)),
             ("members", f"{count}; {tolerance(count, needed, faulty)}"),
+            *(("mind", screen.bad(remark)) for remark in remarks),
         ]
     )
     screen.say()

@@ -47,6 +47,12 @@ def command(
                 "use it as it is, or give another directory with --home",
             )
     _make(config.directory)
+    ratio = config.values["byzantine_threshold_ratio"]
+    if ratio.source != "default" and config.byzantine_ratio_percent < 33:
+        screen.note(
+            f"byzantine_threshold_ratio is {ratio.value:g} ({ratio.source}): a cluster whose"
+            " genesis is made here may bear fewer hostile members than it could"
+        )
     screen.note("making keys ...")
     if given:
         _save_settings(config.file, given)

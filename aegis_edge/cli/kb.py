@@ -16,6 +16,7 @@ import click
 
 from aegis_edge.cli import patience, screen
 from aegis_edge.cli.folders import export, import_
+from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
     from aegis_edge.client import Change, Version
@@ -38,7 +39,7 @@ expect = click.option(
 )
 
 
-@click.group("kb")
+@click.group("kb", cls=Group)
 @screen.common
 def command() -> None:
     """Read and write the knowledge base.

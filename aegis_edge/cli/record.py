@@ -8,9 +8,10 @@ from __future__ import annotations
 import click
 
 from aegis_edge.cli import screen
+from aegis_edge.cli.meant import Group
 
 
-@click.group("record", invoke_without_command=True)
+@click.group("record", cls=Group, invoke_without_command=True)
 @screen.common
 @click.pass_context
 def command(ctx: click.Context) -> None:

@@ -15,6 +15,7 @@ import click
 
 import aegis_edge
 from aegis_edge.cli import screen
+from aegis_edge.cli.meant import Group
 
 #: Each command: the module that holds it, and the line that the help of the root shows.
 COMMANDS = {
@@ -41,7 +42,7 @@ Exit codes:
 """
 
 
-class Root(click.Group):
+class Root(Group):
     """The group of all commands; knows their names without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Cli
 
 
@@ -29,6 +31,20 @@ def test_a_genesis_is_made_and_installed(cli: Cli, tmp_path: Path) -> None:
         assert said.json["cluster"] in shown.out
         assert "4; 3 needed; 1 may be off or hostile" in shown.out
     assert cli("genesis", "show", tmp_path / "genesis").code == 0
+
+
+def test_odd_parameters_are_seen_where_they_are_chosen(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "byzantine" not in cli("--home", tmp_path / "usual", "init").err
+    monkeypatch.setenv("BYZANTINE_THRESHOLD_RATIO", "0")
+    said = cli("--home", tmp_path / "odd", "init")
+    assert "byzantine_threshold_ratio is 0 (environment BYZANTINE_THRESHOLD_RATIO)" in said.err
+    records = [home.with_suffix(".record") for home in boards(cli, tmp_path, 4)]
+    said = cli("genesis", "create", *records, "-o", tmp_path / "genesis")
+    assert "none of 4 members may be hostile, where so many could bear 1" in said.out
+    shown = cli("genesis", "show", tmp_path / "genesis", "--json")
+    assert len(shown.json["remarks"]) == 1
 
 
 def test_a_genesis_is_never_replaced(cli: Cli, tmp_path: Path) -> None:
