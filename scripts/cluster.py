@@ -180,12 +180,17 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Turns the signals that end a program into an exit, so that `finally` blocks run."""
+    """Turns the first signal that ends a program into an exit, so that `finally` blocks run.
+
+    They run undisturbed: an impatient second one is ignored.
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
     def leave(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
     before = {number: signal.signal(number, leave) for number in numbers}
     try:
         yield

@@ -343,7 +343,7 @@ def kept(cluster: Cluster) -> list[str]:
         "aegis-edge status",
         "aegis-edge kb ls documents/",
         f"curl --unix-socket {node.socket} http://aegis-edge/v1/status",
-        f"kill {pids} && sleep 1 && rm -r {cluster.directory}    # when you have seen enough",
+        f"kill {pids}    # stops it; then: rm -r {cluster.directory}",
     ]
 
 
@@ -363,7 +363,7 @@ def main() -> int:
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
     demo = Demo(directory, show, tied=not options.keep)
-    keep = False
+    keep = stopped = False
     with ending_in_order():
         try:
             show.title("aegis-edge: four nodes on this machine")
@@ -378,15 +378,20 @@ def main() -> int:
             for node in demo.cluster.nodes:
                 print(f"--- the end of {node.name}'s log\n{demo.cluster.tail(node, 5)}")
             return 1
+        except SystemExit:
+            stopped = True
+            raise
         finally:
             if not keep:
                 demo.cluster.stop()
                 shutil.rmtree(directory, ignore_errors=True)
+            if stopped:
+                show.bad(f"stopped: the four nodes are ended, and {directory} is gone")
     if options.json:
         options.json.write_text(json.dumps(demo.figures, indent=2) + "\n")
     show.good("everything that was acknowledged is on every node")
     if keep:
-        print("The cluster goes on running.  Talk to it:\n")
+        print("The cluster goes on running.  Talk to it, and stop it in the end:\n")
         print("".join(f"    {line}\n" for line in kept(demo.cluster)))
     return 0
 

@@ -124,7 +124,10 @@ def test_medians_and_goals_of_a_run() -> None:
     assert [reached for reached, _ in bench.goals([side])] == [True, False, True, True, True]
 
 
-def test_an_interrupted_demonstration_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demonstration_leaves_nothing_behind_and_says_so(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     demo = subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / "demo.py")],
         env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
@@ -135,8 +138,10 @@ def test_an_interrupted_demonstration_leaves_nothing_behind(tmp_path: Path) -> N
         assert demo.stdout is not None
         assert any("four processes" in line for line in demo.stdout)
         assert len(nodes_below(tmp_path)) == 4
-        demo.send_signal(signal.SIGTERM)
-        assert demo.wait(30) == 128 + signal.SIGTERM
+        for _ in range(2):  # people press Ctrl-C twice
+            demo.send_signal(number)
+        assert demo.wait(30) == 128 + number
+        assert f"the four nodes are ended, and {tmp_path}" in demo.stdout.read()
     assert nodes_below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
