@@ -4,6 +4,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
 
     6  cli          one screen per command; a client of the local API
     5  node         composes the tasks of one node: no decisions, no state
+       engine       the node's identity signs for its owner
     4  replication  owns the replica and performs its effects, in order
        api          HTTP/1.1 on a Unix socket          client   the same, for Python programs
        config       one TOML file, and the environment
@@ -19,4 +20,22 @@ Floors 0 to 2 know no clock, no chance, no I/O and no concurrency: time and entr
 so the simulator runs the same code as the node.
 """
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["CryptoEngine", "__version__"]
+
+if TYPE_CHECKING:
+    from aegis_edge.engine import CryptoEngine
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Public names load what stands behind them when they are first asked for."""
+        if name == "CryptoEngine":
+            from aegis_edge.engine import CryptoEngine
+
+            return CryptoEngine
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
