@@ -93,13 +93,12 @@ def put(
         assert value is not None
         data = value.encode(errors="surrogateescape")
     if json_value:
-        from aegis_edge.client import JsonText
+        from aegis_edge.client import Invalid, JsonText
 
         try:
-            json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise click.UsageError(f"--json-value: the value is not JSON: {error}") from None
-        data = JsonText(data)
+            data = JsonText.of(data)
+        except Invalid as error:
+            raise click.UsageError(f"--json-value: {error}") from None
     with _until_written(), screen.client(timeout_s) as client, patience.shown(client):
         written = client.put(key, data, expected=expected)
     _wrote(key, written.revision, written.time_ms)

@@ -363,6 +363,19 @@ class JsonText(NamedTuple):
 
     raw: bytes
 
+    @classmethod
+    def of(cls, raw: bytes) -> JsonText:
+        """What is JSON (RFC 8259: UTF-8, no NaN) by its looks too; raises `Invalid`."""
+        try:
+            json.loads(raw.decode(), parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise Invalid(f"the value is not JSON: {error}", "correct it, or store bytes") from None
+        return cls(raw)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
 
 def packed(value: Any) -> tuple[bytes, bool]:
     """A value's bytes, and whether they are JSON: bytes stay bytes, all else becomes JSON."""

@@ -43,7 +43,10 @@ def test_json_is_checked_and_kept_to_the_byte(cli: Cli, node: Replication) -> No
     assert cli("kb", "put", "j", "--json-value", '{ "open":  false }').code == 0
     assert cli("kb", "get", "j", "--raw").raw == b'{ "open":  false }'
     assert cli("kb", "get", "j", "--json").json["value"] == {"open": False}
-    assert cli("kb", "put", "j", "--json-value", "{").code == 2
+    for wrong in ("{", "NaN", "[" * 100_000, '"\udcff"'):
+        said = cli("kb", "put", "j", "--json-value", wrong)
+        assert said.code == 2, wrong[:9]
+        assert "--json-value: the value is not JSON" in said.err
 
 
 def test_a_conflict_is_4(cli: Cli, node: Replication) -> None:

@@ -109,6 +109,13 @@ def test_values_are_bytes_or_json() -> None:
             protocol.packed(value)
 
 
+@pytest.mark.parametrize("raw", [b"", b"{", b"NaN", b"\xff", b"[" * 100_000, b"-Infinity"])
+def test_text_that_is_no_json_is_seen_before_it_is_sent(raw: bytes) -> None:
+    with pytest.raises(Invalid, match="not JSON"):
+        JsonText.of(raw)
+    assert JsonText.of(b"[ 1 ]") == JsonText(b"[ 1 ]")
+
+
 def test_keys_that_are_no_unicode_are_refused() -> None:
     with pytest.raises(Invalid):
         protocol.quoted("\udc80")
