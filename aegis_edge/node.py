@@ -198,7 +198,10 @@ async def run(
                 await nursery.start(partial(links.run, [listen]))
                 nursery.start_soon(replication.run)
                 await nursery.start(api.serve, speaker, listener)
-                log.info("%s runs: %s", config.name, identity.node_id(record.signer))
+                log.info(
+                    "%s runs: %s listens on %s, its API on %s",
+                    *(config.name, identity.short(record.signer), listen, config.api_socket),
+                )
                 ready(replication)
                 await stop.wait()
                 await replication.stop()

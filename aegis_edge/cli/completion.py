@@ -16,11 +16,13 @@ from aegis_edge.cli import screen
 def command(shell: str) -> None:
     """Print the completion script for a shell.
 
+    Commands, options and keys are completed from the next shell on that has read it.
+
     \b
-    Examples:
-      aegis-edge completion bash > ~/.local/share/bash-completion/completions/aegis-edge
-      aegis-edge completion zsh  > "${fpath[1]}/_aegis-edge"
-      aegis-edge completion fish > ~/.config/fish/completions/aegis-edge.fish
+    Examples, each a line for the shell's own start file:
+      eval "$(aegis-edge completion bash)"     # ~/.bashrc
+      eval "$(aegis-edge completion zsh)"      # ~/.zshrc
+      aegis-edge completion fish | source      # ~/.config/fish/config.fish
     """
     from click import shell_completion
 

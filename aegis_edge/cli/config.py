@@ -26,7 +26,9 @@ def command() -> None:
 @click.option("--running", is_flag=True, help="What the running node was started with.")
 @screen.common
 def show(running: bool) -> None:
-    """Show every setting: from a flag, the environment, the file, or by default.
+    """Show every setting, and where it came from.
+
+    A flag counts before the environment, that before the file, and that before the default.
 
     \b
     Examples:

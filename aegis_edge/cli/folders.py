@@ -12,7 +12,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,10 @@ _SHORT_NAME = re.compile(r"[^.]{0,7}~[0-9]{1,6}(\.[^.]{0,3})?").fullmatch
 @click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
 @screen.common
 def import_(directory: str, place: str, prefix: str | None) -> None:
-    """Write every file below DIR, under PREFIX and its path.  JSON files (*.json) become JSON.
+    """Write every file below DIR, under PREFIX and its path.
 
-    Files that are too large or cannot be keys are skipped and named; the exit code is 1 then.
-    Symbolic links to files or directories are left out.
+    JSON files (*.json) become JSON.  Files that are too large or cannot be keys are skipped and
+    named; the exit code is 1 then.  Symbolic links to files or directories are left out.
 
     \b
     Examples:
@@ -52,6 +52,7 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
     skipped: list[tuple[str, str]] = []
     done = _Sent(skipped)
     with (
+        _until_written(done),
         screen.client() as client,
         client.pipeline() as pipeline,
         patience.shown(client),
@@ -62,6 +63,19 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
             bar.update(1)
         done.settle(pipeline)
     _tell("path", done.files, done.size_bytes, skipped)
+
+
+@contextmanager
+def _until_written(done: _Sent) -> Iterator[None]:
+    """Whoever's import ends early hears what came of it."""
+    from aegis_edge.client import ClientError
+
+    try:
+        yield
+    except (ClientError, KeyboardInterrupt):
+        written = screen.count(done.files, "file")
+        screen.note(f"{written} written; others may be yet.  Import again: no harm is done")
+        raise
 
 
 def _tell(what: str, files: int, size_bytes: int, skipped: list[tuple[str, str]]) -> None:
@@ -77,7 +91,9 @@ def _tell(what: str, files: int, size_bytes: int, skipped: list[tuple[str, str]]
     else:
         for name, reason in skipped:
             screen.note(f"skipped {screen.shown(name)}: {screen.shown(reason)}")
-        screen.say(f"{files} files, {screen.size(size_bytes)}; {len(skipped)} skipped")
+        screen.say(
+            f"{screen.count(files, 'file')}, {screen.size(size_bytes)}; {len(skipped)} skipped"
+        )
     if skipped:
         click.get_current_context().exit(screen.ERROR)
 
@@ -169,11 +185,11 @@ class _NoBar:
 @click.option("--dotfiles", is_flag=True, help="Write hidden files and folders too.")
 @screen.common
 def export(places: Sequence[str], prefix: str | None, dotfiles: bool) -> None:
-    """Write the keys below PREFIX as files into DIR, which must not hold any of them yet.
+    """Write the keys below PREFIX as files into DIR.
 
-    Keys with a hidden part (.bashrc, a/.git/hooks/x) are left out unless --dotfiles is given: they
-    could make your other programs do things.  What is not written is named; then the exit code is
-    1.
+    Nothing that is there already is overwritten.  Keys with a hidden part (.bashrc,
+    a/.git/hooks/x) are left out unless --dotfiles is given: they could make your other programs
+    do things.  What is not written is named; then the exit code is 1.
 
     \b
     Examples:

@@ -5,6 +5,7 @@ Knows which files a home needs.  Refuses to overwrite any of them.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,9 @@ def command(
             f"byzantine_threshold_ratio is {ratio.value:g} ({ratio.source}): a cluster whose"
             " genesis is made here may bear fewer hostile members than it could"
         )
-    screen.note("making keys ...")
     if given:
         _save_settings(config.file, given)
     keyfile.create(config.key_file)
-    screen.note("signing the node's record ...")
     record = node.own_record(config)
     if single:
         from aegis_edge.cli import genesis
@@ -149,6 +148,11 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
             screen.say("Only this machine reaches that address.  For other boards, make a node in")
             screen.say("another home, with --address HOST:PORT.")
             screen.say()
-        screen.say("Next: give the record to the owner who makes the genesis, and then:")
-        screen.say("  aegis-edge genesis create *.record -o genesis   # once, on one board")
-        screen.say("  aegis-edge genesis install genesis              # on each board")
+        record = f"aegis-edge record > {shlex.quote(config.name)}.record"
+        screen.say("Next:")
+        screen.say(f"  {record:45}  # on each board; bring all to one")
+        screen.say(
+            "  aegis-edge genesis create *.record -o genesis  # there, once; copy it to each"
+        )
+        screen.say("  aegis-edge genesis install genesis             # on each board")
+        screen.say("  aegis-edge run                                 # on each board")

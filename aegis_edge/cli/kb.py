@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,6 +21,18 @@ from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
     from aegis_edge.client import Change, Version
+
+COMPLETED_KEYS = 100
+
+
+def _keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """The keys that a shell may complete; none if the node does not answer at once."""
+    try:
+        with ctx, screen.client(timeout_s=1) as client:
+            return [version.key for version in islice(client.ls(incomplete), COMPLETED_KEYS)]
+    except Exception:  # somebody is typing: nothing that goes wrong here is worth a word
+        return []
+
 
 wait = click.option(
     "--timeout",
@@ -57,7 +70,7 @@ command.add_command(export)
 
 
 @command.command("put")
-@click.argument("key")
+@click.argument("key", shell_complete=_keys)
 @click.argument("value", required=False)
 @click.option("--file", "file", metavar="FILE", type=click.File("rb"), help="The value's bytes.")
 @click.option("--json-value", is_flag=True, help="The value is JSON, and is checked to be.")
@@ -105,7 +118,7 @@ def put(
 
 
 @command.command("rm")
-@click.argument("key")
+@click.argument("key", shell_complete=_keys)
 @expect
 @wait
 @screen.common
@@ -139,7 +152,7 @@ def _wrote(key: str, revision: int, time_ms: int) -> None:
 
 
 @command.command("get")
-@click.argument("key")
+@click.argument("key", shell_complete=_keys)
 @click.option("--raw", is_flag=True, help="The exact bytes, and nothing else.")
 @click.option(
     "--revision", type=click.IntRange(0), metavar="REVISION", help="As it was at that revision."
@@ -217,10 +230,12 @@ def _readable(raw: bytes) -> str:
 
 
 @command.command("ls")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=_keys)
 @screen.common
 def ls(prefix: str) -> None:
-    """List the keys that start with PREFIX.  With --json: one object a line.
+    """List the keys that start with PREFIX.
+
+    With --json: one object a line.
 
     \b
     Examples:
@@ -233,13 +248,14 @@ def ls(prefix: str) -> None:
             for entry in entries:
                 screen.print_json(_described(entry))
             return
+        names = screen.member_names(client)
         rows = [
             [
                 screen.shown(entry.key),
                 str(entry.revision),
                 screen.size(entry.size_bytes),
                 "json" if entry.is_json else "bytes",
-                screen.short(entry.author),
+                screen.author(entry.author, names),
                 screen.ago(entry.time_ms),
             ]
             for entry in entries
@@ -253,13 +269,14 @@ def ls(prefix: str) -> None:
 
 
 @command.command("history")
-@click.argument("key")
+@click.argument("key", shell_complete=_keys)
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, help="At most so many.")
 @screen.common
 def history(key: str, limit: int) -> None:
-    """Show the versions of KEY that are kept, the newest first: who wrote, and when.
+    """Show who wrote KEY, and when, the newest first.
 
-    Times are agreed by the cluster.  With --json: one object a line.
+    So many versions of a key are kept as the genesis says, and the times are agreed by the
+    cluster.  With --json: one object a line.
 
     \b
     Example:
@@ -267,6 +284,7 @@ def history(key: str, limit: int) -> None:
     """
     with screen.client() as client:
         versions = client.history(key, limit=limit)
+        names = {} if screen.wants_json() else screen.member_names(client)
     if screen.wants_json():
         for version in versions:
             screen.print_json(_described(version))
@@ -276,7 +294,7 @@ def history(key: str, limit: int) -> None:
             str(version.revision),
             "deleted" if version.deleted else screen.size(version.size_bytes),
             "" if version.deleted else "json" if version.is_json else "bytes",
-            screen.short(version.author),
+            screen.author(version.author, names),
             screen.ago(version.time_ms),
         ]
         for version in versions
@@ -285,7 +303,7 @@ def history(key: str, limit: int) -> None:
 
 
 @command.command("watch")
-@click.argument("prefix", default="")
+@click.argument("prefix", default="", shell_complete=_keys)
 @click.option(
     "--after",
     type=click.IntRange(0),
@@ -304,16 +322,17 @@ def watch(prefix: str, after: int | None) -> None:
       aegis-edge kb watch --after 0 --json | jq -c .key
     """
     with screen.client() as client:
+        names = {} if screen.wants_json() else screen.member_names(client)
         for change in client.watch(after=after, prefix=prefix):
             if screen.wants_json():
                 value = {} if change.version.deleted else _value(change.value)
                 screen.print_json(_described(change.version) | value)
             else:
-                screen.say(line_of(change))
+                screen.say(line_of(change, names))
             sys.stdout.flush()
 
 
-def line_of(change: Change) -> str:
+def line_of(change: Change, names: Mapping[str, str]) -> str:
     """A change for people, on one line."""
     version = change.version
     if version.deleted:
@@ -325,7 +344,7 @@ def line_of(change: Change) -> str:
             what = screen.faint(screen.size(version.size_bytes))
     else:
         what = _short(json.dumps(change.value, ensure_ascii=False))
-    left = f"{screen.faint(str(version.revision))}  {screen.short(version.author)}"
+    left = f"{screen.faint(str(version.revision))}  {screen.author(version.author, names)}"
     return f"{left}  {screen.strong(screen.shown(version.key))}  {what}"
 
 

@@ -43,6 +43,6 @@ def row(peer: dict[str, Any]) -> list[str]:
         screen.good(state) if state == "linked" else screen.bad(state),
         "" if linked is None else screen.span(linked / 1000),
         "" if rtt is None else f"{rtt:.1f} ms",
-        screen.shown(peer["remote"] or ", ".join(peer["addresses"])),
+        screen.shown(", ".join(peer["addresses"]) or peer["remote"]),
         screen.shown(peer["last_error"]),
     ]

@@ -67,7 +67,9 @@ def show() -> None:
 @click.option("-o", "--output", metavar="FILE", type=click.Path(), help="Write it there.")
 @screen.common
 def export(output: str | None) -> None:
-    """Print the record as the text to hand to the other owners; nothing in it is secret.
+    """Print the record, to be handed to the other owners.
+
+    Nothing in it is secret.
 
     \b
     Example:

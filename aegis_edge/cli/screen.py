@@ -198,6 +198,27 @@ def short(node_id: str) -> str:
     return node_id[:8]
 
 
+def member_names(client: Client) -> Mapping[str, str]:
+    """What people call each member, by its node id; nothing if the node does not say."""
+    from aegis_edge.client import ClientError
+
+    try:
+        own = client.status()
+        return {p["peer"]: p["name"] for p in client.peers()["peers"]} | {own["id"]: own["name"]}
+    except (ClientError, KeyError, TypeError):
+        return {}
+
+
+def author(node_id: str, names: Mapping[str, str]) -> str:
+    """Who wrote: the name of a member, or enough of its id."""
+    return shown(names.get(node_id) or short(node_id))
+
+
+def count(number: int, noun: str) -> str:
+    """So many of them: "1 file", "2 files"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def ago(time_ms: int) -> str:
     """How long ago a time (Unix milliseconds) is, for people."""
     seconds = time.time() - time_ms / 1000
@@ -235,6 +256,9 @@ def explain(error: Exception, *, as_json: bool) -> int:
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         kind = "usage" if isinstance(error, click.UsageError) else "error"
+        if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit():
+            hint = "Put -- before a value that begins with a dash."
+            error = click.UsageError(f"{error.format_message()}  {hint}", error.ctx)
         if as_json:
             _print_error(kind, error.format_message(), "")
         else:

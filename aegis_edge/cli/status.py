@@ -55,7 +55,8 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         here = f"{len(said['reachable']) + 1} of {said['nodes']} nodes reachable"
         needs = tolerance(said["nodes"], said["quorum"], said["faulty_max"])
         state = screen.good("quorum") if said.get("has_quorum") else screen.bad("no quorum")
-        found.append(("members", f"{state}: {here}; {needs}"))
+        between = "; " if said["nodes"] == 1 else ", "
+        found.append(("members", f"{state}: {here}{between}{needs}"))
     if said.get("halted"):
         found.append(("halted", screen.bad("this node takes no part any more; see its log")))
     if "view" in said:

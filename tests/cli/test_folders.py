@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from aegis_edge.cli import folders
+from aegis_edge.client import ClientError, Disconnected, Pipeline, Written
 from tests.api.node import Failure, Replication
 from tests.cli.conftest import Cli
 
@@ -92,6 +93,24 @@ def test_an_export_stays_in_its_directory_and_overwrites_nothing(
     assert (target / "mine").read_text() == "old"
     assert (target / "fine").read_text() == "x"
     assert cli("kb", "export", "a", "b", target).code == 2
+
+
+def test_an_import_that_ends_early_says_how_far_it_came(
+    cli: Cli, documents: Path, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, settled = Pipeline.settle, []
+
+    def once(pipeline: Pipeline) -> list[Written | ClientError]:
+        if settled:
+            raise Disconnected("the node closed the connection")
+        settled.append(settle(pipeline))
+        return settled[0]
+
+    monkeypatch.setattr(folders, "SETTLE_FILES", 2)
+    monkeypatch.setattr(Pipeline, "settle", once)
+    said = cli("kb", "import", documents)
+    assert said.code == 1
+    assert "2 files written; others may be yet.  Import again" in said.err
 
 
 HOSTILE = (

@@ -15,7 +15,9 @@ def test_a_home_is_made(cli: Cli, home: Path) -> None:
     said = cli("init", "--name", "attic", "--address", "192.168.1.20:9000")
     assert said.code == 0
     assert "tcp:192.168.1.20:9000" in said.out
+    assert "aegis-edge record > attic.record " in said.out
     assert "genesis create" in said.out
+    assert said.err == ""
     assert stat.S_IMODE((home / "identity.key").stat().st_mode) == 0o600
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     found = config.load({"home": home}, {})

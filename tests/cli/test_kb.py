@@ -8,7 +8,7 @@ import pytest
 
 from aegis_edge.cli import kb
 from aegis_edge.client import Change, Version
-from tests.api.node import Failure, Replication
+from tests.api.node import AUTHOR, Failure, Replication
 from tests.cli.conftest import Cli
 
 
@@ -37,6 +37,14 @@ def test_values_come_from_everywhere(cli: Cli, node: Replication, tmp_path: Path
     assert cli("kb", "put", "x", "y", "--file", tmp_path / "f").code == 2
     assert cli("kb", "put", "x", "--file", tmp_path / "missing").code == 2
     assert cli("kb", "put", "x", "y" * 300_000).code == 1
+
+
+def test_a_number_below_zero_is_no_option(cli: Cli, node: Replication) -> None:
+    said = cli("kb", "put", "cellar/celsius", "-5")
+    assert said.code == 2
+    assert "Put -- before a value that begins with a dash." in said.err
+    assert cli("kb", "put", "cellar/celsius", "--", "-5").code == 0
+    assert "Put --" not in cli("kb", "put", "cellar/celsius", "--nonsense").err
 
 
 def test_json_is_checked_and_kept_to_the_byte(cli: Cli, node: Replication) -> None:
@@ -74,6 +82,13 @@ def test_listing_and_history(cli: Cli, node: Replication) -> None:
     assert said[0].split() == ["KEY", "REVISION", "SIZE", "KIND", "AUTHOR", "WRITTEN"]
     assert [line.split()[0] for line in said[1:]] == ["b/1", "b/2"]
     assert [row["key"] for row in cli("kb", "ls", "--json").lines] == ["b/1", "b/2", "c"]
+    assert said[1].split()[-4] == AUTHOR.hex()[:8], "nobody knows a name"
+    node.more = {"id": AUTHOR.hex(), "name": "attic"}
+    assert cli("kb", "ls", "b/").out.splitlines()[1].split()[-4] == "attic"
+    assert "  attic  " in cli("kb", "history", "b/1").out
+    node.more, node.peers = {"id": "x", "name": "y"}, [{"peer": AUTHOR.hex(), "name": "barn"}]
+    assert "  barn  " in cli("kb", "history", "b/1").out
+    assert cli("kb", "ls", "--json").lines[0]["author"] == AUTHOR.hex()
     assert "no keys start with z" in cli("kb", "ls", "z").err
     cli("kb", "rm", "c")
     assert "deleted" in cli("kb", "history", "c").out
@@ -98,12 +113,19 @@ def version(key: str, **more: object) -> Version:
 def test_a_change_is_a_line(change: Change, text: str | None) -> None:
     import click
 
-    line = click.unstyle(kb.line_of(change))
+    line = click.unstyle(kb.line_of(change, {}))
     assert "\n" not in line
     assert "\x1b" not in line
     assert len(line) < 90
     if text is not None:
         assert line == text
+
+
+def test_a_change_names_its_author() -> None:
+    import click
+
+    line = click.unstyle(kb.line_of(Change(version("a"), b"x"), {"abcdefghijkl": "attic"}))
+    assert line == "7  attic  a  x"
 
 
 def test_a_terminal_gets_text_only(

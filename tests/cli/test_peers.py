@@ -26,6 +26,10 @@ def test_each_member_is_a_row() -> None:
     row = peers.row(peer)
     assert row[0] == "abcdefgh"
     assert row[3:5] == ["5 s", "1.2 ms"]
+    incoming = peers.row(peer | {"remote": "tcp:10.0.0.2:48628"})
+    assert incoming[5] == "tcp:10.0.0.2:8080", (
+        "where it listens, not where it happened to call from"
+    )
     waiting = peers.row(
         peer | {"state": "waiting", "linked_ticks": None, "rtt_ms": None, "remote": ""}
     )

@@ -42,6 +42,8 @@ def test_every_command_has_help_an_example_and_json(
     assert f"aegis-edge {' '.join(path)}" in said.out
     options = {option for parameter in command.params for option in parameter.opts}
     assert {"--json", "--home", "--socket"} <= options
+    if isinstance(command, click.Group):
+        assert "..." not in said.out.partition("Commands:")[2], "a summary is cut off"
     for parameter in command.params:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{path} {parameter.opts} has no help"
