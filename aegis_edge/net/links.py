@@ -599,6 +599,8 @@ class Links:
 
 def _failure(error: Exception) -> LinkError:
     """The one place where what went wrong on a link becomes its reason."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]  # trio 0.22 wraps what ends a task before it has started
     if isinstance(error, LinkError):
         return error
     if isinstance(error, OwnKey):

@@ -789,3 +789,8 @@ async def test_a_goodbye_is_the_reason_on_the_other_side() -> None:
             while not strange.statistics()[0].last_error:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert Goodbye.NOT_A_MEMBER.words == strange.statistics()[0].last_error
+
+
+def test_the_reason_is_found_in_what_an_older_trio_wraps_it_in() -> None:
+    reason = LinkError("a reason")
+    assert links_module._failure(ExceptionGroup("", [ExceptionGroup("", [reason])])) is reason
