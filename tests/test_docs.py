@@ -21,7 +21,8 @@ import pytest
 
 import aegis_edge
 from aegis_edge import config
-from aegis_edge.cli.root import root
+from aegis_edge.cli import screen
+from aegis_edge.cli.root import EPILOG, root
 from cluster import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,6 +113,14 @@ def test_every_setting_that_is_named_exists() -> None:
         assert name in keys | {"aegis_edge"}, f"there is no setting {name}"
     for name in re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)`", README):
         assert name in variables, f"there is no variable {name}"
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    cells = r"(\d+) *\|? +(\S.*?)(?= *\||  |$)"
+    table = README.partition("| exit code |")[2].partition("\n\n")[0]
+    found = dict(re.findall(cells, table, re.MULTILINE))
+    assert found == dict(re.findall(cells, EPILOG, re.MULTILINE))
+    assert {int(code) for code in found} == {*range(7), 74, 75, 78, screen.INTERRUPTED}
 
 
 def test_the_house_is_drawn_as_it_stands() -> None:
@@ -214,12 +223,16 @@ def make(made: list[Board]) -> None:
 
 def test_the_walk_through(boards: list[Board]) -> None:
     first = boards[0]
+    for words in re.findall(
+        r"^\$ (aegis-edge (?!kb).+)$|`(aegis-edge config show)`", README, re.MULTILINE
+    ):
+        first.type("".join(words))
     (first.home / "manuals").mkdir()
     (first.home / "manuals" / "pump.txt").write_text("turn left\n")
     for line in shown():
         if line.startswith("aegis-edge kb watch"):
             watched(first, line)
-        elif line.startswith(("aegis-edge kb", "aegis-edge status", "aegis-edge config", "curl")):
+        elif line.startswith(("aegis-edge kb", "curl", "eval")):
             first.type(line.replace("/tmp/", f"{first.home}/out/"))
     assert (first.home / "out" / "manuals" / "pump.txt").read_text() == "turn left\n"
     seen = boards[3].type("aegis-edge kb get --linearizable greenhouse/door")
@@ -242,11 +255,12 @@ def watched(board: Board, line: str) -> None:
         watch.stdout.close()
 
 
-def test_the_python_program(boards: list[Board]) -> None:
-    program = README.partition("```python\n")[2].partition("```")[0]
-    assert "import Client" in program
-    (boards[1].home / "program.py").write_text(program)
-    said = boards[1].type(f"{sys.executable} program.py")
-    assert said == ""  # nobody was faster
+def test_the_python_programs(boards: list[Board]) -> None:
+    programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert [name in text for text in programs for name in ("Client", "Engine")] == [1, 0, 0, 1]
+    for text in programs:
+        (boards[1].home / "program.py").write_text(text)
+        said = boards[1].type(f"{sys.executable} program.py")
+        assert said == ""  # nobody was faster, and what was signed is believed
     last = boards[2].type("aegis-edge kb get --linearizable greenhouse/temperature/999")
     assert last.strip() == "21.5"

@@ -37,6 +37,7 @@ def command(
     """
     from aegis_edge import node
     from aegis_edge.disk import keyfile
+    from aegis_edge.disk.errors import disk_errors
     from aegis_edge.peers import identity
 
     given = _settings(name, address, listen, p2p_port)
@@ -47,7 +48,8 @@ def command(
                 f"{path} is there already: this is a node's home",
                 "use it as it is, or give another directory with --home",
             )
-    _make(config.directory)
+    with disk_errors(config.directory):
+        config.directory.mkdir(0o700, parents=True, exist_ok=True)
     ratio = config.values["byzantine_threshold_ratio"]
     if ratio.source != "default" and config.byzantine_ratio_percent < 33:
         screen.note(
@@ -63,17 +65,6 @@ def command(
 
         genesis.found(config, [record])
     _tell(config, identity.node_id(record.signer), list(record.message.addresses), single)
-
-
-def _make(home: Path) -> None:
-    try:
-        home.mkdir(0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise screen.Failure(
-            f"{home}: the home cannot be made ({error.strerror})",
-            "name a place that this account may write to, with --home DIR or AEGIS_EDGE_HOME, or"
-            " run this as the account that the place belongs to",
-        ) from None
 
 
 def _settings(

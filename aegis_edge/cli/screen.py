@@ -70,7 +70,7 @@ def common(function: F) -> F:
             "--api-socket",
             "api_socket",
             metavar="PATH",
-            type=click.Path(),
+            type=click.Path(readable=False),  # whoever opens it has better words
             expose_value=False,
             callback=_kept,
             help="The socket of the node's API; in its home if not given.",
@@ -78,7 +78,7 @@ def common(function: F) -> F:
         click.option(
             "--home",
             metavar="DIR",
-            type=click.Path(),
+            type=click.Path(readable=False),  # whoever opens it has better words
             expose_value=False,
             callback=_kept,
             help="The node's home directory.  [env: AEGIS_EDGE_HOME]",

@@ -37,7 +37,7 @@ class DiskReadOnly(DiskError):
 
 
 class DiskForbidden(DiskError):
-    """This account may not do that there: its owner has to say who may."""
+    """There is no such place, or this account may not do that there: a person has to say where."""
 
     exit_code = os.EX_CONFIG
 
@@ -76,8 +76,9 @@ _BY_CODE: dict[int, tuple[type[DiskError], str]] = {
         "itself is dying: copy it and replace it",
     ),
     sqlite3.SQLITE_CANTOPEN: (
-        DiskReadOnly,
-        "see that its folder exists and that this user may write there",
+        DiskForbidden,
+        "see that its folder exists and that this account may write there, or name another place "
+        "with --home",
     ),
     sqlite3.SQLITE_PERM: (
         DiskForbidden,

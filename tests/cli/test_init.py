@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -79,9 +81,22 @@ def test_bad_settings_leave_nothing_behind(
 def test_a_home_that_cannot_be_made_leads_to_another(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = cli("--home", tmp_path / "file" / "home", "init")
-    assert said.code == 1
-    assert "the home cannot be made (Not a directory)" in said.err
-    assert "with --home DIR" in said.err
+    assert said.code == os.EX_CONFIG
+    assert f"{tmp_path}/file/home: Not a directory" in said.err
+    assert "another place with --home" in said.err
+
+
+def test_a_home_that_is_not_ours_leads_to_its_owner(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", forbidden)
+    said = cli("init")
+    assert said.code == os.EX_CONFIG
+    assert f"{home}: Permission denied" in said.err
+    assert "run this as the account that the place belongs to" in said.err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def sqlite(code: int | None) -> sqlite3.Error:
         (sqlite(sqlite3.SQLITE_FULL), DiskFull),
         (sqlite(sqlite3.SQLITE_READONLY), DiskReadOnly),
         (sqlite(sqlite3.SQLITE_READONLY_DBMOVED), DiskReadOnly),
-        (sqlite(sqlite3.SQLITE_CANTOPEN), DiskReadOnly),
+        (sqlite(sqlite3.SQLITE_CANTOPEN), DiskForbidden),
         (sqlite(sqlite3.SQLITE_IOERR_FSYNC), DiskFailing),
         (sqlite(sqlite3.SQLITE_BUSY), DatabaseLocked),
         (sqlite(sqlite3.SQLITE_CORRUPT), DatabaseDamaged),

@@ -15,7 +15,7 @@ from aegis_edge.disk.errors import (
     DatabaseForeign,
     DatabaseLocked,
     DatabaseNewer,
-    DiskReadOnly,
+    DiskForbidden,
 )
 from tests.disk.stage import check, open_database, steps
 
@@ -209,11 +209,11 @@ def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_missing_or_a_file_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(DiskReadOnly, match="folder exists"):
+    with pytest.raises(DiskForbidden, match="folder exists"):
         open_database(tmp_path / "missing")
     (tmp_path / "file").touch()
-    with pytest.raises(DiskReadOnly, match="folder exists"):
+    with pytest.raises(DiskForbidden, match="folder exists"):
         open_database(tmp_path / "file")
     (tmp_path / "node.db").mkdir()
-    with pytest.raises(DiskReadOnly):
+    with pytest.raises(DiskForbidden):
         open_database(tmp_path)
