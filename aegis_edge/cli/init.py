@@ -44,9 +44,14 @@ def command(
     config = screen.config(**given)
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
+            use_it = (
+                "use it as it is"
+                if config.key_file.exists()
+                else f"restore {config.key_file.name} from your backup"
+            )
             raise screen.Failure(
                 f"{path} is there already: this is a node's home",
-                "use it as it is, or give another directory with --home",
+                f"{use_it}, or give another directory with --home",
             )
     with disk_errors(config.directory):
         config.directory.mkdir(0o700, parents=True, exist_ok=True)

@@ -49,8 +49,17 @@ def test_nothing_is_overwritten(cli: Cli, home: Path) -> None:
     said = cli("init", "--single")
     assert said.code == 1
     assert "is there already" in said.err
+    assert "use it as it is" in said.err
     assert (home / "identity.key").read_bytes() == before
     assert not (home / "genesis").exists()
+
+
+def test_a_home_that_lost_its_key_is_no_place_for_another(cli: Cli, home: Path) -> None:
+    assert cli("init", "--single").code == 0
+    (home / "identity.key").unlink()
+    said = cli("init", "--single")
+    assert said.code == 1
+    assert "restore identity.key from your backup" in said.err
 
 
 def test_settings_of_the_owner_are_kept(cli: Cli, home: Path) -> None:
