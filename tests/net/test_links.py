@@ -776,7 +776,7 @@ async def test_a_node_that_was_killed_is_linked_again() -> None:
 async def test_a_port_that_is_taken_stops_the_start() -> None:
     one, two = await boards(2)
     async with running((one.links(two), [one.address])):
-        with pytest.raises(LinkError, match="is another program using it"):
+        with pytest.raises(LinkError, match="another program holds port"):
             await two.links(one).run([one.address])
 
 
