@@ -22,15 +22,18 @@ from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import (
     COUNTER_MAX,
     MEMBERS_MAX,
+    MESSAGE_BYTES_MAX,
     WINDOW_MAX,
     NodeRecord,
     Open,
     Verified,
+    new_view_bytes_max,
 )
 
 LABEL = "AEGIS-EDGE GENESIS"
 FORMAT = 1
 NONCE_BYTES = 16
+CHECKPOINT_INTERVAL = 64
 HISTORY_VERSIONS_MAX = 1024
 BYZANTINE_RATIO_PERCENT_MAX = 33
 
@@ -50,8 +53,8 @@ class Parameters:
 
     created_ms: int
     nonce: bytes
-    checkpoint_interval: int = 64
-    window: int = 128
+    checkpoint_interval: int = CHECKPOINT_INTERVAL
+    window: int = 2 * CHECKPOINT_INTERVAL
     byzantine_ratio_percent: int = BYZANTINE_RATIO_PERCENT_MAX
     history_versions: int = 16
 
@@ -86,6 +89,12 @@ class Genesis:
             raise GenesisError("the members are not in order, or one is there twice")
         if len({r.message.noise_key for r in self.records}) != len(self.records):
             raise GenesisError("two members have the same Noise key; was a key file copied?")
+        largest = window_max(len(self.records))
+        if self.parameters.window > largest:
+            raise GenesisError(
+                f"a window of {self.parameters.window} is too large for {len(self.records)} members:"
+                f" a change of views would not fit into one message; at most {largest} does"
+            )
 
     @classmethod
     def of(cls, records: Iterable[Verified[NodeRecord]], parameters: Parameters) -> Genesis:
@@ -125,6 +134,17 @@ class Genesis:
             return _decode(blocks[0], open_)
         except (armour.ArmourError, WireError) as error:
             raise GenesisError(f"not a good genesis: {error}") from None
+
+
+def window_max(members: int) -> int:
+    """The largest window with which each NEW-VIEW of so many members fits into one message."""
+    quorum = (members + (members - 1) // 3 + 2) // 2  # of as many faulty ones as there may be
+    fits = (
+        window
+        for window in range(WINDOW_MAX, 0, -1)
+        if new_view_bytes_max(quorum, window) <= MESSAGE_BYTES_MAX
+    )
+    return next(fits, 0)
 
 
 def _decode(data: bytes, open_: Open) -> Genesis:

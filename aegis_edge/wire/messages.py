@@ -36,6 +36,8 @@ ADDRESS_BYTES_MAX = 128
 NAME_BYTES_MAX = 32
 COUNTER_MAX = 2**63 - 1
 FETCH_BATCHES_MAX = 128
+#: What a pre-prepare, a prepare or a checkpoint measures at most, in its envelope and an array.
+_VOTE_BYTES_MAX = 176
 
 M = TypeVar("M", bound="Signed")
 M_co = TypeVar("M_co", bound="Signed", covariant=True)
@@ -400,6 +402,12 @@ class FetchBody(Signed):
     def parse(cls, fields: tuple[Any, ...], open_: Open) -> FetchBody:
         configuration, digest = _count(fields, 2)
         return cls(_counter(configuration), _digest(digest))
+
+
+def new_view_bytes_max(quorum: int, window: int) -> int:
+    """What a NEW-VIEW measures at most: `quorum` view changes, a full window prepared in each."""
+    change = (quorum + quorum * window + 3) * _VOTE_BYTES_MAX
+    return quorum * change + (window + 3) * _VOTE_BYTES_MAX
 
 
 #: The one table of signed messages.

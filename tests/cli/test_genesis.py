@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from aegis_edge.peers.genesis import Genesis
+from aegis_edge.peers.identity import record_to_text
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord
 from tests.cli.conftest import Cli
 
 
@@ -45,6 +49,19 @@ def test_odd_parameters_are_seen_where_they_are_chosen(
     assert "none of 4 members may be hostile, where so many could bear 1" in said.out
     shown = cli("genesis", "show", tmp_path / "genesis", "--json")
     assert len(shown.json["remarks"]) == 1
+
+
+def test_a_large_cluster_gets_a_window_that_its_messages_can_hold(cli: Cli, tmp_path: Path) -> None:
+    records = []
+    for number in range(20):
+        signer = Signer(bytes((number,)) * 32, b"")
+        record = signer.sign(NodeRecord(1, bytes((number,)) * 32, (), 2**40, f"n{number}"))
+        records.append(tmp_path / f"{number}.record")
+        records[-1].write_text(record_to_text(record))
+    made = cli("genesis", "create", *records, "-o", tmp_path / "genesis")
+    assert made.code == 0, made.err
+    genesis = Genesis.from_text((tmp_path / "genesis").read_text())
+    assert (genesis.parameters.checkpoint_interval, genesis.parameters.window) == (59, 118)
 
 
 def test_a_genesis_is_never_replaced(cli: Cli, tmp_path: Path) -> None:

@@ -8,9 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegis_edge.peers import armour
-from aegis_edge.peers.genesis import LABEL, Genesis, GenesisError, Parameters
+from aegis_edge.peers.genesis import LABEL, Genesis, GenesisError, Parameters, window_max
 from aegis_edge.wire import codec
 from aegis_edge.wire.envelope import Opener
+from aegis_edge.wire.messages import (
+    MEMBERS_MAX,
+    MESSAGE_BYTES_MAX,
+    WINDOW_MAX,
+    new_view_bytes_max,
+)
 
 PARAMETERS = Parameters(created_ms=1_700_000_000_000, nonce=bytes(range(16)))
 
@@ -93,6 +99,24 @@ def test_impossible_memberships_are_refused(make_record: Any) -> None:
         Genesis.of([one, make_record(1, version=2)], PARAMETERS)
     with pytest.raises(GenesisError, match="same Noise key"):
         Genesis.of([one, make_record(2, noise=one.message.noise_key)], PARAMETERS)
+
+
+def test_a_window_whose_new_view_would_fit_into_no_message_is_refused(make_record: Any) -> None:
+    records = [make_record(seed) for seed in range(20)]
+    assert Genesis.of(records[:19], PARAMETERS)
+    with pytest.raises(GenesisError, match="128 is too large for 20 members.*at most 119 does"):
+        Genesis.of(records, PARAMETERS)
+    assert Genesis.of(records, replace(PARAMETERS, checkpoint_interval=59, window=118))
+
+
+def test_the_largest_window_is_the_largest() -> None:
+    assert [window_max(n) for n in (1, 4, 13)] == [WINDOW_MAX] * 3
+    for members, quorum in ((16, 11), (19, 13), (22, 15), (MEMBERS_MAX, 43)):
+        largest = window_max(members)
+        assert new_view_bytes_max(quorum, largest) <= MESSAGE_BYTES_MAX
+        assert new_view_bytes_max(quorum, largest + 1) > MESSAGE_BYTES_MAX
+    assert window_max(MEMBERS_MAX) >= 8, "every cluster has some window"
+    assert window_max(1000) == 0
 
 
 def wrapped(value: Any) -> str:

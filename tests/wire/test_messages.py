@@ -24,8 +24,10 @@ from aegis_edge.wire.messages import (
     Commit,
     Committed,
     FetchBatches,
+    NewView,
     NodeRecord,
     Prepare,
+    PreparedCertificate,
     PrePrepare,
     Proposal,
     Signed,
@@ -284,6 +286,25 @@ def test_a_committed_batch_holds_the_batch_that_its_commits_name(voices: Voices)
     ):
         with pytest.raises(WireError, match="another batch"):
             read(other.pack(), voices.opener().open)
+
+
+def test_the_largest_new_view_that_a_genesis_allows_fits_into_a_message() -> None:
+    """n = 19 is the largest cluster of the default window: 13 times 13 times 128 votes."""
+    quorum, window, top = 13, 128, say.COUNTER_MAX
+    signers = [Signer(bytes((n,)) * 32, CLUSTER, sign=lambda *_: bytes(64)) for n in range(quorum)]
+
+    def certificate(sequence: int) -> PreparedCertificate:
+        fields = (top, top, sequence, blob(7))
+        prepares = tuple(s.sign(Prepare(*fields)) for s in signers[1:])
+        return PreparedCertificate(signers[0].sign(PrePrepare(*fields)), prepares)
+
+    full = tuple(certificate(top - n) for n in range(window))
+    stable = tuple(s.sign(Checkpoint(top, top, blob(8))) for s in signers)
+    changes = tuple(s.sign(ViewChange(top, top, top, stable, full)) for s in signers)
+    new = signers[0].sign(NewView(top, top, changes, tuple(c.pre_prepare for c in full)))
+    bound = say.new_view_bytes_max(quorum, window)
+    assert 0.95 * bound < len(new.raw) <= bound <= say.MESSAGE_BYTES_MAX
+    assert read(new.raw, Opener(CLUSTER, verify=lambda *_: True).open) == new
 
 
 def test_carriers_are_bounded(voices: Voices) -> None:
