@@ -51,6 +51,17 @@ def decode(data: bytes, *, items_max: int = ITEMS_MAX, size_max: int = SIZE_BYTE
     return values[0]
 
 
+def head(data: bytes, count: int) -> list[Any]:
+    """The first `count` numbers or strings in `data`, whatever follows; raises `WireError`."""
+    try:
+        values, end = _items(data, 0, count, 0, [0])
+    except (IndexError, UnicodeDecodeError):
+        raise WireError("an encoding that ends too early, or a text that is not UTF-8") from None
+    if end > len(data):
+        raise WireError("an encoding that ends too early")
+    return values
+
+
 def _items(data: bytes, at: int, count: int, depth: int, room: list[int]) -> tuple[list[Any], int]:
     """`count` items from `at` on, and the position after them.
 

@@ -10,12 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aegis_edge.crypto import sodium
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.messages import SIGNED, Commit, Open, Prepare, Signed, Verified, mint
+from aegis_edge.wire.messages import (
+    SIGNED,
+    Commit,
+    NewView,
+    Open,
+    Prepare,
+    Signed,
+    Verified,
+    ViewChange,
+    mint,
+)
 
 PROTOCOL_VERSION = 1
 
@@ -38,6 +48,9 @@ _PAYLOAD_BYTES_MIN = 2
 _VOTE_BYTES_MAX = 256
 #: An array of the fields of a prepare, or of a commit, and the tag before them.
 _VOTE_STARTS = (bytes((0x85, Prepare.TAG)), bytes((0x86, Commit.TAG)))
+#: The same of what changes views, and how much of it its configuration and its view can take.
+_VIEW_STARTS = (bytes((0x86, ViewChange.TAG)), bytes((0x85, NewView.TAG)))
+_VIEW_HEAD_BYTES_MAX = 18
 _SIZE_BYTES_MIN = _PAYLOAD_AT + 1 + _PAYLOAD_BYTES_MIN + _TAIL_BYTES
 
 # RFC 9052 section 4.4: Sig_structure = ["Signature1", protected, external_aad, payload].
@@ -178,21 +191,37 @@ class LearningSigner:
         return signed
 
 
-def claimed_vote(raw: bytes) -> tuple[int, tuple[Any, ...]] | None:
-    """The kind and the fields that a prepare or commit claims, unproven; None for anything else.
+class Claim(NamedTuple):
+    """What an envelope says of itself, unproven: its kind, its signer and its first fields.
 
-    Only for deciding that a vote is not worth the check of its signature: most late ones are not.
+    All fields of a prepare or commit; the configuration and the view of what changes views.
     """
-    if len(raw) > _VOTE_BYTES_MAX:
-        return None
+
+    tag: int
+    signer: bytes
+    fields: tuple[Any, ...]
+
+
+def claimed(raw: bytes) -> Claim | None:
+    """What a prepare, commit, view change or new view claims; None for anything else.
+
+    Only for deciding that a message is not worth the check of its signatures: most late votes are
+    not, and what changes views holds hundreds of them.
+    """
     try:
         start, end = _frame(raw)
-        if raw[start : start + 2] not in _VOTE_STARTS:
+        opening = raw[start : start + 2]
+        if opening in _VIEW_STARTS:
+            fields = codec.head(raw[start + 2 : start + 2 + _VIEW_HEAD_BYTES_MAX], 2)
+        elif opening in _VOTE_STARTS and len(raw) <= _VOTE_BYTES_MAX:
+            _, *fields = codec.decode(raw[start:end])
+        else:
             return None
-        tag, *fields = codec.decode(raw[start:end])
     except WireError:
         return None
-    return (tag, tuple(fields)) if [type(f) for f in fields[:3]] == [int, int, int] else None
+    if not all(type(field) is int for field in fields[:3]):
+        return None
+    return Claim(opening[1], raw[_KEY_AT:_UNPROTECTED_AT], tuple(fields))
 
 
 def _frame(raw: bytes) -> tuple[int, int]:

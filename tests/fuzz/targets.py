@@ -25,7 +25,7 @@ from aegis_edge.peers.identity import IdentityError
 from aegis_edge.wire import codec, messages, session
 from aegis_edge.wire import messages as say
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer, claimed_vote
+from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer, claimed
 from aegis_edge.wire.session import SIZE_BUCKETS, Session, SessionError, Transmit
 
 CLUSTER = bytes(range(32))
@@ -182,7 +182,7 @@ def _in_envelopes(data: bytes) -> bool:
 def _claim(data: bytes) -> bool:
     """What is looked at before a signature is checked, in any payload."""
     header = codec.encode({1: -8, 4: _blob(1)})
-    claims = [claimed_vote(data), claimed_vote(codec.encode((header, {}, data, bytes(64))))]
+    claims = [claimed(data), claimed(codec.encode((header, {}, data, bytes(64))))]
     return claims != [None, None]
 
 

@@ -288,6 +288,16 @@ def test_items_are_counted_over_all_arrays_and_maps() -> None:
         decode(encode((0,) * (codec.ITEMS_MAX + 1)))
 
 
+def test_the_head_is_read_without_the_rest() -> None:
+    assert codec.head(b"\x05\x19\x01\x00\xff\xff", 2) == [5, 256]
+    assert codec.head(b"\x42xx", 1) == [b"xx"]
+    for data in (b"", b"\x05", b"\x05\x19", b"\x05\x19\x01", b"\x05\x42x", b"\x05\x61\xff"):
+        with pytest.raises(WireError):
+            codec.head(data, 2)
+    with pytest.raises(WireError, match="nested"):
+        codec.head(b"\x81\x05", 1)
+
+
 def test_size_is_bounded() -> None:
     assert decode(b"\x42xx", size_max=3) == b"xx"
     with pytest.raises(WireError, match="size"):

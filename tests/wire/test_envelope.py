@@ -25,6 +25,7 @@ from aegis_edge.wire import codec, envelope
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import NESTING_MAX, Opener, Signer, external_aad
 from aegis_edge.wire.messages import (
+    COUNTER_MAX,
     SIGNED,
     Bundle,
     Checkpoint,
@@ -516,32 +517,47 @@ def test_sign_and_verify_can_be_replaced() -> None:
 
 # --- claims before the check ----------------------------------------------------------------
 
+CLAIMING = tuple(kind.TAG for kind in (Prepare, Commit, ViewChange, NewView))
+
 
 @pytest.mark.parametrize("kind", KINDS, ids=named)
-def test_only_votes_claim_anything(kind: type[Signed], voices: Voices) -> None:
+def test_votes_and_view_changes_claim_something(kind: type[Signed], voices: Voices) -> None:
     verified = voices.signed[kind]
-    claim = envelope.claimed_vote(verified.raw)
+    claim = envelope.claimed(verified.raw)
     if kind in (Prepare, Commit):
-        assert claim == (kind.TAG, verified.message.fields())
+        assert claim == (kind.TAG, verified.signer, verified.message.fields())
+    elif kind in (ViewChange, NewView):
+        assert claim == (kind.TAG, verified.signer, verified.message.fields()[:2])
     else:
         assert claim is None
+
+
+def test_a_claim_has_the_largest_numbers() -> None:
+    change = ViewChange(COUNTER_MAX, COUNTER_MAX, 0, (), ())
+    claim = envelope.claimed(Signer(SEED, CLUSTER).sign(change).raw)
+    assert claim is not None
+    assert claim.fields == (COUNTER_MAX, COUNTER_MAX)
 
 
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_a_claim_is_total(noise: bytes, at: int) -> None:
     raw = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, blob(3), 4)).raw
     for data in (noise, raw[:at] + noise, raw[:at] + noise + raw[at + len(noise) :], raw[:at]):
-        claim = envelope.claimed_vote(data)
-        assert claim is None or claim[0] in (Prepare.TAG, Commit.TAG)
+        claim = envelope.claimed(data)
+        assert claim is None or claim.tag in CLAIMING
 
 
 def test_a_claim_of_another_shape_is_none() -> None:
     raw = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, blob(3), 4)).raw
     numbers = raw.index(bytes((0x86, Commit.TAG, 0, 1, 2)))
     text = raw[: numbers + 2] + b"\xf6" + raw[numbers + 3 :]
-    assert envelope.claimed_vote(text) is None
+    assert envelope.claimed(text) is None
     broken = raw[: numbers + 2] + b"\xff" + raw[numbers + 3 :]
-    assert envelope.claimed_vote(broken) is None
+    assert envelope.claimed(broken) is None
+    vote = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, b"", 4)).raw
+    long = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, bytes(300), 4)).raw
+    assert envelope.claimed(vote) is not None
+    assert envelope.claimed(long) is None, "no vote is so long"
 
 
 @pytest.mark.parametrize(
@@ -551,15 +567,15 @@ def test_a_claim_that_is_no_array_of_fields_is_none(payload: str) -> None:
     """A number whose second byte is the tag of a vote is not a vote."""
     header = codec.encode({1: -8, 4: blob(1)})
     raw = codec.encode((header, {}, bytes.fromhex(payload), bytes(64)))
-    assert envelope.claimed_vote(raw) is None
+    assert envelope.claimed(raw) is None
 
 
 @given(st.binary(min_size=2, max_size=60))
 def test_a_claim_with_any_payload_is_total(payload: bytes) -> None:
     header = codec.encode({1: -8, 4: blob(1)})
-    for tag in (Prepare.TAG, Commit.TAG):
+    for tag in CLAIMING:
         for body in (payload, payload[:1] + bytes((tag,)) + payload[1:]):
-            envelope.claimed_vote(codec.encode((header, {}, body, bytes(64))))
+            envelope.claimed(codec.encode((header, {}, body, bytes(64))))
 
 
 # --- members --------------------------------------------------------------------------------
