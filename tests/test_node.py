@@ -176,9 +176,16 @@ async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_p
             data[4096:12288] = bytes(8192)
             homes[3].database_file.write_bytes(data)
             back = await running.start(homes[3])
+            assert back.status()["learning"] is not None, "it does not know what it voted for"
             assert await back.revision_after(19) == 20
             assert await root(back) == await root(nodes[1])
             assert (await back.submit(put("more"))).revision == 21
+            while back.status()["learning"] is not None:
+                await back.barrier()
+            assert back.status()["stable"] >= Parameters(0, bytes(16)).window
+            assert back.status()["view_changing"], "it waits for a view that it never voted in"
+            await running.stop(homes[0])
+            assert (await nodes[1].submit(put("with its vote"))).revision == 22
             nursery.cancel_scope.cancel()
 
 

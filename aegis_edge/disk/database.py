@@ -85,6 +85,10 @@ class Database:
             try:
                 with disk_errors(path):
                     log = Log(connection, certificate_bytes_max)
+                    if log.has_diverged():
+                        raise DatabaseDamaged(
+                            "what it holds differs from what the members agreed on", ""
+                        )
                     executed, time_ms, origins = log.executed()
                     (revision,) = connection.execute(
                         "SELECT ifnull(max(revision), 0) FROM versions"
@@ -136,6 +140,7 @@ class Database:
                 machine.time_ms,
                 dict(machine.origins),
                 self._log.records(),
+                self._rebuilt(),
             )
 
     def perform(self, steps: Sequence[Step]) -> list[Result]:
@@ -220,7 +225,6 @@ class Database:
     def info(self) -> Info:
         """Where the database stands, for display."""
         with self._exclusively():
-            (rebuilt,) = self._connection.execute("SELECT rebuilt FROM meta").fetchone()
             (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
             machine = self._machine
             return Info(
@@ -230,9 +234,13 @@ class Database:
                 machine.live_keys,
                 self._log.first_certificate(),
                 self._log.pruned,
-                bool(rebuilt),
+                self._rebuilt(),
                 pages * schema.PAGE_BYTES,
             )
+
+    def _rebuilt(self) -> bool:
+        (rebuilt,) = self._connection.execute("SELECT rebuilt FROM meta").fetchone()
+        return bool(rebuilt)
 
     # --- how --------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.pbft.events import Record
-from aegis_edge.pbft.journal import CHECKPOINT, PREPARED, PROPOSAL
+from aegis_edge.pbft.journal import CHECKPOINT, DIVERGED, PREPARED, PROPOSAL
 from aegis_edge.wire import codec
 
 #: A proposal that was replaced while a certificate still names it: a kind of this file's own.
@@ -112,6 +112,10 @@ class Log:
             (data,) = self._execute("SELECT data FROM records WHERE id = ?", (row.id,)).fetchone()
             found.append(Record(kind, view, sequence, data))
         return tuple(sorted(found, key=lambda r: (r.sequence, r.kind, r.view)))
+
+    def has_diverged(self) -> bool:
+        """Whether the replica found that the state here is not the agreed one."""
+        return any(kind == DIVERGED for kind, _, _ in self._rows)
 
     # --- certificates -----------------------------------------------------------------------
 

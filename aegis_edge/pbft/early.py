@@ -31,6 +31,8 @@ class Early:
 
     def add(self, sender: bytes, message: Message) -> None:
         queue = self._queues.setdefault(sender, deque())
+        if message in queue:  # said again, perhaps by another who wants the rest dropped
+            return
         queue.append(message)
         size = self._sizes.get(sender, 0) + size_bytes(message)
         while len(queue) > COUNT_MAX or (size > SIZE_BYTES_MAX and len(queue) > 1):

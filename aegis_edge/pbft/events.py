@@ -170,7 +170,8 @@ class Restored:
 
     `executed`: the last sequence whose execution is durable; `time_ms` the agreed time there;
     `origins`: each origin's last executed (incarnation, number), as the state machine keeps it;
-    `incarnation`: higher than any that this node ever used, made durable before it is passed in.
+    `incarnation`: higher than any that this node ever used, made durable before it is passed in;
+    `rebuilt`: the records began anew after others were lost, so votes may have been forgotten.
     """
 
     incarnation: int
@@ -178,3 +179,4 @@ class Restored:
     time_ms: int = 0
     origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
+    rebuilt: bool = False

@@ -5,7 +5,8 @@ Follows: rule 13 of the PBFT checklist, persist before send; Castro and Liskov (
 
 A record replaces the earlier one with the same (kind, view, sequence).  When a checkpoint at s is
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
-sequence < s, may be deleted; VIEW, VIEW_CHANGE, NEW_VIEW and STABLE have one record each.
+sequence < s, may be deleted; VIEW, VIEW_CHANGE, NEW_VIEW, STABLE and DIVERGED have one record each.
+A replica that forgot its votes writes no VIEW_CHANGE until it may vote again: that record says so.
 The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
 
@@ -36,6 +37,7 @@ PROPOSAL = 4
 PREPARED = 5
 CHECKPOINT = 7
 STABLE = 8
+DIVERGED = 10
 
 
 def view(number: int, changing: bool) -> Record:
@@ -69,6 +71,11 @@ def checkpoint(own: Verified[Checkpoint]) -> Record:
 
 def stable(checkpoints: tuple[Verified[Checkpoint], ...]) -> Record:
     return Record(STABLE, 0, 0, StableCheckpoint(checkpoints).pack())
+
+
+def diverged(checkpoints: tuple[Verified[Checkpoint], ...]) -> Record:
+    """The state here is another one than this checkpoint's: none of it may be used any more."""
+    return Record(DIVERGED, 0, 0, StableCheckpoint(checkpoints).pack())
 
 
 # --- reading back -----------------------------------------------------------------------------

@@ -5,7 +5,8 @@ Refuses to know views' politics, timers and peers: it counts, `replica` decides.
 Follows: Castro and Liskov (OSDI '99) section 4.2: low and high watermark, one vote per member.
 
 Bounds: a slot keeps one prepare and one commit per member, the log keeps `window` slots, and the
-bodies are those of the slots; checkpoints are kept for the few sequences that may become stable.
+bodies are those of the slots, of which those not executed yet have a bound in bytes; checkpoints
+are kept for the few sequences that may become stable.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from aegis_edge.pbft import certificates
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.wire.messages import (
+    BATCH_BYTES_MAX,
     NULL_BATCH,
     Batch,
     Checkpoint,
@@ -25,6 +27,10 @@ from aegis_edge.wire.messages import (
     PrePrepare,
     Verified,
 )
+
+#: What the bodies above the last executed batch may measure together.  A correct primary is never
+#: so far ahead; what of a faulty one's does not fit is not voted for until there is room.
+UNEXECUTED_BYTES_MAX = 8 * BATCH_BYTES_MAX
 
 _NONE: tuple[int, None] = (0, None)
 
@@ -108,6 +114,13 @@ class Log:
         """
         known, _ = self._bodies.get(batch.digest, (0, batch))
         self._bodies[batch.digest] = (max(known, sequence), batch)
+
+    def has_room(self, sequence: int, batch: Batch, executed: int) -> bool:
+        """Whether a proposal for `sequence` may be kept; the one to execute next always may."""
+        if sequence <= executed + 1:
+            return True
+        kept = sum(len(body.raw) for at, body in self._bodies.values() if at > executed)
+        return kept + len(batch.raw) <= UNEXECUTED_BYTES_MAX
 
     def body(self, digest: bytes) -> Batch | None:
         return NULL_BATCH if digest == NULL_BATCH.digest else self._bodies.get(digest, _NONE)[1]

@@ -40,6 +40,7 @@ class Pool:
         self.executed = dict(executed)
         self._proposed: dict[bytes, Name] = {}
         self._waiting: dict[bytes, dict[Name, tuple[Verified[Bundle], int]]] = {}
+        self._relayed: dict[bytes, dict[Name, int]] = {}
         self._turn = 0
         self._oldest: int | None = None
         self._oldest_known = False  # asked far more often than it changes
@@ -61,7 +62,7 @@ class Pool:
         if ahead > AHEAD_MAX or (name[0] > newest and name[1] != 1):
             return "far"
         if name in waiting:
-            return "known" if waiting[name][0].raw == bundle.raw else "conflict"
+            return "known" if waiting[name][0].message == bundle.message else "conflict"
         if name[0] < newest:
             return "stale"
         if name[0] > newest:  # the origin restarted: what it did not get executed is void
@@ -69,6 +70,23 @@ class Pool:
         self._waiting.setdefault(bundle.signer, {})[name] = (bundle, now_ticks)
         self._oldest_known = False
         return "new"
+
+    def may_relay(self, bundle: Verified[Bundle], now_ticks: int, pause_ticks: int) -> bool:
+        """Whether to pass this bundle on now: each one once in `pause_ticks`, and few of an origin.
+
+        Else an origin that says the same again and again would have everybody say it for it.
+        """
+        recent = {
+            name: at
+            for name, at in self._relayed.get(bundle.signer, {}).items()
+            if now_ticks < at + pause_ticks
+        }
+        self._relayed[bundle.signer] = recent
+        name = (bundle.message.incarnation, bundle.message.number)
+        if name in recent or len(recent) >= AHEAD_MAX:
+            return False
+        recent[name] = now_ticks
+        return True
 
     def eligible(self, origin: bytes, last: Name) -> Iterator[tuple[Verified[Bundle], int]]:
         """The waiting bundles of `origin` that follow `last` without a gap, with their ages."""
@@ -90,6 +108,16 @@ class Pool:
             self._oldest = min(ages, default=None)
             self._oldest_known = True
         return self._oldest
+
+    def since_ticks(self, bundles: tuple[Verified[Bundle], ...]) -> int | None:
+        """Since when the longest-waiting of these waits here; None if none does."""
+        ages = []
+        for bundle in bundles:
+            name = (bundle.message.incarnation, bundle.message.number)
+            entry = self._waiting.get(bundle.signer, {}).get(name)
+            if entry is not None:
+                ages.append(entry[1])
+        return min(ages, default=None)
 
     def waiting(self, origin: bytes) -> list[tuple[Verified[Bundle], int]]:
         """The bundles of `origin` that could execute, oldest first."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from aegis_edge.pbft import certificates, clocks, journal, view_change
+from aegis_edge.pbft.amnesia import Amnesia
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.early import Early
@@ -37,8 +38,10 @@ from aegis_edge.pbft.events import (
     Tick,
 )
 from aegis_edge.pbft.log import Log, Slot
+from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.suspicion import Suspicion
+from aegis_edge.wire.envelope import Claim
 from aegis_edge.wire.messages import (
     BATCH_BYTES_MAX,
     Batch,
@@ -64,6 +67,14 @@ from aegis_edge.wire.messages import (
 
 #: What a batch may hold with its clock readings: well below what its certificate may measure.
 _WHOLE_BATCH_BYTES_MAX = BATCH_BYTES_MAX + 64 * 1024
+_DIVERGED = (
+    "this node's state differs from what a quorum agreed on: "
+    "start it again, and it fetches everything anew from the others"
+)
+_FORKED = (
+    "a quorum agreed on another batch than was executed here: "
+    "more members are faulty than may be; keep their disks, and find out who signed both"
+)
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
 
@@ -99,10 +110,12 @@ class Replica:
         self.executed = restored.executed
         self.time_ms = restored.time_ms
         self.log = Log(configuration, parameters)
+        self.past = Past(parameters.window)
         self.pool = Pool(restored.origins)
         self.readings = clocks.Readings()
         self.suspicion = Suspicion(self.key, configuration, parameters)
         self.catchup = Catchup(5 * parameters.resend_ticks, parameters.window // 4)
+        self._amnesia: Amnesia | None = None
         self._incarnation = restored.incarnation
         self._number = 0
         self._next_sequence = 1
@@ -149,6 +162,14 @@ class Replica:
         return self.log.low
 
     @property
+    def learning(self) -> int | None:
+        """None for a member that votes.
+
+        Else it forgot its votes, and this is the sequence after which it votes again; 0: not known.
+        """
+        return None if self._amnesia is None else self._amnesia.target() or 0
+
+    @property
     def bundle_room(self) -> int:
         """How many bundles may be submitted now."""
         if self.halted is not None:
@@ -165,15 +186,22 @@ class Replica:
             times.append(self.catchup.request.deadline_ticks)
         return min((t for t in times if t is not None), default=None)
 
-    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool:
-        """True if a vote that claims `fields` could change nothing, whoever signed it.
+    def is_redundant(self, claim: Claim) -> bool:
+        """True if a message that claims this could change nothing, whoever signed it.
 
-        Asked before the check of the signature, to save it: votes that come after the quorum.
+        Asked before the check of its signatures, to save it: votes that come after the quorum, and
+        the many certificates in view changes and new views that are known or over.
         """
-        _, view, sequence = fields[:3]
+        if claim.tag in (ViewChange.TAG, NewView.TAG):
+            view = claim.fields[1]
+            if claim.tag == NewView.TAG:
+                return bool(view < self.view or (view == self.view and not self.changing))
+            known = self._view_changes.get(claim.signer)
+            return bool(view < self.view or (known is not None and view <= known.message.view))
+        _, view, sequence = claim.fields[:3]
         if sequence <= self.log.low:
             return True
-        if tag == Commit.TAG:
+        if claim.tag == Commit.TAG:
             return bool(sequence <= self.executed)
         slot = self.log.slots.get(sequence)
         return slot is not None and view == self.view and slot.prepared_in(view)
@@ -199,6 +227,7 @@ class Replica:
         if self.halted is None:
             self._execute()
             self._propose()
+            self._come_back()
         out, self._out = self._out, []
         return out
 
@@ -277,6 +306,8 @@ class Replica:
         return min(since, default=None)
 
     def _change_due(self) -> int | None:
+        if self._amnesia is not None:
+            return None
         if self.changing:
             return self.suspicion.give_up_at(self.primary)
         return self.suspicion.suspect_at(self.primary, self._oldest_ticks())
@@ -308,9 +339,10 @@ class Replica:
         bundle = self._sign(Bundle(self._incarnation, self._number, operations))
         self.pool.add(bundle, self.now)
         self._out.append(Bundled(self._incarnation, self._number))
-        if self.primary == self.key and not self.changing:
+        is_primary = self.primary == self.key
+        if is_primary and not self.changing and self._amnesia is None:
             return
-        if self.suspicion.reachable(self.primary) and not self.changing:
+        if not is_primary and not self.changing and self.suspicion.reachable(self.primary):
             self._send(bundle.raw, self.primary)
             self._complain_at = max(self._complain_at, self.now + self._complaint_ticks())
         else:
@@ -350,13 +382,14 @@ class Replica:
             and peer == bundle.signer
             and not self.changing
             and self.primary not in (self.key, peer)
+            and self.pool.may_relay(bundle, self.now, self.parameters.resend_ticks)
         ):  # the origin complained: the primary shall not say that it never heard
             self._send(bundle.raw, self.primary)
 
     # --- ordering -------------------------------------------------------------------------------
 
     def _propose(self) -> None:
-        if self.primary != self.key or self.changing:
+        if self.primary != self.key or self.changing or self._amnesia is not None:
             return
         self._next_sequence = max(self._next_sequence, self.executed + 1)
         while (
@@ -410,7 +443,7 @@ class Replica:
         elif slot.pre_prepare is None and not self._is_acceptable(batch):
             self._alarm("the primary proposed a batch that is not valid", signer, pre_prepare.raw)
             self._start_view_change(self.view + 1)
-        else:
+        elif self.log.has_room(named.sequence, batch, self.executed):  # else it comes again
             self._accept(slot, pre_prepare, batch)
 
     def _is_acceptable(self, batch: Batch) -> bool:
@@ -426,9 +459,16 @@ class Replica:
         """Take a pre-prepare and its body: this replica votes for nothing else in this slot."""
         slot.pre_prepare, slot.since_ticks = pre_prepare, self.now
         self.log.add_body(pre_prepare.message.sequence, batch)
-        self._persist(journal.proposal(pre_prepare, batch))
-        if pre_prepare.signer == self.key:
-            self._send(Proposal(pre_prepare, batch).pack())
+        self._endorse(slot, batch, tell=pre_prepare.signer == self.key)
+
+    def _endorse(self, slot: Slot, batch: Batch, *, tell: bool = False) -> None:
+        """Write down what was accepted in a slot, `tell` it to all, and vote for it."""
+        if self._amnesia is not None:
+            return
+        assert slot.pre_prepare is not None
+        self._persist(journal.proposal(slot.pre_prepare, batch))
+        if tell:
+            self._send(Proposal(slot.pre_prepare, batch).pack())
         self._vote(slot)
 
     def _vote(self, slot: Slot) -> None:
@@ -510,11 +550,13 @@ class Replica:
     def _deliver(self, committed: Committed) -> None:
         batch = committed.batch
         self.executed += 1
+        self.past.executed(self.executed, batch.digest)
         self.time_ms = clocks.agreed_ms(self.time_ms, batch.evidence)
+        oldest = self.pool.since_ticks(batch.bundles)
         bundles = self.pool.execute(batch.bundles)
         self._out.append(Deliver(self.executed, self.time_ms, bundles, committed.pack()))
         if bundles and not self.changing:  # a batch of nothing is no progress
-            self.suspicion.progressed(self.now)
+            self.suspicion.progressed(self.now, oldest)
         if self.executed % self.parameters.checkpoint_interval == 0:
             self._out.append(TakeRoot(self.executed))
         if self.pool.last_executed(self.key)[0] > self._incarnation:
@@ -526,20 +568,38 @@ class Replica:
     # --- checkpoints ----------------------------------------------------------------------------
 
     def _on_root(self, sequence: int, root: bytes) -> None:
-        checkpoint = self._sign(Checkpoint(self.configuration.number, sequence, root))
-        if self.log.add_checkpoint(checkpoint, self.executed):
-            self._persist(journal.checkpoint(checkpoint))
-            self._send(checkpoint.raw)
-            self._stabilise(sequence)
+        self.past.took(sequence, root)
+        if self._is_denied(self.log.stable):  # a checkpoint may become known before it is executed
+            return
+        if self._amnesia is None:
+            checkpoint = self._sign(Checkpoint(self.configuration.number, sequence, root))
+            if self.log.add_checkpoint(checkpoint, self.executed):
+                self._persist(journal.checkpoint(checkpoint))
+                self._send(checkpoint.raw)
+        self._stabilise(sequence)
 
     def _on_checkpoint(self, checkpoint: Verified[Checkpoint], peer: bytes) -> None:
         if self.log.add_checkpoint(checkpoint, self.executed):
             self._stabilise(checkpoint.message.sequence)
 
     def _on_stable_checkpoint(self, carrier: StableCheckpoint, peer: bytes) -> None:
-        for checkpoint in carrier.checkpoints:
+        stable = carrier.checkpoints
+        if (
+            stable
+            and certificates.is_stable(stable[0].message.sequence, stable, self.configuration)
+            and self._is_denied(stable)
+        ):
+            return
+        for checkpoint in stable:
             if checkpoint.signer in self.configuration and self.halted is None:
                 self._on_checkpoint(checkpoint, peer)
+
+    def _is_denied(self, stable: tuple[Verified[Checkpoint], ...]) -> bool:
+        """Halt if a quorum signed another root than was taken here."""
+        if self.past.denies_root(stable):
+            self._persist(journal.diverged(stable))
+            self._halt(_DIVERGED, *(c.raw for c in stable))
+        return self.halted is not None
 
     def _stabilise(self, sequence: int) -> None:
         """Advance the low watermark once a quorum and this replica agree on the root there.
@@ -548,13 +608,10 @@ class Replica:
         more: there the quorum is believed, and the next checkpoint tells.
         """
         agreed = self.log.agreed_root(sequence)
-        own = self.log.checkpoint_of(self.key, sequence)
+        own = self.past.root(sequence)
         if agreed is None or (own is None and sequence > self._rootless):
             return
-        if own is not None and own.message.root != agreed[0].message.root:
-            evidence = (own.raw, *(c.raw for c in agreed))
-            self._halt("this node's state differs from what a quorum agreed on", *evidence)
-        else:
+        if not self._is_denied(agreed):
             self._advance(sequence, agreed)
             self._replay_early()
 
@@ -567,6 +624,8 @@ class Replica:
 
     def _start_view_change(self, view: int) -> None:
         """Leave for `view`: from now on no vote in any lower one."""
+        if self._amnesia is not None:
+            return
         self.view, self.changing = view, True
         self.suspicion.asked()
         own = self._sign(
@@ -592,6 +651,8 @@ class Replica:
         reason = view_change.judge_view_change(change, self.configuration, self.parameters)
         if reason is not None:
             self._alarm(f"a view change was refused: {reason}", change.signer, change.raw)
+            return
+        if self._is_denied(said.stable):
             return
         self._view_changes[change.signer] = change
         if self._new_view is not None and said.view <= self._new_view.message.view:
@@ -637,6 +698,8 @@ class Replica:
 
     def _install(self, new: Verified[NewView]) -> None:
         said = new.message
+        if any(self._is_denied(change.message.stable) for change in said.view_changes):
+            return
         self.view, self.changing, self._new_view = said.view, False, new
         self.suspicion.entered(self.now)
         self._persist(journal.new_view(new))
@@ -676,10 +739,10 @@ class Replica:
         body = self.log.body(digest)
         if body is not None:
             self.pool.mark_proposed(body.bundles)
-            self._persist(journal.proposal(pre_prepare, body))
-            self._vote(slot)
+            self._endorse(slot, body)
         elif sequence <= self.executed:  # the body is with its certificate on the disk
-            self._vote(slot)
+            if self._amnesia is None:
+                self._vote(slot)
         else:
             self._send(self._sign(FetchBody(self.configuration.number, digest)).raw)
 
@@ -717,6 +780,8 @@ class Replica:
             return  # an old one that another passes on is no news, and asks for nothing
         self.readings.note(status)
         self.catchup.note(signer, said)
+        if self._amnesia is not None:
+            self._amnesia.note(signer, said)
         if self.now >= self._helped.get(signer, self.now):
             self._helped[signer] = self.now + self.parameters.resend_ticks // 4
             self._help(signer, said)
@@ -748,7 +813,8 @@ class Replica:
         else:
             for checkpoint in self.log.own_checkpoints(self.key):
                 self._send(checkpoint.raw, peer)
-        if not self.changing and not said.changing and said.view == self.view:
+        agreed = not self.changing and not said.changing and said.view == self.view
+        if agreed and self._amnesia is None:
             first = max(said.executed_sequence, self.log.low) + 1
             for sequence in range(first, first + RESEND_SLOTS):
                 if sequence in self.log.slots:
@@ -787,15 +853,17 @@ class Replica:
         self._send(self._status().raw, peer)
 
     def _on_committed(self, committed: Committed, peer: bytes) -> None:
-        if (
-            committed.commits
-            and committed.commits[0].message.sequence == self.executed + 1
-            and certificates.is_commit(committed.commits, self.configuration)
-        ):
+        if not certificates.is_commit(committed.commits, self.configuration):
+            return
+        sequence = committed.commits[0].message.sequence
+        if sequence == self.executed + 1:
             self._deliver(committed)
             request = self.catchup.request
             if request is not None and self.executed >= request.last and self.halted is None:
                 self._fetch()
+        elif self.past.denies(sequence, committed.batch.digest):
+            evidence = (c.raw for c in committed.commits)
+            self._halt(_FORKED, *evidence)
 
     def _on_fetch_body(self, fetch: Verified[FetchBody], peer: bytes) -> None:
         body = self.log.body(fetch.message.digest)
@@ -811,8 +879,14 @@ class Replica:
                 if self.changing:  # kept for the next view; the last one gets no more votes
                     continue
                 self.pool.mark_proposed(carrier.batch.bundles)
-                self._persist(journal.proposal(named, carrier.batch))
-                self._vote(slot)
+                self._endorse(slot, carrier.batch)
+
+    def _come_back(self) -> None:
+        """Vote again, if this replica forgot its votes and has caught up with all they can be."""
+        view = None if self._amnesia is None else self._amnesia.next_view(self.view, self.log.low)
+        if view is not None:
+            self._amnesia = None
+            self._start_view_change(view)  # whose record says that from now on nothing is forgotten
 
     # --- restart --------------------------------------------------------------------------------
 
@@ -824,11 +898,15 @@ class Replica:
         for record in kinds.get(journal.STABLE, ()):
             stable = journal.read_stable(record, open_)
             self.log.advance(stable[0].message.sequence, stable)
+        if journal.DIVERGED in kinds:
+            self.halted = _DIVERGED
         for record in kinds.get(journal.VIEW, ()):
             self.view, self.changing = journal.read_view(record)
         self._restore_view(kinds, open_)
         for record in kinds.get(journal.CHECKPOINT, ()):
-            self.log.add_checkpoint(open_(record.data), self.executed)
+            own = open_(record.data)
+            self.log.add_checkpoint(own, self.executed)
+            self.past.took(own.message.sequence, own.message.root)
         for record in kinds.get(journal.PROPOSAL, ()):
             if self.log.in_window(record.sequence):
                 pre_prepare, batch = journal.read_proposal(record, open_)
@@ -841,6 +919,8 @@ class Replica:
                 slot.commits[self.key] = slot.own_commit
                 self._restore_vote(slot.prepared.pre_prepare)
         self._next_sequence = max(self.log.last_accepted(), self.executed) + 1
+        if restored.rebuilt and self._others and journal.VIEW_CHANGE not in kinds:
+            self._amnesia = Amnesia(self.configuration, self.parameters)
         interval = self.parameters.checkpoint_interval
         if (
             self.executed % interval == 0

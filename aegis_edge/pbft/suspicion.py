@@ -5,6 +5,9 @@ Refuses to know messages: it says when, the replica does.
 Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; rule 10 of the PBFT
 checklist: the age of the oldest waiting request decides, not "some progress".
 
+A primary that stays just under the timer does not keep the place either: each request that takes
+more than half of it halves the timer for the next, down to a quarter; a quick one takes that back.
+
 Two time-outs: the full one, and a twentieth of it for a primary whose link is lost, since a broken
 link is much stronger evidence than silence.  Neither runs while fewer than a quorum are linked: a
 view change could not succeed, and a replica that asks for one alone is lost to the current view.
@@ -15,6 +18,7 @@ from __future__ import annotations
 from aegis_edge.pbft.configuration import Configuration, Parameters
 
 DOUBLINGS_MAX = 6
+HALVINGS_MAX = 2
 
 
 class Suspicion:
@@ -27,6 +31,7 @@ class Suspicion:
         self._reachable_since: int | None = None
         self._view_since = 0
         self._attempts = 0
+        self._halvings = 0
         self._quorum_since: int | None = None
         self.progress_ticks = 0
 
@@ -53,14 +58,25 @@ class Suspicion:
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected
 
-    def progressed(self, now: int) -> None:
-        """A batch was executed in an installed view: the next failure starts with short timers."""
+    def progressed(self, now: int, oldest_ticks: int | None = None) -> None:
+        """A batch was executed in an installed view: the next failure starts with short timers.
+
+        `oldest_ticks`: since when the longest-waiting request in it had been waiting.
+        """
         self.progress_ticks = now
         self._attempts = 0
+        if oldest_ticks is None or self._reachable_since is None:
+            return
+        waited = now - max(oldest_ticks, self._reachable_since, self._view_since)
+        slow = 2 * waited > self._parameters.timeout_ticks >> self._halvings
+        self._halvings = (
+            min(self._halvings + 1, HALVINGS_MAX) if slow else max(0, self._halvings - 1)
+        )
 
     def entered(self, now: int) -> None:
         """A view was installed; its primary gets the whole time-out."""
         self._view_since = self.progress_ticks = now
+        self._halvings = 0
         self._quorum_since = None
 
     def asked(self) -> None:
@@ -85,7 +101,7 @@ class Suspicion:
         if oldest_ticks is None or self._reachable_since is None:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
-        at = since + self._patience(self._parameters.timeout_ticks)
+        at = since + (self._patience(self._parameters.timeout_ticks) >> self._halvings)
         if not self.reachable(primary):
             lost = max(since, self._down_since[primary])
             at = min(at, lost + self._patience(self._parameters.lost_primary_ticks))

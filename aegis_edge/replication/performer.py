@@ -11,7 +11,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -43,6 +44,7 @@ from aegis_edge.pbft.events import (
 from aegis_edge.peers.identity import node_id
 from aegis_edge.replication.callers import Callers, Done, Ticket
 from aegis_edge.replication.errors import (
+    Busy,
     Halted,
     NoQuorum,
     ReplicationError,
@@ -53,7 +55,7 @@ from aegis_edge.replication.inbox import Inbox
 from aegis_edge.replication.port import Core, Store, Wires
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import claimed_vote
+from aegis_edge.wire.envelope import claimed
 from aegis_edge.wire.messages import Message
 
 log = logging.getLogger(__name__)
@@ -142,6 +144,7 @@ class Replication:
         self._wake_at: float = 0
         self._tick_at = 0
         self._callers = Callers()
+        self._is_stirring = False
         self._moved = trio.Event()
         self._stopping = False
         self._ended = trio.Event()
@@ -252,6 +255,7 @@ class Replication:
             "primary_name": self.names[core.primary],
             "view_changing": core.changing,
             "halted": core.halted,
+            "learning": core.learning,
             "executed": core.executed,
             "stable": core.stable,
             "state_root": self.root.hex(),
@@ -265,8 +269,15 @@ class Replication:
             "messages_in": counters.messages_in,
             "messages_out": counters.messages_out,
             "refused": {self.names[key]: count for key, count in counters.refused.items()},
-            "alarms": list(self.alarms),
+            "alarms": [*self.alarms, *self._learning_alarm()],
         }
+
+    def _learning_alarm(self) -> Iterator[dict[str, str]]:
+        until = self._core.learning
+        if until is not None:
+            when = f"batch {until} is stable" if until else "it has heard enough of the others"
+            reason = f"this node lost its memory of votes: it follows, and votes again once {when}"
+            yield {"about": self.names[self.key], "reason": reason}
 
     # --- for the node -----------------------------------------------------------------------
 
@@ -327,6 +338,8 @@ class Replication:
             self._step(self._link_events.popleft())
         if self._inbox:
             self._open_mail()
+        if self._core.learning is not None:
+            self._stir()
         self._bundle()
         if not self._writes.under_way:
             if not self._writes.waiting and self._root_due <= now_ticks:
@@ -416,8 +429,8 @@ class Replication:
 
     def _open(self, peer: bytes, raw: bytes) -> None:
         self.counters.messages_in += 1
-        claim = claimed_vote(raw)
-        if claim is not None and self._core.is_redundant(*claim):
+        claim = claimed(raw)
+        if claim is not None and self._core.is_redundant(claim):
             return
         try:
             message = self._read(raw)
@@ -428,6 +441,19 @@ class Replication:
             self._wires.close(peer, f"it sent what is no message: {error}")
             return
         self._step(Received(peer, message))
+
+    def _stir(self) -> None:
+        """See to it that checkpoints come, where nobody else writes: this node waits for some.
+
+        An empty operation at a time, each of which makes a batch, until it may vote again.
+        """
+        if not self._is_stirring:
+            with suppress(Busy):  # then there is no lack of operations
+                self._callers.enqueue(Barrier().encode(), self._stirred)
+                self._is_stirring = True
+
+    def _stirred(self, _: Outcome | ReplicationError) -> None:
+        self._is_stirring = False
 
     # --- from the callers -------------------------------------------------------------------
 

@@ -16,8 +16,9 @@ import pytest
 
 from aegis_edge.disk import schema
 from aegis_edge.disk.database import Database
-from aegis_edge.disk.errors import DiskError, DiskFailing, DiskFull
+from aegis_edge.disk.errors import DatabaseDamaged, DiskError, DiskFailing, DiskFull
 from aegis_edge.knowledge.operations import Barrier, Put, Status
+from aegis_edge.pbft import journal
 from aegis_edge.pbft.events import Persist, Prune, Record, Restored, TakeRoot
 from tests.disk import stage
 from tests.disk.stage import check, deliver, open_database, steps
@@ -72,6 +73,22 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
         assert (database.root(), database.restored(1)) == (before[0], before[2])
         assert database.info()[:7] == before[1][:7]
         check(database)
+    database.close()
+
+
+def test_a_state_that_differs_from_the_agreed_one_is_set_aside(tmp_path: Path) -> None:
+    """The next start begins anew, knows that it does, and fetches everything from the others."""
+    database = open_database(tmp_path)
+    run(database, 1, 10)
+    assert not database.restored(1).rebuilt
+    database.perform([Persist(journal.diverged(()))])
+    database.close()
+    with pytest.raises(DatabaseDamaged, match=r"members agreed on\); it is now"):
+        open_database(tmp_path)
+    assert (tmp_path / "node.db.damaged-1").exists()
+    database = open_database(tmp_path)
+    restored = database.restored(1)
+    assert (restored.executed, restored.records, restored.rebuilt) == (0, (), True)
     database.close()
 
 

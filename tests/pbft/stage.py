@@ -1,7 +1,8 @@
 """A stage for plays: a few real replicas, a network that the test holds in its hand, and no time.
 
 Nothing moves by itself.  `submit` and `tick` give events, `run` delivers what waits, `cut` loses
-what would go between two sets of members, `crash` and `restart` keep only what was persisted.
+what would go between two sets of members, `crash` and `restart` keep only what was persisted, and
+`lose_disk` not even that.
 Messages pass as bytes through the real envelopes and codec.
 """
 
@@ -55,8 +56,13 @@ class Actor:
         self.clock_ms = CLOCK_MS
         self.incarnation = 0
         self.alive = False
+        self.rebuilt = False
         self.spoil_root = False
         self.replica: Replica
+
+    def lose_disk(self) -> None:
+        """Its card is gone, with all that was on it; what counts its lives is the time of day."""
+        self.records, self.delivered, self.rebuilt = {}, [], True
 
     def start(self) -> None:
         self.incarnation += 1
@@ -70,6 +76,7 @@ class Actor:
             self.delivered[-1].time_ms if self.delivered else 0,
             origins,
             tuple(self.records.values()),
+            self.rebuilt,
         )
         self.replica = Replica(
             self.signer, self.stage.configuration, self.stage.parameters, restored, self.opener.open

@@ -37,7 +37,15 @@ def test_bytes_are_bounded_too() -> None:
         ONE.sign(Bundle(1, i, (bytes([i]) * 200_000, bytes([i]) * 200_000))) for i in (1, 2)
     )
     batch = Batch((), bundles)
-    proposal = Proposal(ONE.sign(PrePrepare(0, 1, 1, batch.digest)), batch)
-    for _ in range(4):
+    proposals = [Proposal(ONE.sign(PrePrepare(0, 1, i, batch.digest)), batch) for i in (1, 2, 3, 4)]
+    for proposal in proposals:
         waiting.add(b"loud", proposal)
-    assert len(waiting.drain()) == 1
+    assert waiting.drain() == [(b"loud", proposals[-1])]
+
+
+def test_the_same_again_takes_no_room() -> None:
+    waiting = early.Early()
+    waiting.add(b"a", prepare(1))  # type: ignore[arg-type]
+    for _ in range(early.COUNT_MAX):
+        waiting.add(b"a", prepare(2))  # type: ignore[arg-type]
+    assert waiting.drain() == [(b"a", prepare(1)), (b"a", prepare(2))]

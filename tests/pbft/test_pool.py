@@ -67,7 +67,7 @@ def test_a_restarted_origin_voids_what_it_left_behind() -> None:
     assert pool.execute((old,)) == ()
 
 
-def test_22_an_origin_has_a_bounded_share() -> None:
+def test_s8_22_an_origin_has_a_bounded_share() -> None:
     pool = Pool({ONE.public: (1, 4)})
     assert pool.add(bundle(ONE, 1, 4 + AHEAD_MAX), 0) == "new"
     assert pool.add(bundle(ONE, 1, 5 + AHEAD_MAX), 0) == "far"
@@ -131,3 +131,32 @@ def test_execution_of_an_unknown_bundle_counts() -> None:
     pool.add(bundle(ONE, 1, 3), 0)
     assert pool.execute((bundle(ONE, 1, 2),))
     assert pool.has_unproposed()
+
+
+def test_a_bundle_signed_again_is_the_same_bundle() -> None:
+    pool = Pool({})
+    again = Signer(b"1" * 32, b"c" * 32, sign=lambda *_: bytes(64))
+    assert pool.add(bundle(ONE, 1, 1), 5) == "new"
+    assert pool.add(bundle(again, 1, 1), 5) == "known"
+
+
+def test_the_age_of_what_is_executed() -> None:
+    pool = Pool({})
+    first, second, foreign = bundle(ONE, 1, 1), bundle(ONE, 1, 2), bundle(TWO, 1, 1)
+    pool.add(first, 5)
+    pool.add(second, 7)
+    assert pool.since_ticks((foreign, second, first)) == 5
+    assert pool.since_ticks((foreign,)) is None
+
+
+def test_a_bundle_is_relayed_once_in_a_while_and_few_of_an_origin() -> None:
+    pool = Pool({})
+    first = bundle(ONE, 1, 1)
+    assert pool.may_relay(first, 0, 100)
+    assert not pool.may_relay(first, 99, 100)
+    assert pool.may_relay(first, 100, 100)
+    for number in range(2, AHEAD_MAX + 1):
+        assert pool.may_relay(bundle(ONE, 1, number), 150, 100)
+    assert not pool.may_relay(bundle(ONE, 2, 1), 150, 100), "lives are made up at no cost"
+    assert pool.may_relay(bundle(TWO, 1, 1), 150, 100)
+    assert pool.may_relay(bundle(ONE, 2, 1), 200, 100)

@@ -69,3 +69,33 @@ def test_a_view_that_nobody_joined_is_not_given_up() -> None:
 def test_one_reaches_oneself() -> None:
     assert suspicion().reachable(KEYS[0])
     assert not suspicion().reachable(KEYS[1])
+
+
+def test_a_primary_just_under_the_timer_loses_its_patience() -> None:
+    made = suspicion(*KEYS[1:])
+    made.entered(1000)
+    made.progressed(2900, 1000)
+    assert made.suspect_at(KEYS[1], 3000) == 4000, "half the time-out after a slow request"
+    made.progressed(3600, 3000)
+    assert made.suspect_at(KEYS[1], 4000) == 4500, "a quarter after another one"
+    made.progressed(4400, 4000)
+    assert made.suspect_at(KEYS[1], 5000) == 5500, "and never less"
+    made.progressed(5100, 5000)
+    assert made.suspect_at(KEYS[1], 6000) == 7000, "a quick one takes one of them back"
+    made.progressed(6100, 6000)
+    made.progressed(7100, 7000)
+    assert made.suspect_at(KEYS[1], 8000) == 10_000
+    made.progressed(9900, 8000)
+    made.entered(9950)
+    assert made.suspect_at(KEYS[1], 9960) == 11_960, "the next primary starts with all of it"
+
+
+def test_what_waited_for_a_quorum_is_not_the_primarys_fault() -> None:
+    made = suspicion(*KEYS[1:])
+    made.link(KEYS[2], False, 200)
+    made.link(KEYS[3], False, 200)
+    made.progressed(5000, 300)
+    assert made.suspect_at(KEYS[1], 5000) is None
+    made.link(KEYS[2], True, 6000)
+    made.progressed(6500, 300)
+    assert made.suspect_at(KEYS[1], 7000) == 9000

@@ -15,6 +15,7 @@ import pytest
 import trio
 import trio.testing
 
+from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
@@ -48,7 +49,7 @@ from aegis_edge.replication import (
     performer,
 )
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.envelope import Claim, Signer
 from aegis_edge.wire.messages import Bundle, Commit
 from tests.replication.many import submit_many
 
@@ -75,6 +76,7 @@ class Core:
         self.primary = ANNA
         self.changing = False
         self.halted: str | None = None
+        self.learning: int | None = None
         self.executed = 0
         self.stable = 0
         self.wake_at: int | None = None
@@ -84,7 +86,7 @@ class Core:
         self.plays: Callable[[Event], Sequence[Effect]] = lambda _: ()
         self.bundles = 0
 
-    def is_redundant(self, tag: int, fields: tuple[Any, ...]) -> bool:
+    def is_redundant(self, claim: Claim) -> bool:
         return False
 
     def step(self, event: Event) -> Sequence[Effect]:
@@ -478,6 +480,33 @@ async def test_a_flood_of_one_peer_does_not_starve_the_others() -> None:
         assert len(order) == 52
 
 
+async def test_a_node_that_forgot_its_votes_stirs_the_cluster_and_says_so() -> None:
+    stage = Stage(eager=False)
+    stage.core.bundle_room = 4
+    stage.core.learning = 0
+    async with stage.running(ANNA, BERT, CARL):
+        submitted = [e for e in stage.core.heard if isinstance(e, Submitted)]
+        assert submitted == [Submitted((Barrier().encode(),))], "one at a time"
+        (alarm,) = stage.node.status()["alarms"]
+        assert alarm["about"] == "me"
+        assert alarm["reason"].endswith("votes again once it has heard enough of the others")
+        stage.core.learning = 192
+        (alarm,) = stage.node.status()["alarms"]
+        assert alarm["reason"].endswith("votes again once batch 192 is stable")
+        assert stage.node.status()["learning"] == 192
+        await stage.heard(stage.deliver(1, (ME, 1, 1, 1)))
+        stage.disk.finish()
+        await stage.quiet()
+        submitted = [e for e in stage.core.heard if isinstance(e, Submitted)]
+        assert len(submitted) == 2, "when one is done, the next"
+        stage.core.learning = None
+        await stage.heard(stage.deliver(2, (ME, 1, 2, 1)))
+        stage.disk.finish()
+        await stage.quiet()
+        assert stage.core.bundles == 2
+        assert stage.node.status()["alarms"] == []
+
+
 async def test_a_burst_is_bounded_so_that_callers_get_their_turn() -> None:
     async with Stage().running(ANNA, BERT) as stage:
         stage.core.bundle_room = 1
@@ -506,7 +535,7 @@ async def test_ticks_are_spared_while_much_goes_on(
 async def test_a_vote_that_comes_too_late_is_not_even_read() -> None:
     vote = SIGNERS[ANNA].sign(Commit(0, 0, 1, bytes(32), 0)).raw
     async with Stage().running(ANNA) as stage:
-        stage.core.is_redundant = lambda tag, fields: fields[2] <= 1  # type: ignore[method-assign]
+        stage.core.is_redundant = lambda claim: claim.fields[2] <= 1  # type: ignore[method-assign]
         stage.brings(Arrived(ANNA, vote))
         late = SIGNERS[ANNA].sign(Commit(0, 0, 2, bytes(32), 0)).raw
         stage.brings(Arrived(ANNA, late))
