@@ -92,8 +92,8 @@ class Genesis:
         largest = window_max(len(self.records))
         if self.parameters.window > largest:
             raise GenesisError(
-                f"a window of {self.parameters.window} is too large for {len(self.records)} members:"
-                f" a change of views would not fit into one message; at most {largest} does"
+                f"a window of {self.parameters.window} is too large for {len(self.records)}"
+                f" members: a change of views would fit into no message; at most {largest} does"
             )
 
     @classmethod

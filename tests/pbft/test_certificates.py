@@ -85,7 +85,7 @@ def test_commits_that_prove_nothing(commits: tuple[Verified[Commit], ...]) -> No
     assert not certificates.is_commit(commits, FOUR)
 
 
-def test_8_matching_checkpoints_not_merely_a_count_of_them() -> None:
+def test_s6_08_matching_checkpoints_not_merely_a_count_of_them() -> None:
     assert certificates.is_stable(64, tuple(checkpoint(i) for i in range(3)), FOUR)
     assert certificates.is_stable(0, (), FOUR)
 

@@ -103,7 +103,7 @@ def test_checkpoints_are_bounded_and_one_per_member() -> None:
     assert made.own_checkpoints(SIGNERS[1].public) == []
 
 
-def test_8_roots_must_match() -> None:
+def test_s6_08_roots_must_match() -> None:
     made = log()
     for i, root in enumerate((b"r", b"s", b"r")):
         made.add_checkpoint(checkpoint(i, 4, root * 32), 0)

@@ -11,7 +11,7 @@ def test_known_values() -> None:
 
 
 @pytest.mark.parametrize("n", range(1, 100))
-def test_two_quorums_share_a_correct_node_and_one_is_always_up(n: int) -> None:
+def test_s8_01_two_quorums_share_a_correct_node_and_one_is_always_up(n: int) -> None:
     f = faults(n)
     q = quorum(n, f)
     assert 2 * q - n >= f + 1, "two quorums may meet in faulty nodes only"
@@ -25,7 +25,7 @@ def test_a_ratio_lowers_the_bound() -> None:
     assert faults(10, 0) == 0
 
 
-def test_2f_plus_1_would_fork_at_six() -> None:
+def test_s6_01_2f_plus_1_would_fork_at_six() -> None:
     assert quorum(6, 1) == 4 > 2 * 1 + 1
 
 

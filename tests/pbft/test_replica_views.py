@@ -68,7 +68,7 @@ def test_two_dead_primaries_in_a_row_of_seven() -> None:
     assert views(stage, "CDEFG") == [(2, False)] * 5
 
 
-def test_6_one_view_change_moves_nobody_and_f_plus_1_move_all() -> None:
+def test_s8_06_one_view_change_moves_nobody_and_f_plus_1_move_all() -> None:
     stage = Stage(4)
     a, b, c, d = stage.actors
     five, seven = (x.signer.sign(ViewChange(0, v, 0, (), ())) for x, v in ((d, 5), (c, 7)))
@@ -82,7 +82,7 @@ def test_6_one_view_change_moves_nobody_and_f_plus_1_move_all() -> None:
     assert b.replica.view == 0
 
 
-def test_8_a_bad_view_change_is_refused_whole_and_noted() -> None:
+def test_s8_08_a_bad_view_change_is_refused_whole_and_noted() -> None:
     stage = Stage(4)
     a, d = stage["A"], stage["D"]
     a.step(Received(d.key, d.signer.sign(ViewChange(0, 1, 4, (), ()))))
@@ -92,7 +92,7 @@ def test_8_a_bad_view_change_is_refused_whole_and_noted() -> None:
     assert len(a.alarms) == 1, "once is enough"
 
 
-def test_6_a_new_view_needs_a_quorum_and_the_right_primary() -> None:
+def test_s8_06_a_new_view_needs_a_quorum_and_the_right_primary() -> None:
     stage = Stage(4)
     _, b, c, d = stage.actors
     changes = tuple(x.signer.sign(ViewChange(0, 1, 0, (), ())) for x in (b, c, d))
@@ -115,7 +115,7 @@ def lose_commits(stage: Stage) -> None:
     stage.lost = lambda sender, to, raw: kind_of(stage, raw) is Commit
 
 
-def test_7_what_was_prepared_survives_the_view_change() -> None:
+def test_s8_07_what_was_prepared_survives_the_view_change() -> None:
     stage = Stage(4)
     lose_commits(stage)
     stage.submit("B", b"prepared")
@@ -130,7 +130,7 @@ def test_7_what_was_prepared_survives_the_view_change() -> None:
     assert stage.agree() == [b"prepared"]
 
 
-def test_7_holes_become_null_batches() -> None:
+def test_s8_07_holes_become_null_batches() -> None:
     stage = Stage(4)
     a = stage["A"].key
 
@@ -158,7 +158,7 @@ def test_7_holes_become_null_batches() -> None:
     stage.agree()
 
 
-def test_9_a_body_that_the_new_primary_lacks_is_fetched() -> None:
+def test_s8_09_a_body_that_the_new_primary_lacks_is_fetched() -> None:
     stage = Stage(4)
     a, b = stage["A"].key, stage["B"].key
 
@@ -185,7 +185,7 @@ def test_9_a_body_that_the_new_primary_lacks_is_fetched() -> None:
     assert a is not None
 
 
-def test_9_a_body_that_was_voted_for_outlives_checkpoints_below_it() -> None:
+def test_s8_09_a_body_that_was_voted_for_outlives_checkpoints_below_it() -> None:
     """A faulty primary alone holds the certificate; the others must still have what it names."""
     stage = Stage(4)
     log = stage["D"].replica.log
@@ -216,7 +216,7 @@ def test_a_body_may_also_come_with_the_proposal() -> None:
     assert c is not None
 
 
-def test_10_timers_double_and_join_by_quorum() -> None:
+def test_s8_10_timers_double_and_join_by_quorum() -> None:
     stage = Stage(4)
     stage.lost = lambda sender, to, raw: kind_of(stage, raw) is NewView
     stage.submit("B", b"op")
@@ -231,7 +231,7 @@ def test_10_timers_double_and_join_by_quorum() -> None:
     assert stage.agree() == [b"op", b"op2"]
 
 
-def test_6_a_healed_partition_resends_view_changes() -> None:
+def test_s6_06_a_healed_partition_resends_view_changes() -> None:
     stage = Stage(4)
     stage.submit("A", b"1")
     stage.cut("AB", "CD")
@@ -244,7 +244,7 @@ def test_6_a_healed_partition_resends_view_changes() -> None:
     assert sorted(stage.agree()) == [b"1", b"2", b"3"]
 
 
-def test_6_late_commits_count_while_the_view_changes() -> None:
+def test_s6_06_late_commits_count_while_the_view_changes() -> None:
     stage = Stage(4)
     held: list[tuple[bytes, bytes, bytes]] = []
 
@@ -265,7 +265,7 @@ def test_6_late_commits_count_while_the_view_changes() -> None:
     assert stage.agree() == [b"op"]
 
 
-def test_11_a_new_view_is_given_to_who_missed_it() -> None:
+def test_s8_11_a_new_view_is_given_to_who_missed_it() -> None:
     stage = Stage(4)
     d = stage["D"].key
     stage.crash("A")
@@ -279,7 +279,7 @@ def test_11_a_new_view_is_given_to_who_missed_it() -> None:
     assert stage.agree("B", "C", "D") == [b"op"]
 
 
-def test_11_a_view_change_for_an_installed_view_is_answered_with_it() -> None:
+def test_s8_11_a_view_change_for_an_installed_view_is_answered_with_it() -> None:
     stage = Stage(4)
     stage.crash("A")
     stage.submit("B", b"op")
@@ -313,7 +313,7 @@ def test_votes_of_the_next_view_wait_for_it() -> None:
     assert stage["D"].replica.log.slots[1].prepared is not None
 
 
-def test_12_a_view_change_during_a_view_change() -> None:
+def test_s8_12_a_view_change_during_a_view_change() -> None:
     stage = Stage(7)
     stage.crash("A")
     stage.lost = lambda sender, to, raw: kind_of(stage, raw) is NewView
@@ -467,7 +467,7 @@ def test_a_slot_that_was_executed_is_voted_for_again_in_a_new_view() -> None:
 
 
 @pytest.mark.parametrize("name", ["A", "B"])
-def test_2_a_restarted_replica_says_the_same_again(name: str) -> None:
+def test_s6_02_a_restarted_replica_says_the_same_again(name: str) -> None:
     stage = Stage(4)
     lose_commits(stage)
     stage.submit("C", b"op")
@@ -487,7 +487,7 @@ def test_2_a_restarted_replica_says_the_same_again(name: str) -> None:
     assert not any(a.alarms for a in stage.actors)
 
 
-def test_2_a_restarted_backup_refuses_another_batch_for_its_slot() -> None:
+def test_s6_02_a_restarted_backup_refuses_another_batch_for_its_slot() -> None:
     stage = Stage(4)
     stage.lost = lambda sender, to, raw: kind_of(stage, raw) is Prepare
     stage.submit("A", b"first")
@@ -500,7 +500,7 @@ def test_2_a_restarted_backup_refuses_another_batch_for_its_slot() -> None:
     assert "two batches" in b.alarms[0].reason
 
 
-def test_14_a_restarted_primary_goes_on_with_its_numbers() -> None:
+def test_s6_14_a_restarted_primary_goes_on_with_its_numbers() -> None:
     stage = Stage(4)
     stage.lost = lambda *_: True
     stage.submit("A", b"one")
@@ -514,7 +514,7 @@ def test_14_a_restarted_primary_goes_on_with_its_numbers() -> None:
     assert stage["A"].replica.view == 0
 
 
-def test_18_the_whole_cluster_loses_power() -> None:
+def test_s6_18_the_whole_cluster_loses_power() -> None:
     stage = Stage(4)
     for i in range(6):
         stage.submit("ABCD"[i % 4], b"%d" % i)
@@ -532,7 +532,7 @@ def test_18_the_whole_cluster_loses_power() -> None:
     assert len(stage.agree()) == 8
 
 
-def test_3_a_restart_in_the_middle_of_a_view_change() -> None:
+def test_s6_03_a_restart_in_the_middle_of_a_view_change() -> None:
     stage = Stage(4)
     stage.lost = lambda sender, to, raw: kind_of(stage, raw) is NewView
     stage.crash("A")
@@ -561,7 +561,7 @@ def test_a_restart_after_a_view_change_keeps_the_view() -> None:
     assert stage.agree() == [b"op"]
 
 
-def test_15_execution_is_not_repeated_after_a_restart() -> None:
+def test_s8_15_execution_is_not_repeated_after_a_restart() -> None:
     stage = Stage(4)
     for i in range(3):
         stage.submit("B", b"%d" % i)

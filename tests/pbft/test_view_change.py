@@ -59,7 +59,7 @@ def test_valid_view_changes() -> None:
     assert judge(change(0, prepared(5, 1, "a"), start=4)) is None
 
 
-def test_8_a_view_change_is_refused_whole() -> None:
+def test_s8_08_a_view_change_is_refused_whole() -> None:
     bare = SIGNERS[0].sign(ViewChange(0, 3, 4, (), ()))
     assert judge(change(4)) == "it is not from a member of this configuration"
     assert judge(change(0, configuration=1)) == "it is not from a member of this configuration"
@@ -76,7 +76,7 @@ def test_8_a_view_change_is_refused_whole() -> None:
     assert judge(change(0, weak)) == nothing
 
 
-def test_7_the_highest_prepared_view_wins_and_holes_become_null() -> None:
+def test_s8_07_the_highest_prepared_view_wins_and_holes_become_null() -> None:
     changes = (
         change(0, prepared(1, 0, "old"), prepared(3, 0, "c")),
         change(1, prepared(1, 2, "new")),
@@ -89,7 +89,7 @@ def test_7_the_highest_prepared_view_wins_and_holes_become_null() -> None:
     ]
 
 
-def test_7_nothing_at_or_under_the_highest_checkpoint() -> None:
+def test_s8_07_nothing_at_or_under_the_highest_checkpoint() -> None:
     changes = (
         change(0, prepared(1, 0, "a"), prepared(5, 0, "b")),
         change(1, start=4),
@@ -147,5 +147,7 @@ def test_a_new_view() -> None:
         (new_view(*GOOD, spoil="other"), "its pre-prepares do not follow from its view changes"),
     ],
 )
-def test_7_every_replica_recomputes_what_must_follow(new: Verified[NewView], reason: str) -> None:
+def test_s8_07_every_replica_recomputes_what_must_follow(
+    new: Verified[NewView], reason: str
+) -> None:
     assert view_change.judge_new_view(new, FOUR, PARAMETERS) == reason

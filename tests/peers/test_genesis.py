@@ -104,7 +104,7 @@ def test_impossible_memberships_are_refused(make_record: Any) -> None:
 def test_a_window_whose_new_view_would_fit_into_no_message_is_refused(make_record: Any) -> None:
     records = [make_record(seed) for seed in range(20)]
     assert Genesis.of(records[:19], PARAMETERS)
-    with pytest.raises(GenesisError, match="128 is too large for 20 members.*at most 119 does"):
+    with pytest.raises(GenesisError, match=r"128 is too large for 20 members.*at most 119 does"):
         Genesis.of(records, PARAMETERS)
     assert Genesis.of(records, replace(PARAMETERS, checkpoint_interval=59, window=118))
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aegis_edge.knowledge.operations import Outcome, Status
-from aegis_edge.pbft import certificates, clocks, journal, log, pool, view_change
+from aegis_edge.pbft import amnesia, certificates, clocks, journal, log, pool, view_change
 from aegis_edge.pbft.events import Alarm, Effect, LinkDown, Restored, Send
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
@@ -43,6 +43,8 @@ class Canary:
     sizes: tuple[int, ...] = (4,)
     #: The vice that exploits the mistake, where one does: every liar gets it.
     vice: str = ""
+    #: The fault that shows it, where one does: every other fault is of this kind.
+    fault: str = ""
     blind: frozenset[str] = frozenset()
     #: Seeds whose network loses a third and whose nodes are cut off in turn: views follow fast.
     turbulent: bool = False
@@ -67,6 +69,9 @@ class Canary:
                 for v in made.vices
             )
             made = replace(made, vices=vices)
+        if self.fault:
+            faults = tuple(replace(x, kind=self.fault) if x.index % 2 else x for x in made.faults)
+            made = replace(made, faults=faults)
         return plans.turbulent(made) if self.turbulent else made
 
     def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
@@ -169,6 +174,13 @@ def _forgetting(*kinds: int) -> type[Replica]:
             super()._restore(replace(restored, records=kept), open_)
 
     return Forgets
+
+
+class VotesAtOnce(Replica):
+    """Forgot its votes, and votes."""
+
+    def _restore(self, restored: Restored, open_: Any) -> None:
+        super()._restore(replace(restored, rebuilt=False), open_)
 
 
 class BelievesOne(Replica):
@@ -371,6 +383,11 @@ def _believed(self: Any, sequence: int) -> Any:
     return tuple(votes[-1:]) or None
 
 
+def _forgets_the_window(self: Any, peer: bytes, said: wire.Status) -> None:
+    """`Amnesia.note` that waits for no checkpoint."""
+    self._first.setdefault(peer, (said.view, 0))
+
+
 def _valid(*_: Any) -> None:
     """A judge who finds nothing wrong with anything."""
 
@@ -477,6 +494,22 @@ CANARIES: tuple[Canary, ...] = (
         "a restart knows its certificates only",
         CONTRADICTION,
         _replica(_forgetting(journal.PROPOSAL)),
+    ),
+    Canary(
+        "votes_without_memory",
+        "a node whose disk was lost votes at once",
+        CONTRADICTION,
+        _replica(VotesAtOnce),
+        fault="disk_lost",
+        seeds=150,
+    ),
+    Canary(
+        "votes_too_soon",
+        "a node whose disk was lost votes before its checkpoint covers what it may have said",
+        CONTRADICTION | AGREEMENT,
+        patches=((amnesia.Amnesia, "note", _forgets_the_window),),
+        fault="disk_lost",
+        seeds=150,
     ),
     Canary(
         "believes_one_view_change",

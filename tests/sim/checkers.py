@@ -68,6 +68,9 @@ class Promises:
     bundles: dict[tuple[int, int], bytes] = field(default_factory=dict)
     left_for: int = 0
     submitted: set[tuple[bytes, ...]] = field(default_factory=set)
+    #: Commits, and views left for, that were on a disk which is lost.
+    forgotten: set[tuple[int, int]] = field(default_factory=set)
+    forgotten_changes: set[int] = field(default_factory=set)
 
 
 class Judges:
@@ -114,6 +117,15 @@ class Judges:
         promises = self._promises[node.index]
         if not node.liar:
             promises.last_delivered = restored.executed
+
+    def forgot(self, node: Node) -> None:
+        """A node loses its disk: what it said still binds it, though it cannot know of it.
+
+        It may ask for a view again, and say what is true now instead of what was true then.
+        """
+        promises = self._promises[node.index]
+        promises.forgotten.update(place[1:] for place in promises.votes if place[0] == "Commit")
+        promises.forgotten_changes.update(promises.view_changes)
 
     def alarmed(self, node: Node, alarm: Alarm) -> None:
         """An alarm is fine when there is a liar to raise it about."""
@@ -199,8 +211,10 @@ class Judges:
         self._certificates.add(deliver.certificate)
         for commit in carrier.commits:
             signer = world.nodes[world.index_of[commit.signer]]
+            place = (commit.message.view, deliver.sequence)
             remembers = (
                 signer.liar
+                or place in self._promises[signer.index].forgotten
                 or max(signer.disk.synced, signer.disk.stable) >= deliver.sequence
                 or (PREPARED_RECORD, commit.message.view, deliver.sequence) in signer.disk.records
             )
@@ -370,6 +384,8 @@ class Judges:
 
     def _left(self, node: Node, promises: Promises, said: wire.ViewChange) -> None:
         """A view change must not hide anything that its sender helped to commit."""
+        if said.view in promises.forgotten_changes:
+            promises.view_changes[said.view] = said
         before = promises.view_changes.setdefault(said.view, said)
         if (before.stable_sequence, before.prepared) != (said.stable_sequence, said.prepared):
             self.fail("no contradiction", f"node {node.index}: two view changes to {said.view}")
@@ -383,6 +399,9 @@ class Judges:
         """A commit of a lower view, whenever it is shown, must be in the view change."""
         if sequence <= said.stable_sequence or view >= said.view:
             return
+        forgotten = (view, sequence) in self._promises[node.index].forgotten
+        if forgotten and self._world.plan.n == 2:
+            return  # the other one remembers: two commit nothing without each other
         named = next(
             (
                 c.pre_prepare.message
@@ -406,6 +425,11 @@ class Judges:
         waiting = [f"node {node.index} is down" for node in world.honest if not node.alive]
         if waiting:
             return waiting
+        waiting += [
+            f"node {node.index} remembers nothing: {node.replica.learning}"
+            for node in world.honest
+            if node.forgetful
+        ]
         calls = [call for client in world.clients for call in client.waiting]
         if calls:
             waiting.append(f"{len(calls)} calls, such as {calls[0]}")

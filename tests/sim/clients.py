@@ -109,7 +109,13 @@ class Client:
             operation = Put(call.key, call.value, expected=call.expected)
         else:
             operation = Delete(call.key)
-        node.call(operation.encode(), lambda outcome: self.answered(node, call, outcome))
+        life = node.life
+
+        def done(outcome: Outcome | None) -> None:
+            """An answer that its node did not live to give is none."""
+            self.answered(node, call, outcome if node.life == life else None)
+
+        node.call(operation.encode(), done)
 
     def answered(self, node: Node, call: Call, outcome: Outcome | None) -> None:
         """The outcome, or None if the node died."""

@@ -16,10 +16,14 @@ PRUNED_BELOW = (7,)
 
 
 class Disk:
-    """The durable side of one node.  `machine` is the applied state: see `tests.sim.machine`."""
+    """The durable side of one node.  `machine` is the applied state: see `tests.sim.machine`.
 
-    def __init__(self, machine: Any) -> None:
+    `rebuilt`: it took the place of another one, which is lost.
+    """
+
+    def __init__(self, machine: Any, *, rebuilt: bool = False) -> None:
         self.machine = machine
+        self.rebuilt = rebuilt
         self.incarnation = 0
         self.records: dict[tuple[int, int, int], Record] = {}
         self.certificates: dict[int, bytes] = {}
@@ -65,6 +69,7 @@ class Disk:
             time_ms=self.machine.time_ms,
             origins=dict(self.machine.origins),
             records=tuple(self.records[key] for key in sorted(self.records)),
+            rebuilt=self.rebuilt,
         )
 
     def perform(self, step: Persist | Deliver | TakeRoot | Prune) -> Any:

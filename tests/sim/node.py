@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.pbft.events import (
     Alarm,
     Bundled,
@@ -63,6 +64,9 @@ class Node:
         self.clock_offset = 0
         self.disk_slower = 0
         self.crash_when_writing = False
+        #: From the loss of its disk until it may vote again.
+        self.forgetful = False
+        self._is_stirring = False
         self._boot_tick = 0
         self._random = world.plan.random(f"node {index}").random
         self._queue: list[Effect] = []
@@ -137,6 +141,14 @@ class Node:
         self.world.note(self, "crashes", survived)
         self.world.network.crashed(self.index)
 
+    def lose_disk(self) -> None:
+        """The card is gone; a real node's first incarnation on a new one is the time of day."""
+        assert not self.alive
+        incarnation = self.disk.incarnation
+        self.disk = Disk(self.world.build.machine(self.world.plan), rebuilt=True)
+        self.disk.incarnation = incarnation
+        self.forgetful = True
+
     # --- events ---
 
     def step(self, event: Event, *, last: bool = True) -> None:
@@ -155,6 +167,8 @@ class Node:
             return
         if effects:
             self._perform(effects)
+        if self.forgetful:
+            self._stir()
         if last:
             self._set_alarm(event)
 
@@ -190,8 +204,8 @@ class Node:
 
     def arrived(self, peer: int, raw: bytes) -> None:
         if self.world.plan.skim:
-            claimed = self.world.reader.claimed_vote(raw)
-            if claimed is not None and self.replica.is_redundant(*claimed):
+            claim = self.world.reader.claimed(raw)
+            if claim is not None and self.replica.is_redundant(claim):
                 return
         message = self.world.reader.read(raw)
         if type(message) is str:
@@ -204,6 +218,18 @@ class Node:
         self.step(Received(self.world.keys[peer], message))
         if self._calls and self.alive:
             self._submit()
+
+    def _stir(self) -> None:
+        """See to it that checkpoints come, as long as the replica waits for some."""
+        if self.replica is None:
+            return
+        self.forgetful = self.replica.learning is not None
+        if self.forgetful and not self._is_stirring:
+            self._is_stirring = True
+            self.call(Barrier().encode(), self._stirred)
+
+    def _stirred(self, _: Any) -> None:
+        self._is_stirring = False
 
     # --- callers ---
 

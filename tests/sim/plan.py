@@ -31,6 +31,7 @@ FAULT_WEIGHTS = {
     "flap": 3,
     "slow_link": 2,
     "slow_disk": 2,
+    "disk_lost": 2,
     "clock": 3,
     "storm": 3,
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 from aegis_edge.crypto import sodium
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.envelope import Opener, Signer, claimed_vote
+from aegis_edge.wire.envelope import Claim, Opener, Signer, claimed
 from aegis_edge.wire.messages import Message, read
 
 CLUSTER_ID = bytes(range(32))
@@ -56,7 +56,7 @@ class Reader:
             members=frozenset(members),
         )
         self._known: dict[bytes, Message | str] = {}
-        self._claimed: dict[bytes, tuple[int, tuple[Any, ...]] | None] = {}
+        self._claimed: dict[bytes, Claim | None] = {}
 
     def read(self, raw: bytes) -> Message | str:
         """The message, or why there is none."""
@@ -69,13 +69,13 @@ class Reader:
             self._known[raw] = known
         return known
 
-    def claimed_vote(self, raw: bytes) -> tuple[int, tuple[Any, ...]] | None:
-        """`wire.envelope.claimed_vote`, remembered."""
+    def claimed(self, raw: bytes) -> Claim | None:
+        """`wire.envelope.claimed`, remembered."""
         try:
             return self._claimed[raw]
         except KeyError:
-            claimed = self._claimed[raw] = claimed_vote(raw)
-            return claimed
+            claim = self._claimed[raw] = claimed(raw)
+            return claim
 
     def learn(self, verified: Any) -> None:
         self.opener.learn(verified)

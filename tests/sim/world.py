@@ -270,6 +270,8 @@ class World:
         elif kind == "slow_disk":
             self.nodes[node].disk_slower = fault.value % 500
             self.at(self.now + fault.lasts, self._mend_disk, node)
+        elif kind == "disk_lost":
+            self._lose_disk(fault)
         elif kind == "clock":
             self.nodes[node].clock_offset = self._offset(fault.value)
             self.judges.clock_changed()
@@ -284,6 +286,27 @@ class World:
                 doubled=(0.0, 0.3)[fault.value % 2],
             )
             self.at(self.now + fault.lasts, self._calm, before)
+
+    def _lose_disk(self, fault: Fault) -> None:
+        """A card breaks, and an empty one takes its place; unless that could not be borne."""
+        node = self.nodes[fault.node]
+        if node.liar or self._forgetful(node) + len(self.plan.liars) >= max(1, self.plan.f):
+            self.faults_done[fault.kind] -= 1
+            return
+        self.crash(node.index, fault.lasts)
+        self.judges.forgot(node)
+        node.lose_disk()
+
+    def _forgetful(self, node: Node) -> int:
+        """How many others are as good as faulty, for they forgot their votes.
+
+        There may be f together with the liars or, in clusters that bear no liar, one alone.  Of two
+        nodes one votes again before it knows all that the other knows, and one alone knows all.
+        """
+        others = [other for other in self.honest if other is not node]
+        if self.plan.n == 2:
+            return sum(other.disk.rebuilt for other in others)
+        return sum(other.forgetful for other in others) if others else 1
 
     def _primary(self) -> int:
         """The primary of the highest view that an honest node is in."""
