@@ -208,8 +208,14 @@ def test_it_joins_no_view_change_and_accuses_with_words_only() -> None:
         d.step(Received(a.key, Proposal(named, batch)))
     assert [x.reason for x in d.alarms] == ["the primary gave one number to two batches"]
     assert not d.replica.changing
-    d.step(Tick(stage.now + 10**6, 5))
+    now = stage.now + 10**6
+    d.step(Tick(now, 5))
     assert not d.replica.changing, "it suspects nobody, since it may not say so"
+    assert d.replica.wake_at is not None
+    assert d.replica.wake_at > now, "and sleeps over it"
+    b = stage["B"]
+    effects = d.step(Received(b.key, b.signer.sign(Status(0, 0, False, 0, 0, 5))))
+    assert effects == [], "it has no vote to repeat, and lacks no body"
 
 
 def test_it_takes_part_in_no_new_view_and_follows_it() -> None:
