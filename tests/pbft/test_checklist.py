@@ -105,7 +105,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "s8_13": (
         "written before it is said, for everything that counts",
         "disk/test_database.py::test_what_was_acknowledged_survives_kill_9",
-        "test_replication.py::test_sends_before_a_persist_go_at_once_and_those_after_it_wait",
+        "replication/test_performer.py::test_sends_before_a_persist_go_at_once_and_those_after_it_wait",
     ),
     "s8_14": (
         "an old self, or one that forgot, votes for nothing that it may have voted on",
@@ -158,8 +158,8 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "s8_23": (
         "a flood starves nobody: queues per peer, in turn, limits before proofs",
-        "test_replication.py::test_a_flood_of_one_peer_does_not_starve_the_others",
-        "net/test_links.py::test_a_peer_that_floods_does_not_starve_the_others",
+        "replication/test_performer.py::test_a_flood_of_one_peer_does_not_starve_the_others",
+        "net/test_links.py::test_a_peer_that_floods_delays_the_others_by_one_frame",
         "net/test_direct.py::test_the_stranger_that_has_been_here_longest_makes_room",
     ),
 }
