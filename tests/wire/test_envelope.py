@@ -409,6 +409,16 @@ def test_own_envelopes_need_no_check() -> None:
     assert verify.calls == 0
 
 
+def test_what_a_learning_signer_signs_needs_no_check() -> None:
+    checked: list[bytes] = []
+    opener = Opener(CLUSTER, verify=lambda key, *_: bool(checked.append(key)))
+    signer = envelope.LearningSigner(Signer(SEED, CLUSTER), opener)
+    signed = signer.sign(Prepare(0, 0, 1, blob(7)))
+    assert signed.signer == signer.public == Signer(SEED, CLUSTER).public
+    assert opener.open(signed.raw) == signed
+    assert checked == []
+
+
 def test_a_refused_envelope_is_not_remembered() -> None:
     answers = [False, True]
     opener = Opener(CLUSTER, verify=lambda *_: answers.pop(0))
