@@ -107,6 +107,9 @@ class Channel(Protocol):
     def fileno(self) -> int:
         """The descriptor that is readable when `take` may have something new."""
 
+    def greeted(self) -> None:
+        """The other end's hello shows that it knows the cluster: no longer quite a stranger."""
+
     def proven(self) -> None:
         """The other end has proven who it is: lift the bounds that hold for strangers."""
 

@@ -1,6 +1,6 @@
 """The direct transport: WebSockets over TCP, for boards that can reach each other without Tor.
 
-Knows addresses of the form tcp:host:port (an IPv6 literal in brackets), and bounds on strangers.
+Knows addresses of the form tcp:host:port (an IPv6 literal in brackets), and whence callers come.
 A literal is never looked up; a name is resolved by the system, through DNS if it is so configured,
 each time that it is dialled.  Refuses to know who may connect.  TCP_NODELAY is set by Trio.
 """
@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import struct
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,12 +20,16 @@ import trio
 
 from aegis_edge.net import websocket
 from aegis_edge.net.channel import Handler, LinkError, ListenError
+from aegis_edge.net.strangers import Standing, Strangers
 
 SCHEME = "tcp"
 #: One deadline for the connection and the opening handshake together.
 OPENING_TIMEOUT_S = 10.0
-#: Connections that came in, at once; and those among them of peers that have not proven who they
-#: are.  One stranger more, and the one that has been here longest has to go.
+#: How long a caller may take for its first byte.  One of our nodes sends its request together with
+#: what completes the connection, so this is room for a packet that was lost and is sent again.
+SILENCE_S = 1.0
+#: Connections that came in, at once; and how many of them may be strangers of each standing: see
+#: `net.strangers`.
 INBOUND_MAX = 256
 UNPROVEN_MAX = 32
 
@@ -50,13 +55,22 @@ def parse_address(address: str) -> tuple[str, int]:
 
 
 class Direct:
-    """The transport; one object serves and dials any number of addresses."""
+    """The transport; one object serves and dials any number of addresses.
 
-    def __init__(self, *, inbound_max: int = INBOUND_MAX, unproven_max: int = UNPROVEN_MAX) -> None:
+    `silence_s` is how long a caller may say nothing at all: see `SILENCE_S`.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbound_max: int = INBOUND_MAX,
+        unproven_max: int = UNPROVEN_MAX,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._inbound_max = inbound_max
-        self._unproven_max = unproven_max
+        self._silence_s = silence_s
         self._inbound = 0
-        self._unproven: dict[object, trio.CancelScope] = {}
+        self._strangers = Strangers(unproven_max)
 
     async def dial(self, address: str) -> websocket.WebSocket:
         """A channel to `address`; raises `LinkError`."""
@@ -97,25 +111,50 @@ class Direct:
 
     async def _incoming(self, handler: Handler, stream: trio.SocketStream) -> None:
         """One connection from its beginning to its end."""
-        mark = object()
-        scope = trio.CancelScope()
         self._inbound += 1
         try:
-            if self._inbound > self._inbound_max:
-                return
-            if len(self._unproven) >= self._unproven_max:
-                self._unproven.pop(next(iter(self._unproven))).cancel()
-            self._unproven[mark] = scope
-            with scope:
-                channel = await websocket.accept(stream, OPENING_TIMEOUT_S)
-                channel.on_proven = lambda: self._unproven.pop(mark, None)
-                await handler(_described(channel, stream))
+            if self._inbound <= self._inbound_max:
+                await self._receive(handler, stream)
         except LinkError as error:
             log.debug("a connection came to nothing: %s", error)
         finally:
             self._inbound -= 1
-            self._unproven.pop(mark, None)
             await trio.aclose_forcefully(stream)
+
+    async def _receive(self, handler: Handler, stream: trio.SocketStream) -> None:
+        """One caller, for as long as there is a place for it."""
+        strangers, scope = self._strangers, trio.CancelScope()
+
+        def dismiss() -> None:
+            scope.cancel()
+            with suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_RDWR)  # ends a goodbye too, which is shielded
+
+        caller = strangers.enter(_source(stream), dismiss)
+        try:
+            with scope:
+                with trio.move_on_after(self._silence_s) as silence:
+                    await trio.lowlevel.wait_readable(stream.socket)
+                if silence.cancelled_caught:
+                    raise LinkError("it said nothing")
+                channel = await websocket.accept(stream, OPENING_TIMEOUT_S)
+                strangers.rise(caller, Standing.OPENED)
+                channel.on_greeted = partial(strangers.rise, caller, Standing.GREETED)
+                channel.on_proven = partial(strangers.leave, caller)
+                await handler(_described(channel, stream))
+        finally:
+            strangers.leave(caller)
+
+
+def _source(stream: trio.SocketStream) -> bytes:
+    """Whose connections count together: an IPv4 address, or the /64 that one IPv6 host may fill."""
+    try:
+        host = stream.socket.getpeername()[0]
+    except OSError:
+        raise LinkError("it is gone already") from None
+    if ":" in host:
+        return socket.inet_pton(socket.AF_INET6, host)[:8]
+    return socket.inet_pton(socket.AF_INET, host)
 
 
 def _described(channel: websocket.WebSocket, stream: trio.SocketStream) -> websocket.WebSocket:

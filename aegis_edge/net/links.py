@@ -413,6 +413,7 @@ class Links:
             await channel.send((hello,))
         while True:
             session, effects = session.received(await channel.receive())
+            channel.greeted()
             opened = next((e for e in effects if type(e) is Opened), None)
             if opened is not None:
                 self._judge(opened, expected)

@@ -63,10 +63,11 @@ async def accept(stream: trio.abc.HalfCloseableStream, timeout_s: float) -> WebS
 class WebSocket:
     """An open WebSocket; each frame is one binary message.
 
-    `remote`, `measure` and `on_proven` are for the transport to set.
+    `remote`, `measure`, `on_greeted` and `on_proven` are for the transport to set.
     """
 
     remote = "somewhere"
+    on_greeted: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self, stream: trio.abc.HalfCloseableStream, received: bytes, *, client: bool
@@ -173,6 +174,10 @@ class WebSocket:
                 return os.read(self._socket.fileno(), RECEIVE_BYTES)
             except BlockingIOError:
                 continue
+
+    def greeted(self) -> None:
+        """The other end's hello shows that it knows the cluster: no longer quite a stranger."""
+        self.on_greeted()
 
     def proven(self) -> None:
         """The other end has proven who it is: lift the bounds that hold for strangers."""

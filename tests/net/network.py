@@ -57,7 +57,7 @@ class MemoryChannel:
     def __init__(self, network: MemoryNetwork, remote: str, out: Wire, into: Wire) -> None:
         self.remote = remote
         self.rtt_ms: float | None = None
-        self.is_proven = False
+        self.is_greeted = self.is_proven = False
         self.closed_with: Goodbye | None = None
         self._network = network
         self._out = out
@@ -109,7 +109,11 @@ class MemoryChannel:
         goodbye = self._into.goodbye
         return LinkError("the wire is cut" if goodbye is None else goodbye.words)
 
+    def greeted(self) -> None:
+        self.is_greeted = True
+
     def proven(self) -> None:
+        assert self.is_greeted
         self.is_proven = True
 
     async def aclose(self, goodbye: Goodbye = Goodbye.NORMAL) -> None:

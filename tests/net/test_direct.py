@@ -12,7 +12,7 @@ import trio
 from aegis_edge.net import direct
 from aegis_edge.net.channel import Channel, Goodbye, Handler, LinkError, ListenError
 from aegis_edge.net.direct import Direct, parse_address
-from aegis_edge.net.websocket import WebSocket
+from aegis_edge.net.websocket import LINGER_S, WebSocket
 
 ANY_PORT = "tcp:127.0.0.1:0"
 
@@ -225,17 +225,53 @@ async def test_a_goodbye_is_not_lost_on_a_peer_that_is_still_sending() -> None:
             await channel.receive()
 
 
-async def test_the_stranger_that_has_been_here_longest_makes_room() -> None:
+async def test_one_stranger_too_many_costs_its_own_kind_a_place() -> None:
     async with serving(Direct(unproven_max=2), echo) as place:
-        first = await place.raw()
-        await first.send_all(b"G")
-        second = await place.dial()
-        third = await place.dial()
-        with trio.fail_after(direct.OPENING_TIMEOUT_S / 2):
-            assert await first.receive_some() == b""
-        for channel in (second, third):
+        opened = [await place.dial() for _ in range(2)]
+        silent = [await place.raw() for _ in range(20)]
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert sum([await gone(stream, 0.01) for stream in silent]) == 18
+        for channel in opened:
             await channel.send([b"x"])
             assert await channel.receive() == b"x"
+
+
+async def gone(stream: trio.SocketStream, timeout_s: float) -> bool:
+    """Whether the other end hangs up on this stream in time."""
+    with trio.move_on_after(timeout_s):
+        try:
+            return not await stream.receive_some()
+        except trio.BrokenResourceError:
+            return True
+    return False
+
+
+async def test_who_says_nothing_is_left_after_a_moment_and_who_is_slow_is_not() -> None:
+    async with serving(Direct(silence_s=0.05), echo) as place:
+        silent, slow = await place.raw(), await place.raw()
+        await slow.send_all(b"G")
+        assert await gone(silent, 5)
+        assert not await gone(slow, 0.01)
+    assert direct.SILENCE_S < direct.OPENING_TIMEOUT_S / 5
+
+
+async def test_who_has_to_go_gets_no_time_to_linger() -> None:
+    async def linger(channel: Channel) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await channel.aclose(Goodbye.GOING_AWAY)
+            ended.append(trio.current_time() - start)
+
+    ended: list[float] = []
+    async with serving(Direct(unproven_max=1), linger) as place:
+        start = trio.current_time()
+        for _ in range(4):
+            await place.dial()
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert len(ended) == 3
+        assert max(ended) < LINGER_S
 
 
 async def test_who_has_proven_itself_takes_no_room_of_strangers() -> None:
