@@ -36,6 +36,7 @@ class Goodbye(IntEnum):
     HANDSHAKE = 4006
     SILENT = 4007
     BAD_MESSAGE = 4008
+    TOO_SOON = 4009
 
     @property
     def words(self) -> str:
@@ -56,6 +57,7 @@ _WORDS = {
     Goodbye.HANDSHAKE: "the other node refused the handshake; do both have the same genesis?",
     Goodbye.SILENT: "the other node did not hear us for too long",
     Goodbye.BAD_MESSAGE: "the other node could not read a message of ours; update the older one",
+    Goodbye.TOO_SOON: "the other node takes no call from us for a while: our last links were short",
 }
 
 
@@ -124,7 +126,8 @@ class Channel(Protocol):
         """What the transport believes a round trip to take, if it keeps count."""
 
 
-Handler = Callable[[Channel], Awaitable[None]]
+#: Takes a channel and closes it in the end; gives the reason.
+Handler = Callable[[Channel], Awaitable[Goodbye]]
 
 
 class Transport(Protocol):
@@ -142,6 +145,7 @@ class Transport(Protocol):
     ) -> None:
         """Run `handler` in a task of its own for every channel that comes in at `address`.
 
+        After `Goodbye.TOO_SOON`, other callers from the same place may have to wait a moment.
         Reports through `task_status` the addresses on which it listens, as a tuple of texts;
         raises `LinkError` if it cannot listen.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import socket
 import struct
@@ -19,7 +20,7 @@ from typing import Any
 import trio
 
 from aegis_edge.net import websocket
-from aegis_edge.net.channel import Handler, LinkError, ListenError
+from aegis_edge.net.channel import Goodbye, Handler, LinkError, ListenError
 from aegis_edge.net.strangers import Standing, Strangers
 
 SCHEME = "tcp"
@@ -28,6 +29,10 @@ OPENING_TIMEOUT_S = 10.0
 #: How long a caller may take for its first byte.  One of our nodes sends its request together with
 #: what completes the connection, so this is room for a packet that was lost and is sent again.
 SILENCE_S = 1.0
+#: How long nobody is heard from a place from which a member called too soon after it had failed
+#: before.  Who it is shows only at the end of a handshake, so this is what bounds how many of those
+#: it costs: no more than there are places for strangers, in this time.
+HOLD_S = 1.0
 #: Connections that came in, at once; and how many of them may be strangers of each standing: see
 #: `net.strangers`.
 INBOUND_MAX = 256
@@ -57,7 +62,8 @@ def parse_address(address: str) -> tuple[str, int]:
 class Direct:
     """The transport; one object serves and dials any number of addresses.
 
-    `silence_s` is how long a caller may say nothing at all: see `SILENCE_S`.
+    `silence_s` is how long a caller may say nothing at all, `hold_s` how long callers have to wait
+    from where one called too soon: see `SILENCE_S` and `HOLD_S`.
     """
 
     def __init__(
@@ -66,9 +72,12 @@ class Direct:
         inbound_max: int = INBOUND_MAX,
         unproven_max: int = UNPROVEN_MAX,
         silence_s: float = SILENCE_S,
+        hold_s: float = HOLD_S,
     ) -> None:
         self._inbound_max = inbound_max
         self._silence_s = silence_s
+        self._hold_s = hold_s
+        self._held: dict[bytes, float] = {}
         self._inbound = 0
         self._strangers = Strangers(unproven_max)
 
@@ -137,13 +146,20 @@ class Direct:
                     await trio.lowlevel.wait_readable(stream.socket)
                 if silence.cancelled_caught:
                     raise LinkError("it said nothing")
+                await trio.sleep_until(self._held.get(caller.source, -math.inf))
                 channel = await websocket.accept(stream, OPENING_TIMEOUT_S)
                 strangers.rise(caller, Standing.OPENED)
                 channel.on_greeted = partial(strangers.rise, caller, Standing.GREETED)
                 channel.on_proven = partial(strangers.leave, caller)
-                await handler(_described(channel, stream))
+                if await handler(_described(channel, stream)) is Goodbye.TOO_SOON:
+                    self._hold(caller.source)
         finally:
             strangers.leave(caller)
+
+    def _hold(self, source: bytes) -> None:
+        now = trio.current_time()
+        self._held = {held: until for held, until in self._held.items() if until > now}
+        self._held[source] = now + self._hold_s
 
 
 def _source(stream: trio.SocketStream) -> bytes:

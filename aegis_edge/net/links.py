@@ -374,16 +374,17 @@ class Links:
         else:
             await self._converse(channel, dial.peer)
 
-    async def _incoming(self, channel: Channel) -> None:
-        await self._converse(channel, None)
+    async def _incoming(self, channel: Channel) -> Goodbye:
+        return await self._converse(channel, None)
 
-    async def _converse(self, channel: Channel, expected: bytes | None) -> None:
+    async def _converse(self, channel: Channel, expected: bytes | None) -> Goodbye:
         goodbye = Goodbye.GOING_AWAY
         try:
             goodbye = await self._live(channel, expected)
         finally:
             with trio.CancelScope(shield=True):
                 await channel.aclose(goodbye)
+        return goodbye
 
     async def _live(self, channel: Channel, expected: bytes | None) -> Goodbye:
         try:
@@ -437,8 +438,16 @@ class Links:
                 f"{short(peer)} is no member; do both have the same genesis?",
                 Goodbye.NOT_A_MEMBER,
             )
+        now_ticks = _now_ticks()
+        if expected is None and self._book.deaf_ticks(peer, now_ticks):
+            raise LinkError(
+                f"the last links of {self._name(peer)} were short; is it started again and again?",
+                Goodbye.TOO_SOON,
+            )
         refusal = self._book.refusal(opened.record)
         if refusal:
+            if expected is None:
+                self._book.call_failed(peer, now_ticks)
             raise LinkError(refusal, Goodbye.RECORD)
 
     def _missed(self, expected: bytes | None, where: str, failure: LinkError) -> None:

@@ -1,6 +1,7 @@
 """The dial plan: which member to try when, at which address, and which of two links stays.
 
-Knows members' records, back-off, and the rule by which both ends of a pair keep the same link.
+Knows members' records, back-off, the rule by which both ends of a pair keep the same link, and how
+long a member is not listened to whose calls come to nothing.
 Refuses to know sockets, clocks and dice: `now_ticks` (monotonic milliseconds) and `jitter`
 (evenly in 0..1) are arguments.  Back-off is "full jitter" (Brooker, AWS Architecture Blog, 2015).
 """
@@ -45,6 +46,8 @@ class Entry:
 
     `dial_at` is None while there is nothing to dial, `dialing` the address that is being tried,
     `tries` counts the failures since the last good link, `good_address` last led to the member.
+    `calls_failed` counts its calls to us that came to nothing since then; before `deaf_until` no
+    further one is taken.
     """
 
     record: Verified[NodeRecord]
@@ -55,6 +58,8 @@ class Entry:
     good_at: int = -1
     good_address: str = ""
     last_error: str = ""
+    calls_failed: int = 0
+    deaf_until: int | None = None
 
 
 class Book:
@@ -153,8 +158,11 @@ class Book:
         if outbound:
             entry = replace(entry, dialing="", good_address=address)
         self._entries[peer] = entry
-        if entry.link is not None and not self._supersedes(peer, entry.link, outbound, now_ticks):
-            return False
+        if entry.link is not None:
+            if not self._supersedes(peer, entry.link, outbound, now_ticks):
+                return False
+            if outbound == entry.link.outbound:
+                entry = _judged(entry, entry.link, now_ticks)
         self._entries[peer] = replace(
             entry,
             link=Link(outbound, now_ticks),
@@ -168,10 +176,24 @@ class Book:
         """The link to `peer` that stayed is gone; `reason` is for people."""
         entry = self._entries[peer]
         assert entry.link is not None
-        steady = now_ticks - entry.link.since_ticks >= STEADY_TICKS
-        tries = 0 if steady else entry.tries + 1
+        tries = 0 if _is_steady(entry.link, now_ticks) else entry.tries + 1
+        entry = _judged(entry, entry.link, now_ticks)
         entry = replace(entry, link=None, last_error=reason, tries=tries)
         self._entries[peer] = self._postponed(entry, now_ticks, jitter)
+
+    # --- calls ------------------------------------------------------------------------------
+
+    def deaf_ticks(self, peer: bytes, now_ticks: int) -> int:
+        """For how long a call from `peer` is still to be refused; 0 if it is welcome."""
+        return max(0, (self._entries[peer].deaf_until or now_ticks) - now_ticks)
+
+    def call_failed(self, peer: bytes, now_ticks: int) -> None:
+        """A call from `peer`, which has proven who it is, brought no link.
+
+        Not for one that was refused because of `deaf_ticks`: that is no failure of its own, and
+        nobody who calls often would ever be heard again.
+        """
+        self._entries[peer] = _failed(self._entries[peer], now_ticks)
 
     # --- rules ------------------------------------------------------------------------------
 
@@ -196,9 +218,35 @@ class Book:
     def _postponed(self, entry: Entry, now_ticks: int, jitter: float) -> Entry:
         if entry.link is not None or entry.dialing or not self._reachable(entry.record):
             return entry
-        ceiling = min(BACKOFF_TICKS_MAX, BACKOFF_TICKS << min(entry.tries, 16))
-        return replace(entry, dial_at=now_ticks + int(jitter * ceiling))
+        return replace(entry, dial_at=now_ticks + int(jitter * _ceiling_ticks(entry.tries)))
 
     def _reachable(self, record: Verified[NodeRecord]) -> tuple[str, ...]:
         """The addresses that can be dialled from here."""
         return tuple(a for a in record.message.addresses if a.partition(":")[0] in self._schemes)
+
+
+def _ceiling_ticks(failures: int) -> int:
+    """The longest that a dialler waits after so many failures."""
+    return min(BACKOFF_TICKS_MAX, BACKOFF_TICKS << min(failures, 16))
+
+
+def _is_steady(link: Link, now_ticks: int) -> bool:
+    return now_ticks - link.since_ticks >= STEADY_TICKS
+
+
+def _judged(entry: Entry, link: Link, now_ticks: int) -> Entry:
+    """The entry after the end of `link`: a good one is a new start, a short one a failed call."""
+    if _is_steady(link, now_ticks):
+        return replace(entry, calls_failed=0, deaf_until=None)
+    return entry if link.outbound else _failed(entry, now_ticks)
+
+
+def _failed(entry: Entry, now_ticks: int) -> Entry:
+    """The entry after a call that came to nothing; the first one is nobody's fault.
+
+    An honest member counts the same failures and waits by itself.  This is what it then waits on
+    average: it is seldom refused, and never kept out for longer than its own wait may be.
+    """
+    failures = entry.calls_failed + 1
+    pause_ticks = _ceiling_ticks(failures) // 2 if failures > 1 else 0
+    return replace(entry, calls_failed=failures, deaf_until=now_ticks + pause_ticks)

@@ -12,8 +12,9 @@ from trio.testing import MockClock
 
 from aegis_edge.net import links as links_module
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
-from aegis_edge.net.direct import Direct, parse_address
+from aegis_edge.net.direct import HOLD_S, Direct, parse_address
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
+from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
 from aegis_edge.wire import session
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX
 from aegis_edge.wire.session import Session
@@ -576,6 +577,7 @@ async def test_a_frame_that_was_changed_or_replayed_ends_the_link(
     links = one.links([two.record], {"memory": network})
     async with running((links, [f"memory:{one.seed}"])):
         for spoil in (lambda f: [f, f], lambda f: [f[:-1] + b"?"], lambda f: [f[:-1]]):
+            await trio.sleep(BACKOFF_TICKS_MAX / 1000)
             channel = await network.dial(f"memory:{one.seed}")
             state = await prove(channel, two)
             await until(links, LinkOpened)
@@ -584,6 +586,77 @@ async def test_a_frame_that_was_changed_or_replayed_ends_the_link(
             closed = await until(links, LinkClosed)
             assert closed.peer == two.key
             assert "frame" in closed.reason or "replayed" in closed.reason
+
+
+# --- who calls again and again -------------------------------------------------------------------
+
+
+async def call(network: MemoryNetwork, at: Member, member: Member) -> Channel:
+    """A call that proves who calls; whether it is welcome shows at the first `receive`."""
+    channel = await network.dial(f"memory:{at.seed}")
+    await prove(channel, member)
+    return channel
+
+
+async def test_a_member_whose_links_are_short_is_heard_ever_more_rarely(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        taken = []
+        while trio.current_time() < 150:
+            channel = await call(network, one, two)
+            try:
+                await trio.sleep(0.25)
+                links.events.receive_nowait()
+            except trio.WouldBlock:
+                with pytest.raises(LinkError, match="takes no call from us for a while"):
+                    await channel.receive()
+            else:
+                taken.append(trio.current_time())
+                await channel.aclose()
+                await until(links, LinkClosed)
+        pauses = [round(b - a) for a, b in itertools.pairwise(taken)]
+        assert pauses[:7] == [0, 1, 2, 4, 8, 16, 30]
+        assert set(pauses[6:]) == {30}
+
+
+async def test_one_good_link_and_a_member_is_heard_at_once_again(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        for lasts_s in (0, 0, STEADY_TICKS / 1000, 0):
+            await trio.sleep(2)
+            channel = await call(network, one, two)
+            await until(links, LinkOpened)
+            await trio.sleep(lasts_s)
+            await channel.aclose()
+            await until(links, LinkClosed)
+        await call(network, one, two)
+        await until(links, LinkOpened)
+
+
+async def test_who_shows_an_old_record_again_and_again_is_soon_not_heard(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.says((), 5)], {"memory": network})
+    async with running((links, [f"memory:{one.seed}"])):
+        said = []
+        for _ in range(4):
+            channel = await call(network, one, two)
+            with pytest.raises(LinkError) as refused:
+                await channel.receive()
+            said.append(str(refused.value))
+        assert said == [Goodbye.RECORD.words] * 2 + [Goodbye.TOO_SOON.words] * 2
 
 
 # --- our own errors ------------------------------------------------------------------------------
@@ -645,9 +718,10 @@ class Board:
         await listener.aclose()
         self.member.record = self.member.says((self.address,), 1)
 
-    def links(self, *others: Board, **options: Any) -> Links:
+    def links(self, *others: Board, hold_s: float = HOLD_S, **options: Any) -> Links:
         known = [other.member.record for other in others]
-        return self.member.links(known, {"tcp": Direct()}, **options)
+        transport = Direct(hold_s=hold_s)
+        return self.member.links(known, {"tcp": transport}, **options)
 
 
 async def boards(count: int) -> list[Board]:
@@ -771,6 +845,45 @@ async def test_a_node_that_was_killed_is_linked_again() -> None:
             async with running((second, [two.address])):
                 await until(first, LinkOpened)
             await until(first, LinkClosed)
+
+
+async def test_a_member_that_calls_in_a_loop_pays_for_it_and_nobody_else_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It sends rubbish as soon as it is linked; another member calls from the same address."""
+    caplog.set_level(logging.INFO)
+    one, two, three = await boards(3)
+    for board in (two, three):
+        board.member.record = board.member.says((), 1)
+    links = one.links(two, three, hold_s=0.05)
+    calls, start = 0, trio.current_time()
+
+    async def loop() -> None:
+        nonlocal calls
+        while True:
+            try:
+                channel = await Direct().dial(one.address)
+                await prove(channel, two.member)
+                calls += 1
+                await channel.send([bytes(256)])
+                await channel.receive()
+                await channel.receive()
+            except LinkError:
+                await channel.aclose()
+
+    async with running((links, [one.address])), trio.open_nursery() as nursery:
+        nursery.start_soon(loop)
+        with trio.fail_after(30):
+            while calls < 20:
+                await links.events.receive()
+        assert links.statistics()[0].traffic.links + links.statistics()[1].traffic.links <= 6
+        assert trio.current_time() - start >= 10 * 0.05, "calls that are refused have to wait"
+        assert sum("refused call" in line for line in caplog.messages) <= 5
+        honest = three.links(one)
+        async with running((honest, [])):
+            await until(honest, LinkOpened, timeout_s=5)
+            assert honest.statistics()[0].last_error == ""
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_port_that_is_taken_stops_the_start() -> None:

@@ -286,3 +286,76 @@ def test_whatever_order_things_happen_in_both_ends_keep_the_same_link(
                     kept[side] = None
                     books[side].closed(other[side].signer, now, "closed by the other end", 0.5)
     assert kept[low] is kept[high] is low
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def test_after_its_second_failed_call_a_member_is_not_heard_for_ever_longer(
+    pair: tuple[Record, Record],
+) -> None:
+    """On average an honest member, which counts the same, waits as long by itself."""
+    own, other = pair
+    book, now, pauses = book_of(own, other), 1000, []
+    for failures in range(1, 12):
+        assert book.deaf_ticks(other.signer, now) == 0
+        book.call_failed(other.signer, now)
+        pauses.append(book.deaf_ticks(other.signer, now))
+        assert pauses[-1] <= min(BACKOFF_TICKS_MAX, BACKOFF_TICKS << failures) / 2
+        if pauses[-1]:
+            assert book.deaf_ticks(other.signer, now + pauses[-1] - 1) == 1
+        now += pauses[-1]
+    assert pauses[:4] == [0, 2 * BACKOFF_TICKS, 4 * BACKOFF_TICKS, 8 * BACKOFF_TICKS]
+    assert pauses[-1] == BACKOFF_TICKS_MAX // 2
+
+
+@pytest.mark.parametrize(
+    ("outbound", "lasted", "deaf"),
+    [(False, 0, True), (False, STEADY_TICKS, False), (True, 0, False), (True, STEADY_TICKS, False)],
+)
+def test_a_short_link_is_a_failed_call_if_it_was_one(
+    outbound: bool, lasted: int, deaf: bool, pair: tuple[Record, Record]
+) -> None:
+    own, other = pair
+    book, now = book_of(own, other), 0
+    for _ in range(3):
+        assert book.opened(other.signer, outbound, now)
+        now += lasted
+        book.closed(other.signer, now, "cut", 1.0)
+    assert (book.deaf_ticks(other.signer, now) > 0) is deaf
+
+
+@pytest.mark.parametrize(("apart", "deaf"), [(0, True), (STEADY_TICKS, False)])
+def test_calls_that_take_each_others_place_count_as_short_links(
+    apart: int, deaf: bool, pair: tuple[Record, Record]
+) -> None:
+    own, other = pair
+    book, now = book_of(own, other), 0
+    for _ in range(4):
+        assert book.opened(other.signer, False, now)
+        now += apart
+    assert (book.deaf_ticks(other.signer, now) > 0) is deaf
+
+
+def test_two_links_dialled_at_the_same_moment_are_nobodys_failure(
+    pair: tuple[Record, Record],
+) -> None:
+    low, high = pair
+    book = book_of(high, low)
+    for now in range(4):
+        assert book.opened(low.signer, True, now)
+        assert book.opened(low.signer, False, now)
+        book.closed(low.signer, now + STEADY_TICKS, "cut", 0.0)
+    assert book[low.signer].calls_failed == 0
+
+
+def test_a_good_link_is_a_new_start(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    for _ in range(5):
+        book.call_failed(other.signer, 0)
+    assert book.opened(other.signer, True, 0)
+    book.closed(other.signer, STEADY_TICKS, "cut", 0.0)
+    assert book.deaf_ticks(other.signer, 1) == 0
+    book.call_failed(other.signer, STEADY_TICKS)
+    assert book.deaf_ticks(other.signer, STEADY_TICKS) == 0
