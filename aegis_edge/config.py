@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aegis_edge.peers import address
+
 #: The longest path that the address of a Unix socket can hold, in bytes, less the ".new" under
 #: which it is made ready.
 SOCKET_PATH_BYTES_MAX = 103
@@ -138,21 +140,14 @@ def _addresses(value: Any) -> tuple[str, ...]:
         value = [part.strip() for part in value.split(",") if part.strip()]
     if not isinstance(value, (list, tuple)) or len(value) > ADDRESSES_MAX:
         raise ValueError(f"must be a list of at most {ADDRESSES_MAX} addresses")
-    return tuple(_address(item) for item in value)
-
-
-def _address(value: Any) -> str:
     wanted = "must hold addresses that look like tcp:192.168.1.20:8080 or tcp:[2001:db8::1]:8080"
-    if not isinstance(value, str) or len(value.encode()) > ADDRESS_BYTES_MAX:
+    if not all(isinstance(text, str) and len(text.encode()) <= ADDRESS_BYTES_MAX for text in value):
         raise ValueError(wanted)
-    kind, _, place = value.partition(":")
-    host, _, port = place.rpartition(":")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError(wanted)
-    digits = port.isascii() and port.isdigit()
-    if kind != "tcp" or not host or not digits or not 1 <= int(port) <= 65535:
-        raise ValueError(wanted)
-    return value
+    try:
+        address.parse_all(value)
+    except address.AddressError as error:
+        raise ValueError(f"{wanted}: {error}") from None
+    return tuple(value)
 
 
 def _socket_path(value: Any) -> Path:
@@ -302,8 +297,12 @@ class Config:
         """The addresses that this node's record shall give, such as ``tcp:host:port``."""
         if self["advertise"]:
             return tuple(self["advertise"])
-        host = f"[{self.listen}]" if ":" in self.listen else self.listen
-        return (f"tcp:{host}:{self.p2p_port}",)
+        return (self.listen_address,)
+
+    @property
+    def listen_address(self) -> str:
+        """`listen` and `p2p_port` as one address."""
+        return str(address.Address(address.TCP, self.listen, self.p2p_port))
 
     @property
     def api_socket(self) -> Path:

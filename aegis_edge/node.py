@@ -31,7 +31,7 @@ from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DiskError, disk_errors
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.net.channel import LinkError
-from aegis_edge.net.direct import SCHEME, Direct
+from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
@@ -39,6 +39,7 @@ from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.configuration import Parameters as Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
+from aegis_edge.peers.address import TCP
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.replication import Replication
@@ -186,7 +187,6 @@ async def run(
     genesis = read_genesis(config)
     for remark in remarks(genesis):
         log.warning("the genesis of this cluster: %s", remark)
-    listen = f"{SCHEME}:{_bracketed(config.listen)}:{config.p2p_port}"
     # The API's socket first: whoever runs here already is told before anything is touched.
     with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:
         record = _members_record(config, genesis)
@@ -195,12 +195,12 @@ async def run(
             replication = await _replication(config, genesis, links, poller, thread, database)
             speaker = _speaker(config, genesis, replication, links)
             async with trio.open_nursery() as nursery:
-                await nursery.start(partial(links.run, [listen]))
+                await nursery.start(partial(links.run, [config.listen_address]))
                 nursery.start_soon(replication.run)
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
                     "%s runs: %s listens on %s, its API on %s",
-                    *(config.name, identity.short(record.signer), listen, config.api_socket),
+                    *(config.name, identity.short(record.signer), config.listen_address, config.api_socket),
                 )
                 ready(replication)
                 await stop.wait()
@@ -248,14 +248,15 @@ async def _database(
 def _links(
     config: Config, genesis: Genesis, record: Verified[NodeRecord], poller: Poller[Any]
 ) -> Links:
-    book = Book(record.signer, genesis.records, [SCHEME], int(trio.current_time() * 1000))
+    transports = {TCP: Direct(is_on_one_host=genesis.is_on_one_host)}
+    book = Book(record.signer, genesis.records, transports, int(trio.current_time() * 1000))
     return Links(
         poller=poller,
         book=book,
         record_raw=record.raw,
         noise_private=keyfile.read(config.key_file).noise_private,
         cluster_id=genesis.cluster_id,
-        transports={SCHEME: Direct()},
+        transports=transports,
     )
 
 
@@ -341,10 +342,6 @@ def _speaker(config: Config, genesis: Genesis, replication: Replication, links: 
             "trio": trio.__version__,
         },
     )
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 # --- the process ----------------------------------------------------------------------------

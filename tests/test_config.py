@@ -130,6 +130,8 @@ def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.Monk
         ("advertise = ['tcp:host:0']\n", "addresses that look like tcp:"),
         ("advertise = ['tcp:2001:db8::1:80']\n", "addresses that look like tcp:"),
         ("advertise = ['tcp::80']\n", "addresses that look like tcp:"),
+        ("advertise = ['tcp:127.1:80']\n", "neither a name nor an IP address"),
+        ("advertise = ['tcp:a:1', 'tcp:A:1']\n", "is there twice"),
         ("api_socket = 'relative'\n", "must be an absolute path"),
         ("api_socket = '/" + "x" * 103 + "'\n", "at most 103 bytes"),
         ("transport = 'tor'\n", "transport is 'tor'; it must be direct"),

@@ -1,7 +1,7 @@
 """The direct transport: WebSockets over TCP, for boards that can reach each other without Tor.
 
-Knows addresses of the form tcp:host:port (an IPv6 literal in brackets), and whence callers come.
-A literal is never looked up; a name is resolved by the system, through DNS if it is so configured,
+Knows how an address (`peers.address`) becomes a connection, and how long a caller may take.  A
+literal is never looked up; a name is resolved by the system, through DNS if it is so configured,
 each time that it is dialled.  Refuses to know who may connect.  TCP_NODELAY is set by Trio.
 """
 
@@ -22,8 +22,8 @@ import trio
 from aegis_edge.net import websocket
 from aegis_edge.net.channel import Goodbye, Handler, LinkError, ListenError
 from aegis_edge.net.strangers import Standing, Strangers
+from aegis_edge.peers.address import TCP, Address, AddressError, parse, peculiarity
 
-SCHEME = "tcp"
 #: One deadline for the connection and the opening handshake together.
 OPENING_TIMEOUT_S = 10.0
 #: How long a caller may take for its first byte.  One of our nodes sends its request together with
@@ -44,24 +44,12 @@ _TCP_INFO_RTT_AT = 68
 log = logging.getLogger(__name__)
 
 
-def parse_address(address: str) -> tuple[str, int]:
-    """Host and port of ``tcp:host:port``; raises `LinkError`."""
-    scheme, _, rest = address.partition(":")
-    host, _, port = rest.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if scheme != SCHEME or not host or not port.isascii() or not port.isdigit():
-        raise LinkError(f"{address!r} is no address; write it as tcp:host:port or tcp:[IPv6]:port")
-    if int(port) > 65_535:
-        raise LinkError(f"{address!r} has a port above 65535")
-    return host, int(port)
-
-
 class Direct:
     """The transport; one object serves and dials any number of addresses.
 
+    `is_on_one_host`: members share this machine, so a name may lead back to it.  Otherwise nothing
+    is sent there: whoever owns a name could make this node talk to services that listen for this
+    host alone.
     `silence_s` is how long a caller may say nothing at all, `hold_s` how long callers have to wait
     from where one called too soon: see `SILENCE_S` and `HOLD_S`.
     """
@@ -69,11 +57,13 @@ class Direct:
     def __init__(
         self,
         *,
+        is_on_one_host: bool = False,
         inbound_max: int = INBOUND_MAX,
         unproven_max: int = UNPROVEN_MAX,
         silence_s: float = SILENCE_S,
         hold_s: float = HOLD_S,
     ) -> None:
+        self._is_on_one_host = is_on_one_host
         self._inbound_max = inbound_max
         self._silence_s = silence_s
         self._hold_s = hold_s
@@ -83,19 +73,24 @@ class Direct:
 
     async def dial(self, address: str) -> websocket.WebSocket:
         """A channel to `address`; raises `LinkError`."""
-        host, port = parse_address(address)
+        place = _parsed(address)
         deadline = trio.current_time() + OPENING_TIMEOUT_S
         try:
             with trio.fail_at(deadline):
-                stream = await trio.open_tcp_stream(host, port)
+                stream = await trio.open_tcp_stream(place.host, place.port)
         except trio.TooSlowError:
             raise LinkError(
                 f"no answer within {OPENING_TIMEOUT_S:g} s; is the board on, "
-                f"and does its firewall let port {port} in?"
+                f"and does its firewall let port {place.port} in?"
             ) from None
-        except (OSError, UnicodeError) as error:
-            raise LinkError(_why(error, host, port)) from None
-        channel = await websocket.connect(stream, deadline - trio.current_time())
+        except (OSError, ValueError) as error:
+            raise LinkError(_why(error, place)) from None
+        if place.is_name and not self._is_on_one_host and _leads_back(stream):
+            await trio.aclose_forcefully(stream)
+            raise LinkError(
+                f"the name {place.host!r} leads back to this host; use that board's IP address"
+            )
+        channel = await websocket.connect(stream, max(0.0, deadline - trio.current_time()))
         return _described(channel, stream)
 
     async def serve(
@@ -106,11 +101,11 @@ class Direct:
         task_status: Any = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Run `handler` for every channel that comes in at `address`; port 0 takes a free one."""
-        host, port = parse_address(address)
+        place = _parsed(address, port_min=0)
         try:
-            listeners = await trio.open_tcp_listeners(port, host=host)
-        except (OSError, UnicodeError) as error:
-            raise _cannot_listen(address, error) from None
+            listeners = await trio.open_tcp_listeners(place.port, host=place.host)
+        except (OSError, ValueError) as error:
+            raise _cannot_listen(place, error) from None
         task_status.started(tuple(_name(listener.socket.getsockname()) for listener in listeners))
 
         async def incoming(stream: trio.SocketStream) -> None:
@@ -162,6 +157,13 @@ class Direct:
         self._held[source] = now + self._hold_s
 
 
+def _parsed(address: str, port_min: int = 1) -> Address:
+    try:
+        return parse(address, port_min=port_min)
+    except AddressError as error:
+        raise LinkError(str(error)) from None
+
+
 def _source(stream: trio.SocketStream) -> bytes:
     """Whose connections count together: an IPv4 address, or the /64 that one IPv6 host may fill."""
     try:
@@ -184,8 +186,7 @@ def _described(channel: websocket.WebSocket, stream: trio.SocketStream) -> webso
 
 def _name(sockname: Any) -> str:
     """A socket's address as one of ours."""
-    host, port = sockname[:2]
-    return f"{SCHEME}:[{host}]:{port}" if ":" in host else f"{SCHEME}:{host}:{port}"
+    return str(Address(TCP, *sockname[:2]))
 
 
 def _rtt_ms(stream: trio.SocketStream) -> float | None:
@@ -200,34 +201,40 @@ def _rtt_ms(stream: trio.SocketStream) -> float | None:
     return rtt_us / 1000
 
 
-def _cannot_listen(address: str, error: Exception) -> ListenError:
-    """Why nothing can come in at `address`, and what may help."""
-    host, port = parse_address(address)
+def _cannot_listen(place: Address, error: Exception) -> ListenError:
+    """Why nothing can come in at `place`, and what may help."""
     number = error.errno if isinstance(error, OSError) else None
     code = os.EX_CONFIG
     if number == errno.EADDRINUSE:
         code = os.EX_TEMPFAIL
         why = (
-            f"another program holds port {port}, perhaps a second node; see which with "
-            f"`ss -ltnp 'sport = :{port}'`, and stop it, or set p2p_port to a free one"
+            f"another program holds port {place.port}, perhaps a second node; see which with "
+            f"`ss -ltnp 'sport = :{place.port}'`, and stop it, or set p2p_port to a free one"
         )
     elif number == errno.EADDRNOTAVAIL:
-        why = f"{host} is no address of this host; set listen to one of `ip address`, or to 0.0.0.0"
+        why = f"{place.host} is no address of this host; set listen to one of `ip address`, or to 0.0.0.0"
     elif number in (errno.EACCES, errno.EPERM):
         why = "this account may not; ports below 1024 are kept for root: set p2p_port to another"
     else:
         why = f"{getattr(error, 'strerror', None) or error}; set listen to another address"
-    return ListenError(f"cannot listen on {address}: {why}", code)
+    return ListenError(f"cannot listen on {place}: {why}", code)
 
 
-def _why(error: Exception, host: str, port: int) -> str:
+def _leads_back(stream: trio.SocketStream) -> bool:
+    try:
+        return peculiarity(stream.socket.getpeername()[0]) == "loopback"
+    except OSError:
+        return False  # it is gone, and the next step will say so
+
+
+def _why(error: Exception, place: Address) -> str:
     """Why a connection cannot be made, and what may help."""
     causes = [error, *_causes(error.__cause__)]
     if any(isinstance(cause, (socket.gaierror, UnicodeError)) for cause in causes):
-        return f"the name {host!r} is not known; correct it, or use an IP address"
+        return f"the name {place.host!r} is not known; correct it, or use an IP address"
     numbers = {cause.errno for cause in causes if isinstance(cause, OSError)}
     if errno.ECONNREFUSED in numbers:
-        return f"nothing listens on port {port} there; is aegis-edge running on that board?"
+        return f"nothing listens on port {place.port} there; is aegis-edge running on that board?"
     if numbers & {errno.ENETUNREACH, errno.EHOSTUNREACH}:
         return "there is no way to that address; is the board on, and is this one in its network?"
     return f"cannot connect: {error}"

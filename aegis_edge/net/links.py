@@ -468,7 +468,7 @@ class Links:
         self._changed.set()
         if not self._book.opened(link.peer, link.outbound, now_ticks):
             return False
-        self._book.learn(link.record)
+        self._learn(link.record)
         link.older = self._open.get(link.peer)
         if link.older is not None:
             link.older.end(LinkError("a newer link took its place", Goodbye.DUPLICATE))
@@ -479,6 +479,19 @@ class Links:
         link.channel.proven()
         log.info("linked to %s at %s", self._name(link.peer), link.channel.remote)
         return True
+
+    def _learn(self, record: Verified[NodeRecord]) -> None:
+        peer = record.signer
+        if record == self._book[peer].record:
+            return
+        self._book.learn(record)
+        for address in self._book.shunned(peer):
+            log.warning(
+                "%s says that it is at %s, which is somewhere else for everybody: it is not "
+                "dialled there; correct `advertise` on that board",
+                self._name(peer),
+                address,
+            )
 
     async def _carry(self, link: _Link) -> Goodbye:
         """Run an admitted link to its end."""

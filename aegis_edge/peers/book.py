@@ -2,6 +2,9 @@
 
 Knows members' records, back-off, the rule by which both ends of a pair keep the same link, and how
 long a member is not listened to whose calls come to nothing.
+A record that a member shows decides where this node dials, so an address is dialled that means
+something else on each board (loopback, link-local) only if the member had such a one from the
+beginning, in the record with which the book was made.
 Refuses to know sockets, clocks and dice: `now_ticks` (monotonic milliseconds) and `jitter`
 (evenly in 0..1) are arguments.  Back-off is "full jitter" (Brooker, AWS Architecture Blog, 2015).
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from aegis_edge.peers import address
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 #: Dials under way at once; a board on a slow uplink must not time out all of them.
@@ -44,6 +48,7 @@ class Link:
 class Entry:
     """What the book holds on one member.
 
+    `peculiarities` are those of its first addresses: further ones of that kind are dialled too.
     `dial_at` is None while there is nothing to dial, `dialing` the address that is being tried,
     `tries` counts the failures since the last good link, `good_address` last led to the member.
     `calls_failed` counts its calls to us that came to nothing since then; before `deaf_until` no
@@ -51,7 +56,8 @@ class Entry:
     """
 
     record: Verified[NodeRecord]
-    dial_at: int | None
+    peculiarities: frozenset[str]
+    dial_at: int | None = None
     link: Link | None = None
     dialing: str = ""
     tries: int = 0
@@ -65,7 +71,8 @@ class Entry:
 class Book:
     """The other members and the plan to reach them; one task owns it.
 
-    `own` is this node's key and `schemes` the kinds of address that it can dial, such as "tcp".
+    `own` is this node's key, `records` those of the genesis, and `schemes` the kinds of address
+    that it can dial, such as "tcp".
     """
 
     def __init__(
@@ -78,10 +85,13 @@ class Book:
         self.own = own
         self._schemes = frozenset(schemes)
         self._entries = {
-            r.signer: Entry(r, now_ticks if self._reachable(r) else None)
+            r.signer: Entry(r, address.peculiarities(r.message.addresses))
             for r in records
             if r.signer != own
         }
+        for key, entry in self._entries.items():
+            if self._reachable(entry):
+                self._entries[key] = replace(entry, dial_at=now_ticks)
 
     def __contains__(self, peer: bytes) -> bool:
         return peer in self._entries
@@ -102,6 +112,10 @@ class Book:
         An older version may name a Noise key that was stolen and replaced since.  That a record
         has expired is shown to people, never a reason to refuse: boards lose their clocks.
         """
+        try:
+            address.parse_all(record.message.addresses)
+        except address.AddressError as error:
+            return f"its node record is of no use: {error}"
         known = self._entries[record.signer].record
         if record.message.version < known.message.version:
             return (
@@ -117,6 +131,11 @@ class Book:
         assert not self.refusal(record)
         entry = self._entries[record.signer]
         self._entries[record.signer] = replace(entry, record=record)
+
+    def shunned(self, peer: bytes) -> tuple[str, ...]:
+        """The addresses in the record of `peer` that will not be dialled, whatever happens."""
+        entry = self._entries[peer]
+        return tuple(text for text in entry.record.message.addresses if not _is_safe(entry, text))
 
     # --- dialling ---------------------------------------------------------------------------
 
@@ -154,9 +173,8 @@ class Book:
         dialler would not have dialled if it still had the older one.
         """
         entry = self._entries[peer]
-        address = entry.dialing
         if outbound:
-            entry = replace(entry, dialing="", good_address=address)
+            entry = replace(entry, dialing="", good_address=entry.dialing)
         self._entries[peer] = entry
         if entry.link is not None:
             if not self._supersedes(peer, entry.link, outbound, now_ticks):
@@ -210,19 +228,28 @@ class Book:
 
     def _dial(self, peer: bytes) -> Dial:
         entry = self._entries[peer]
-        addresses = sorted(self._reachable(entry.record), key=lambda a: a != entry.good_address)
-        address = addresses[entry.tries % len(addresses)]
-        self._entries[peer] = replace(entry, dialing=address, dial_at=None)
-        return Dial(peer, address)
+        addresses = sorted(self._reachable(entry), key=lambda a: a != entry.good_address)
+        chosen = addresses[entry.tries % len(addresses)]
+        self._entries[peer] = replace(entry, dialing=chosen, dial_at=None)
+        return Dial(peer, chosen)
 
     def _postponed(self, entry: Entry, now_ticks: int, jitter: float) -> Entry:
-        if entry.link is not None or entry.dialing or not self._reachable(entry.record):
+        if entry.link is not None or entry.dialing or not self._reachable(entry):
             return entry
         return replace(entry, dial_at=now_ticks + int(jitter * _ceiling_ticks(entry.tries)))
 
-    def _reachable(self, record: Verified[NodeRecord]) -> tuple[str, ...]:
-        """The addresses that can be dialled from here."""
-        return tuple(a for a in record.message.addresses if a.partition(":")[0] in self._schemes)
+    def _reachable(self, entry: Entry) -> tuple[str, ...]:
+        """The addresses that can and may be dialled from here."""
+        return tuple(
+            text
+            for text in entry.record.message.addresses
+            if address.parse(text).scheme in self._schemes and _is_safe(entry, text)
+        )
+
+
+def _is_safe(entry: Entry, text: str) -> bool:
+    peculiarity = address.parse(text).peculiarity
+    return not peculiarity or peculiarity in entry.peculiarities
 
 
 def _ceiling_ticks(failures: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from aegis_edge.crypto import sodium
 from aegis_edge.peers import armour
+from aegis_edge.peers.address import peculiarities
 from aegis_edge.peers.identity import open_record
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
@@ -105,6 +106,11 @@ class Genesis:
     def members(self) -> tuple[bytes, ...]:
         """The public keys of the members, in the order that everybody uses."""
         return tuple(r.signer for r in self.records)
+
+    @property
+    def is_on_one_host(self) -> bool:
+        """Whether members share a machine, as in the demo: one has a loopback address."""
+        return any("loopback" in peculiarities(r.message.addresses) for r in self.records)
 
     @cached_property
     def encoded(self) -> bytes:

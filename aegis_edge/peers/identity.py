@@ -1,7 +1,7 @@
 """What a node is called: its public key as text with a checksum, and its record as a text file.
 
 Knows the text form of an Ed25519 key and of a signed node record.
-Refuses to know private keys, addresses and who is a member.
+Refuses to know private keys and who is a member.
 The form is that of Tor's v3 addresses (rend-spec-v3 section 6): base32 of the key and a checksum.
 """
 
@@ -11,7 +11,7 @@ import base64
 from typing import cast
 
 from aegis_edge.crypto import sodium
-from aegis_edge.peers import armour
+from aegis_edge.peers import address, armour
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import NodeRecord, Open, Verified
@@ -81,10 +81,14 @@ def records_from_text(text: str, open_: Open | None = None) -> tuple[Verified[No
 
 
 def open_record(raw: bytes, open_: Open) -> Verified[NodeRecord]:
-    """The node record in an envelope; raises `WireError` for anything else."""
+    """The node record in an envelope, with good addresses; raises `WireError` for anything else."""
     opened = open_(raw)
     if not isinstance(opened.message, NodeRecord):
         raise WireError("a signed message that is not a node record")
+    try:
+        address.parse_all(opened.message.addresses)
+    except address.AddressError as error:
+        raise WireError(f"a node record with a bad address: {error}") from None
     return cast("Verified[NodeRecord]", opened)
 
 

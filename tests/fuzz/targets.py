@@ -19,7 +19,8 @@ from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import Barrier, Delete, OperationError, Put
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.frames import Parser, binary, close
-from aegis_edge.peers import armour, identity
+from aegis_edge.peers import address, armour, identity
+from aegis_edge.peers.address import AddressError
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.peers.identity import IdentityError
 from aegis_edge.wire import codec, messages, session
@@ -134,6 +135,18 @@ def _nodes(count: int) -> list[tuple[say.Verified[say.NodeRecord], bytes]]:
     return found
 
 
+def _addresses() -> tuple[bytes, ...]:
+    hosts = (
+        "192.168.1.20",
+        "[2001:db8::1]",
+        "[::ffff:127.0.0.1]",
+        "board.local",
+        "127.1",
+        "0x7f.1",
+    )
+    return tuple(f"tcp:{host}:{port}".encode() for host in hosts for port in (1, 8080, 65535))
+
+
 # --- floors 1 and 2 -----------------------------------------------------------------------------
 
 
@@ -228,6 +241,16 @@ def _records(data: bytes) -> bool:
         identity.records_from_text(data.decode("utf-8", "replace"))
     except IdentityError:
         return False
+    return True
+
+
+def _address(data: bytes) -> bool:
+    try:
+        found = address.parse(data.decode("utf-8", "replace"))
+    except AddressError:
+        return False
+    assert address.parse(str(found)) == found
+    assert not (found.is_name and found.peculiarity not in ("", "loopback"))
     return True
 
 
@@ -408,6 +431,7 @@ def targets() -> dict[str, Target]:
         Target("genesis, in armour", 20, (genesis.encoded,), _inner_genesis),
         Target("node record", 20, records, _records),
         Target("node id", 20, ids, _node_id),
+        Target("address", 20, _addresses(), _address),
         Target("first bytes", 60, _websocket_frames(), _first_bytes),
         Target("records in frames", 30, _records_in_frames(), _sealed),
         Target("payload of a hello", 6, _handshake_payloads(), _hello_payload),

@@ -19,6 +19,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.net.channel import Goodbye, Handler, LinkError, Transport
 from aegis_edge.net.links import Links, Timing
 from aegis_edge.net.poller import Poller
+from aegis_edge.peers.address import parse
 from aegis_edge.peers.book import Book
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -133,7 +134,7 @@ class MemoryChannel:
 
 
 class MemoryNetwork:
-    """Addresses are texts such as ``memory:one``; `delays()` gives seconds, per dial and batch."""
+    """Addresses are texts such as ``tcp:board1:1``; `delays()`: seconds, per dial and batch."""
 
     def __init__(self, delays: Callable[[], float] = lambda: 0.0) -> None:
         self.channels: list[MemoryChannel] = []
@@ -154,7 +155,7 @@ class MemoryNetwork:
         nursery, handler = self._handlers[address]
         there, back = Wire(), Wire()
         ours = MemoryChannel(self, address, there, back)
-        theirs = MemoryChannel(self, "memory:caller", back, there)
+        theirs = MemoryChannel(self, "tcp:caller:1", back, there)
         self.channels += [ours, theirs]
         nursery.start_soon(handler, theirs)
         return ours
@@ -258,7 +259,13 @@ async def until(links: Links, kind: type, *, timeout_s: float = 30) -> Any:
         return event
 
 
+def place(address: str) -> tuple[str, int]:
+    """Host and port of an address."""
+    _, host, port = parse(address)
+    return host, port
+
+
 def cluster(*seeds: int) -> list[Member]:
-    """Members with addresses in memory, in the order of their keys."""
-    made = [Member(seed, (f"memory:{seed}",)) for seed in seeds]
+    """Members with addresses in a network in memory, in the order of their keys."""
+    made = [Member(seed, (f"tcp:board{seed}:1",)) for seed in seeds]
     return sorted(made, key=lambda member: member.key)

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 
 from aegis_edge.net import links as links_module
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
-from aegis_edge.net.direct import HOLD_S, Direct, parse_address
+from aegis_edge.net.direct import HOLD_S, Direct
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
 from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
 from aegis_edge.wire import session
@@ -25,6 +25,7 @@ from tests.net.network import (
     Taker,
     cluster,
     next_event,
+    place,
     running,
     until,
 )
@@ -35,9 +36,9 @@ def linked_pair(
 ) -> tuple[tuple[Links, list[str]], tuple[Links, list[str]]]:
     """Both listen, and only `one` dials."""
     one.record = one.says((), 1)
-    first = one.links([two.record], {"memory": network}, **options)
-    second = two.links([one.record], {"memory": network}, **options)
-    return (first, []), (second, [f"memory:{two.seed}"])
+    first = one.links([two.record], {"tcp": network}, **options)
+    second = two.links([one.record], {"tcp": network}, **options)
+    return (first, []), (second, [f"tcp:board{two.seed}:1"])
 
 
 def drain(links: Links) -> list[Any]:
@@ -126,9 +127,11 @@ async def test_after_simultaneous_dials_exactly_one_link_stays(
         network = MemoryNetwork(lambda: dice.random() * 0.05)  # noqa: B023
         one, two = cluster(1, 2)
         options = {"jitter": dice.random}
-        first = one.links([two.record], {"memory": network}, **options)
-        second = two.links([one.record], {"memory": network}, **options)
-        async with running((first, [f"memory:{one.seed}"]), (second, [f"memory:{two.seed}"])):
+        first = one.links([two.record], {"tcp": network}, **options)
+        second = two.links([one.record], {"tcp": network}, **options)
+        async with running(
+            (first, [f"tcp:board{one.seed}:1"]), (second, [f"tcp:board{two.seed}:1"])
+        ):
             await until(first, LinkOpened)
             await trio.sleep(30)
             (mine,), (yours,) = first.statistics(), second.statistics()
@@ -152,18 +155,18 @@ async def test_opened_and_closed_alternate_even_when_nobody_listens_for_long(
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
+    links = one.links([two.record], {"tcp": network})
     Taker.of(links).resting = True
-    async with running((links, ["memory:1"])):
+    async with running((links, ["tcp:board1:1"])):
         for _ in range(5):
             await trio.sleep(0.1)
-            await prove(await network.dial("memory:1"), two)
+            await prove(await network.dial("tcp:board1:1"), two)
         await trio.sleep(0.1)
         kinds = [type(event) for event in links.receive()]
         assert kinds[::2] == [LinkOpened] * len(kinds[::2])
         assert kinds[1::2] == [LinkClosed] * len(kinds[1::2])
         assert len(kinds) % 2 == 1
-        assert len([c for c in network.channels if c.remote == "memory:caller"]) == 1
+        assert len([c for c in network.channels if c.remote == "tcp:caller:1"]) == 1
 
 
 async def prove(channel: Channel, member: Member, cluster_id: bytes = CLUSTER) -> Session:
@@ -201,7 +204,7 @@ async def test_a_link_that_is_cut_is_made_anew(autojump_clock: MockClock) -> Non
 async def test_dials_get_rarer_while_nobody_answers(autojump_clock: MockClock) -> None:
     one, two = cluster(1, 2)
     network = MemoryNetwork()
-    links = one.links([two.record], {"memory": network}, jitter=lambda: 1.0)
+    links = one.links([two.record], {"tcp": network}, jitter=lambda: 1.0)
     async with running((links, [])):
         await trio.sleep(600)
         (seen,) = links.statistics()
@@ -282,13 +285,13 @@ async def test_a_peer_that_never_proves_itself_is_left(autojump_clock: MockClock
     async def mute(channel: Channel) -> None:
         await trio.sleep_forever()
 
-    links = one.links([two.record], {"memory": network})
+    links = one.links([two.record], {"tcp": network})
     async with trio.open_nursery() as nursery:
-        await nursery.start(network.serve, mute, f"memory:{two.seed}")
+        await nursery.start(network.serve, mute, f"tcp:board{two.seed}:1")
         async with running((links, [])):
             await trio.sleep(5)
             (seen,) = links.statistics()
-            assert (seen.state, seen.remote) == ("dialling", f"memory:{two.seed}")
+            assert (seen.state, seen.remote) == ("dialling", f"tcp:board{two.seed}:1")
             await trio.sleep(5.1)
             assert "prove in time" in links.statistics()[0].last_error
         nursery.cancel_scope.cancel()
@@ -385,11 +388,11 @@ async def test_a_peer_that_floods_delays_the_others_by_one_frame(
     one, two, three = cluster(1, 2, 3)
     network = MemoryNetwork()
     two.record, three.record = two.says((), 1), three.says((), 1)
-    links = one.links([two.record, three.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
-        flooder = await network.dial(f"memory:{one.seed}")
+    links = one.links([two.record, three.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
+        flooder = await network.dial(f"tcp:board{one.seed}:1")
         state = await prove(flooder, two)
-        other = await network.dial(f"memory:{one.seed}")
+        other = await network.dial(f"tcp:board{one.seed}:1")
         quiet = await prove(other, three)
         await until(links, LinkOpened)
         await until(links, LinkOpened)
@@ -422,9 +425,9 @@ async def test_a_node_that_is_no_member_is_refused_and_told(
     caplog.set_level(logging.INFO)
     one, two, stranger = cluster(1, 2, 3)
     network = MemoryNetwork()
-    links = one.links([two.record], {"memory": network})
-    strange = stranger.links([one.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    strange = stranger.links([one.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         assert "does not count us a member" in await error_of(strange)
         assert links.refused >= 1
         assert "is no member; do both have the same genesis" in caplog.text
@@ -435,9 +438,9 @@ async def test_a_member_of_another_cluster_is_refused(autojump_clock: MockClock)
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
-    foreign = two.links([one.record], {"memory": network}, cluster_id=b"d" * 32)
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    foreign = two.links([one.record], {"tcp": network}, cluster_id=b"d" * 32)
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         assert "same genesis" in await error_of(foreign)
         assert drain(links) == []
 
@@ -447,10 +450,10 @@ async def test_another_node_than_the_dialled_one_never_sees_our_record(
 ) -> None:
     one, two, three = cluster(1, 2, 3)
     network = MemoryNetwork()
-    moved = two.says((f"memory:{three.seed}",), 2)
-    links = one.links([moved], {"memory": network})
-    third = three.links([one.says((), 1)], {"memory": network})
-    async with running((third, [f"memory:{three.seed}"])):
+    moved = two.says((f"tcp:board{three.seed}:1",), 2)
+    links = one.links([moved], {"tcp": network})
+    third = three.links([one.says((), 1)], {"tcp": network})
+    async with running((third, [f"tcp:board{three.seed}:1"])):
         assert "another node answers there" in await error_of(links)
         assert drain(third) == []
         assert third.refused >= 1
@@ -461,12 +464,12 @@ async def test_the_own_key_at_the_other_end_is_an_alarm(
 ) -> None:
     one, two = cluster(1, 2)
     network = MemoryNetwork()
-    mirror = two.says((f"memory:{one.seed}",), 2)
-    links = one.links([mirror], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    mirror = two.says((f"tcp:board{one.seed}:1",), 2)
+    links = one.links([mirror], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         await trio.sleep(60)
         assert len(links.alarms) == 1, "it is tried again, but one alarm is enough"
-        assert f"own key answers at memory:{one.seed}" in links.alarms[0]
+        assert f"own key answers at tcp:board{one.seed}:1" in links.alarms[0]
         assert "reached itself" in links.statistics()[0].last_error
     assert "alarm" in caplog.text
 
@@ -476,9 +479,9 @@ async def test_a_caller_with_the_own_key_is_an_alarm(
 ) -> None:
     (one,) = cluster(1)
     network = MemoryNetwork()
-    links = one.links([one.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
-        channel = await network.dial(f"memory:{one.seed}")
+    links = one.links([one.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
+        channel = await network.dial(f"tcp:board{one.seed}:1")
         state, hello = Session.initiate(one.record.raw, one.noise_private, CLUSTER, bytes(64))
         await channel.send([hello])
         answer = await channel.receive()
@@ -497,18 +500,51 @@ async def test_an_older_record_is_refused_and_a_newer_one_is_learnt(
 ) -> None:
     one, two = cluster(1, 2)
     network = MemoryNetwork()
-    newer = two.says(("memory:elsewhere",), 5)
-    links = one.links([newer], {"memory": network})
-    old = two.links([one.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    newer = two.says(("tcp:elsewhere:1",), 5)
+    links = one.links([newer], {"tcp": network})
+    old = two.links([one.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         assert "refuses our node record" in await error_of(old)
-    two.record = two.says(("memory:new",), 6)
-    links = one.links([newer], {"memory": network})
-    new = two.links([one.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"]), (new, [])):
+    two.record = two.says(("tcp:new:1",), 6)
+    links = one.links([newer], {"tcp": network})
+    new = two.links([one.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"]), (new, [])):
         assert (await until(links, LinkOpened)).record == two.record
         (seen,) = links.statistics()
-        assert (seen.addresses, seen.record_version) == (("memory:new",), 6)
+        assert (seen.addresses, seen.record_version) == (("tcp:new:1",), 6)
+
+
+async def test_a_record_that_is_learnt_steers_no_dial_to_this_host(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"tcp": network})
+    two.record = two.says(("tcp:127.0.0.1:6379", "tcp:board7:1"), 2)
+    caller = two.links([one.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
+        async with running((caller, [])):
+            assert (await until(links, LinkOpened)).record == two.record
+        await trio.sleep(100)
+    assert "tcp:board7:1" in {address for _, address in network.dials}
+    assert "tcp:127.0.0.1:6379" not in {address for _, address in network.dials}
+    assert sum("somewhere else for everybody" in line for line in caplog.messages) == 1
+
+
+@pytest.mark.parametrize("address", ["x", "tcp:h:0", "tcp:a@b:1", "tcp:" + "9" * 100 + ":1"])
+async def test_a_record_with_a_bad_address_is_refused_without_an_error_of_ours(
+    address: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"tcp": network})
+    two.record = two.says((address,), 2)
+    async with running((links, [f"tcp:board{one.seed}:1"])):
+        channel = await network.dial(f"tcp:board{one.seed}:1")
+        await prove(channel, two)
+        with pytest.raises(LinkError, match="refuses our node record"):
+            await channel.receive()
+    assert "error of this program" not in caplog.text
 
 
 # --- hostile bytes -----------------------------------------------------------------------------
@@ -532,7 +568,7 @@ async def test_noise_of_another_kind_ends_its_own_link_only(
     first, second = linked_pair(network, one, two)
     async with running(first, second):
         await until(first[0], LinkOpened)
-        hostile = await network.dial(f"memory:{two.seed}")
+        hostile = await network.dial(f"tcp:board{two.seed}:1")
         await hostile.send(frames)
         with pytest.raises(LinkError, match="refused the handshake"):
             await hostile.receive()
@@ -546,10 +582,10 @@ async def test_a_replayed_handshake_opens_nothing(autojump_clock: MockClock) -> 
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         said: list[bytes] = []
-        channel = await network.dial(f"memory:{one.seed}")
+        channel = await network.dial(f"tcp:board{one.seed}:1")
         send = channel.send
 
         async def overheard(frames: Sequence[bytes]) -> None:
@@ -559,7 +595,7 @@ async def test_a_replayed_handshake_opens_nothing(autojump_clock: MockClock) -> 
         channel.send = overheard  # type: ignore[method-assign]
         await prove(channel, two)
         await until(links, LinkOpened)
-        replay = await network.dial(f"memory:{one.seed}")
+        replay = await network.dial(f"tcp:board{one.seed}:1")
         await replay.send(said)
         await replay.receive()
         with pytest.raises(LinkError, match="refused the handshake"):
@@ -574,11 +610,11 @@ async def test_a_frame_that_was_changed_or_replayed_ends_the_link(
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         for spoil in (lambda f: [f, f], lambda f: [f[:-1] + b"?"], lambda f: [f[:-1]]):
             await trio.sleep(BACKOFF_TICKS_MAX / 1000)
-            channel = await network.dial(f"memory:{one.seed}")
+            channel = await network.dial(f"tcp:board{one.seed}:1")
             state = await prove(channel, two)
             await until(links, LinkOpened)
             _, (frame,) = state.send([b"x"], 0, bytes(32))
@@ -593,7 +629,7 @@ async def test_a_frame_that_was_changed_or_replayed_ends_the_link(
 
 async def call(network: MemoryNetwork, at: Member, member: Member) -> Channel:
     """A call that proves who calls; whether it is welcome shows at the first `receive`."""
-    channel = await network.dial(f"memory:{at.seed}")
+    channel = await network.dial(f"tcp:board{at.seed}:1")
     await prove(channel, member)
     return channel
 
@@ -604,8 +640,8 @@ async def test_a_member_whose_links_are_short_is_heard_ever_more_rarely(
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         taken = []
         while trio.current_time() < 150:
             channel = await call(network, one, two)
@@ -630,8 +666,8 @@ async def test_one_good_link_and_a_member_is_heard_at_once_again(
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     two.record = two.says((), 1)
-    links = one.links([two.record], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         for lasts_s in (0, 0, STEADY_TICKS / 1000, 0):
             await trio.sleep(2)
             channel = await call(network, one, two)
@@ -648,8 +684,8 @@ async def test_who_shows_an_old_record_again_and_again_is_soon_not_heard(
 ) -> None:
     one, two = cluster(1, 2)
     network = MemoryNetwork()
-    links = one.links([two.says((), 5)], {"memory": network})
-    async with running((links, [f"memory:{one.seed}"])):
+    links = one.links([two.says((), 5)], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
         said = []
         for _ in range(4):
             channel = await call(network, one, two)
@@ -689,9 +725,9 @@ async def test_an_error_of_this_program_is_logged_and_costs_one_link(
     one, two = cluster(1, 2)
     network = MemoryNetwork()
     one.record = one.says((), 1)
-    links = one.links([two.record], {"memory": Broken(network, dial=dial)})
-    other = two.links([one.record], {"memory": network})
-    async with running((other, [f"memory:{two.seed}"]), (links, [])):
+    links = one.links([two.record], {"tcp": Broken(network, dial=dial)})
+    other = two.links([one.record], {"tcp": network})
+    async with running((other, [f"tcp:board{two.seed}:1"]), (links, [])):
         await trio.sleep(0.1)
         assert "an error of this program" in links.statistics()[0].last_error
     assert "ZeroDivisionError" in caplog.text
@@ -801,7 +837,7 @@ async def test_a_hostile_caller_is_gone_and_everybody_else_stays(attack: Attack)
     async with running((first, []), (second, [two.address])):
         await until(first, LinkOpened)
         await until(second, LinkOpened)
-        stream = await trio.open_tcp_stream(*parse_address(two.address))
+        stream = await trio.open_tcp_stream(*place(two.address))
         async with stream:
             await attack(stream)
             with trio.fail_after(5):
@@ -823,7 +859,7 @@ async def test_a_web_server_at_a_members_address_is_named() -> None:
             await stream.receive_some()
             await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 
-    host, port = parse_address(two.address)
+    host, port = place(two.address)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(port, host=host)
         await nursery.start(trio.serve_listeners, web_server, listeners)

@@ -12,7 +12,7 @@ from aegis_edge.net import direct
 from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import LinkOpened, Links
 from aegis_edge.net.strangers import Caller, Standing, Strangers
-from tests.net.network import Member, running
+from tests.net.network import Member, place, running
 
 PLACES = 8
 
@@ -101,7 +101,7 @@ class Crowd:
     """Strangers without end, from one address of this host or from ever another one."""
 
     def __init__(self, address: str, words: bytes, *, many: bool) -> None:
-        self._place = direct.parse_address(address)
+        self._place = place(address)
         self._words = words
         self._sources = itertools.count(2) if many else itertools.repeat(2)
         self._streams: deque[trio.SocketStream] = deque()
@@ -148,7 +148,7 @@ async def slow_path(
 
     async def handle(near: trio.SocketStream) -> None:
         tries.append(1)
-        async with near, await trio.open_tcp_stream(*direct.parse_address(to)) as far:
+        async with near, await trio.open_tcp_stream(*place(to)) as far:
             async with trio.open_nursery() as both:
                 both.start_soon(lambda: carry(near, far, slowly=True))
                 both.start_soon(lambda: carry(far, near, slowly=False))

@@ -48,6 +48,49 @@ def test_a_member_alone_has_nothing_to_do(make_record: Any) -> None:
     assert book.wake_at is None
 
 
+@pytest.mark.parametrize(
+    "addresses",
+    [("nonsense",), ("tcp:a b:1",), ("onion:abc:1",), ("tcp:127.1:1",), ("tcp:a:1", "tcp:A:1")],
+)
+def test_a_record_with_bad_addresses_is_refused(
+    addresses: tuple[str, ...], make_record: Any
+) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    assert "is of no use" in book.refusal(make_record(2, version=2, addresses=addresses))
+
+
+PECULIAR = ("tcp:127.0.0.1:22", "tcp:[::1]:22", "tcp:localhost:22", "tcp:169.254.169.254:80")
+
+
+@pytest.mark.parametrize("peculiar", [*PECULIAR, "tcp:0.0.0.0:1", "tcp:[ff02::1]:1"])
+def test_a_record_that_is_learnt_leads_nobody_to_services_of_its_own(
+    peculiar: str, make_record: Any
+) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    newer = make_record(2, version=2, addresses=(peculiar, "tcp:192.168.1.20:22"))
+    assert book.refusal(newer) == "", "its owner may have erred, and it can call us"
+    book.learn(newer)
+    assert book.shunned(other.signer) == (peculiar,)
+    for now in range(5):
+        assert [dial.address for dial in book.dials(now)] == ["tcp:192.168.1.20:22"]
+        book.dial_failed(other.signer, now, "no", 0.0)
+    book.learn(make_record(2, version=3, addresses=(peculiar,)))
+    book.dial_failed(other.signer, 9, "no", 0.0)
+    assert book.shunned(other.signer) == (peculiar,)
+
+
+def test_members_on_one_host_from_the_beginning_may_move_on_it(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, addresses=("tcp:127.0.0.1:1",))
+    third = make_record(3)
+    book = book_of(own, other, third)
+    book.learn(make_record(2, version=2, addresses=("tcp:[::1]:2", "tcp:169.254.1.1:2")))
+    assert book.shunned(other.signer) == ("tcp:169.254.1.1:2",)
+    book.learn(make_record(3, version=2, addresses=("tcp:127.0.0.1:3",)))
+    assert book.shunned(third.signer) == ("tcp:127.0.0.1:3",), "it is not on that host"
+
+
 # --- dials ---------------------------------------------------------------------------------------
 
 
@@ -63,11 +106,11 @@ def test_every_member_is_dialled_at_once_and_only_once(pair: tuple[Record, Recor
 
 def test_only_addresses_that_can_be_dialled_are(make_record: Any) -> None:
     own = make_record(1)
-    mixed = make_record(2, addresses=("onion:abc:1", "tcp:h:1", "nonsense"))
+    other = make_record(2, addresses=("tcp:h:1",))
     silent = make_record(3, addresses=())
-    book = book_of(own, mixed, silent)
+    book = book_of(own, other, silent)
     assert [dial.address for dial in book.dials(0)] == ["tcp:h:1"]
-    assert book_of(own, mixed, silent, schemes=()).dials(0) == ()
+    assert book_of(own, other, silent, schemes=()).dials(0) == ()
 
 
 def test_failed_dials_wait_ever_longer_up_to_a_bound_and_say_why(

@@ -37,6 +37,12 @@ def test_it_travels_as_text(make_record: Any) -> None:
     assert again.records[0].message.addresses == ("tcp:198.51.100.7:8080",)
 
 
+def test_it_knows_whether_its_members_share_a_host(make_record: Any) -> None:
+    apart, here = make_record(1), make_record(2, addresses=("tcp:a:1", "tcp:127.0.0.1:1"))
+    assert not Genesis.of([apart], PARAMETERS).is_on_one_host
+    assert Genesis.of([apart, here], PARAMETERS).is_on_one_host
+
+
 def test_the_cluster_id_does_not_change_between_releases(make_record: Any) -> None:
     genesis = Genesis.of([make_record(1), make_record(2)], PARAMETERS)
     assert (

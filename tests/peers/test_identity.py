@@ -86,6 +86,12 @@ def test_a_forged_record_and_a_foreign_file_are_refused(make_record: Any) -> Non
         identity.records_from_text("hello")
 
 
+def test_a_record_with_a_bad_address_is_refused_with_the_reason(make_record: Any) -> None:
+    text = identity.record_to_text(make_record(1, addresses=("tcp:127.1:80",)))
+    with pytest.raises(IdentityError, match="neither a name nor an IP address"):
+        identity.records_from_text(text)
+
+
 def test_a_signed_message_of_another_kind_is_no_record() -> None:
     status = Signer(bytes(32), b"").sign(Status(0, 0, False, 0, 0, 0))
     with pytest.raises(WireError, match="not a node record"):
