@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, fields
 from functools import partial
@@ -191,7 +191,7 @@ async def run(
     with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:
         record = _members_record(config, genesis)
         async with _database(config, genesis, record.signer) as (thread, database):
-            links = _links(config, genesis, record, poller)
+            links = await _links(config, genesis, record, poller, thread, database)
             replication = await _replication(config, genesis, links, poller, thread, database)
             speaker = _speaker(config, genesis, replication, links)
             async with trio.open_nursery() as nursery:
@@ -245,12 +245,20 @@ async def _database(
         thread.close()
 
 
-def _links(
-    config: Config, genesis: Genesis, record: Verified[NodeRecord], poller: Poller[Any]
+async def _links(
+    config: Config,
+    genesis: Genesis,
+    record: Verified[NodeRecord],
+    poller: Poller[Any],
+    thread: DatabaseThread,
+    database: Database,
 ) -> Links:
+    """The links, with what they learnt of the members before, and will keep from now on."""
     transports = {TCP: Direct(is_on_one_host=genesis.is_on_one_host)}
-    book = Book(record.signer, genesis.records, transports, int(trio.current_time() * 1000))
-    return Links(
+    kept = _kept_records(await thread.call(database.node_records))
+    now_ticks = int(trio.current_time() * 1000)
+    book = Book(record.signer, genesis.records, transports, now_ticks, kept)
+    links = Links(
         poller=poller,
         book=book,
         record_raw=record.raw,
@@ -258,6 +266,28 @@ def _links(
         cluster_id=genesis.cluster_id,
         transports=transports,
     )
+
+    def keep(learnt: Verified[NodeRecord]) -> None:
+        job = partial(database.keep_node_record, learnt.signer, learnt.raw)
+        thread.post(job, _kept)
+
+    links.learnt = keep
+    return links
+
+
+def _kept_records(raws: Iterable[bytes]) -> Iterator[Verified[NodeRecord]]:
+    """Those of them that are what they should be: the file is trusted no more than a peer."""
+    opener = Opener(b"")
+    for raw in raws:
+        try:
+            yield identity.open_record(raw, opener.open)
+        except WireError as error:
+            log.error("a kept node record is of no use, and the one in the genesis is: %s", error)
+
+
+def _kept(_: None, error: BaseException | None) -> None:
+    if error is not None:  # and the next write of the replica will say so too, and stop the node
+        log.error("a node record could not be kept: %s", error)
 
 
 async def _replication(

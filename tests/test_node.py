@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,9 +23,18 @@ from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DiskFull
 from aegis_edge.knowledge.operations import Outcome, Put, Status
+from aegis_edge.net.channel import Goodbye
+from aegis_edge.net.direct import Direct
+from aegis_edge.net.links import LinkOpened, Links
+from aegis_edge.net.poller import Poller
 from aegis_edge.peers import identity
+from aegis_edge.peers.address import TCP
+from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.replication import NoQuorum, Replication
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord
+from tests.net.network import running, until
 from tests.replication.many import submit_many
 
 PROGRAM = """
@@ -187,6 +197,51 @@ async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_p
             await running.stop(homes[0])
             assert (await nodes[1].submit(put("with its vote"))).revision == 22
             nursery.cancel_scope.cancel()
+
+
+async def test_a_record_that_was_learnt_cannot_be_rolled_back_by_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A member shows version 5 of its record; after our restart it shows version 4 again."""
+    ours, theirs = cluster(tmp_path, 2)
+    with trio.fail_after(TIMEOUT_S):
+        for version, welcome in ((5, True), (4, False), (5, True)):
+            async with trio.open_nursery() as nursery:
+                await Running(nursery).start(ours)
+                links = caller(theirs, version)
+                async with running((links, [])):
+                    if welcome:
+                        await until(links, LinkOpened)
+                    else:
+                        while not links.statistics()[0].last_error:
+                            await trio.testing.wait_all_tasks_blocked(0.01)
+                        assert links.statistics()[0].last_error == Goodbye.RECORD.words
+                nursery.cancel_scope.cancel()
+    database = sqlite3.connect(ours.database_file)
+    database.execute("UPDATE node_records SET record = x'00'")
+    database.commit()
+    database.close()
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            await Running(nursery).start(ours)
+            nursery.cancel_scope.cancel()
+    assert "a kept node record is of no use" in caplog.text
+
+
+def caller(settings: Config, version: int) -> Links:
+    """The links of a member as its owner could run them, with any version of its record."""
+    keys = keyfile.read(settings.key_file)
+    record = NodeRecord(version, keys.noise_public, (), 2**31, settings.name)
+    genesis = node.read_genesis(settings)
+    transports = {TCP: Direct()}
+    return Links(
+        poller=Poller(),
+        book=Book(keys.public, genesis.records, transports),
+        record_raw=Signer(keys.seed, b"").sign(record).raw,
+        noise_private=keys.noise_private,
+        cluster_id=genesis.cluster_id,
+        transports=transports,
+    )
 
 
 # --- real processes -------------------------------------------------------------------------

@@ -151,19 +151,9 @@ class Database:
         When it raises, nothing since the last durable call happened, and nothing more will until
         the database is opened again; reads still work.
         """
-        with self._exclusively():
-            if self._failed is not None:
-                raise DiskFailing(
-                    f"{self.path}: an earlier write failed ({self._failed})",
-                    "start the node again",
-                )
-            lazy = all(isinstance(step, Deliver) for step in steps)
-            try:
-                with self._transaction(commit=not lazy):
-                    return [self._perform(step) for step in steps]
-            except BaseException as error:
-                self._failed = error
-                raise
+        lazy = all(isinstance(step, Deliver) for step in steps)
+        with self._exclusively(), self._writing(commit=not lazy):
+            return [self._perform(step) for step in steps]
 
     def _perform(self, step: Step) -> Result:
         match step:
@@ -189,6 +179,22 @@ class Database:
         """
         with self._exclusively():
             return self._log.certificates(first, last, max_bytes)
+
+    # --- what the links need ----------------------------------------------------------------
+
+    def keep_node_record(self, node: bytes, record: bytes) -> None:
+        """Put the `record` of the member `node` in the place of its last one, durably.
+
+        When it raises, the same holds as for `perform`.
+        """
+        with self._exclusively(), self._writing():
+            self._connection.execute("REPLACE INTO node_records VALUES (?, ?)", (node, record))
+
+    def node_records(self) -> list[bytes]:
+        """All that were kept, as they were given, in the order of their nodes."""
+        with self._exclusively():
+            rows = self._connection.execute("SELECT record FROM node_records ORDER BY node")
+            return [bytes(record) for (record,) in rows]
 
     # --- what callers read ------------------------------------------------------------------
 
@@ -253,6 +259,21 @@ class Database:
                 yield
         finally:
             self._one_thread.release()
+
+    @contextmanager
+    def _writing(self, commit: bool = True) -> Iterator[None]:
+        """A transaction of the running node: if it fails, nothing more is written."""
+        if self._failed is not None:
+            raise DiskFailing(
+                f"{self.path}: an earlier write failed ({self._failed})",
+                "start the node again",
+            )
+        try:
+            with self._transaction(commit):
+                yield
+        except BaseException as error:
+            self._failed = error
+            raise
 
     @contextmanager
     def _transaction(self, commit: bool = True) -> Iterator[None]:

@@ -71,6 +71,13 @@ TABLES = (
         data BLOB NOT NULL)""",
 )
 
+#: The newest record of itself that each other member has shown, in its envelope.  Made whenever it
+#: is missing: a file without it is of an earlier release, which lets the table alone, so both can
+#: open what the other wrote, and the format keeps its number.
+NODE_RECORDS = """CREATE TABLE IF NOT EXISTS node_records (
+    node BLOB PRIMARY KEY,
+    record BLOB NOT NULL) WITHOUT ROWID"""
+
 
 class Lock:
     """Held for as long as the database is open: two processes on one database would diverge."""
@@ -126,6 +133,7 @@ def connect(
                 _check(path, connection)
                 _settle(connection)
             _same(path, connection, (cluster_id, node, history_versions))
+            connection.execute(NODE_RECORDS)
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")

@@ -228,6 +228,8 @@ class Links:
         self._traffic = {peer: Traffic() for peer in book.members}
         self._changed = trio.Event()
         self._posted: list[_Link] = []
+        #: Called with each record that is newer than what was known of a member: to keep it.
+        self.learnt: Callable[[Verified[NodeRecord]], None] = lambda _: None
         self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
         self.refused = 0
 
@@ -485,6 +487,7 @@ class Links:
         if record == self._book[peer].record:
             return
         self._book.learn(record)
+        self.learnt(record)
         for address in self._book.shunned(peer):
             log.warning(
                 "%s says that it is at %s, which is somewhere else for everybody: it is not "

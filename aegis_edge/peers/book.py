@@ -72,7 +72,8 @@ class Book:
     """The other members and the plan to reach them; one task owns it.
 
     `own` is this node's key, `records` those of the genesis, and `schemes` the kinds of address
-    that it can dial, such as "tcp".
+    that it can dial, such as "tcp".  `learnt` are records from before a restart, in any order; what
+    `refusal` has something against is passed over.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Book:
         records: Iterable[Verified[NodeRecord]],
         schemes: Iterable[str],
         now_ticks: int = 0,
+        learnt: Iterable[Verified[NodeRecord]] = (),
     ) -> None:
         self.own = own
         self._schemes = frozenset(schemes)
@@ -89,6 +91,9 @@ class Book:
             for r in records
             if r.signer != own
         }
+        for record in learnt:
+            if record.signer in self and not self.refusal(record):
+                self.learn(record)
         for key, entry in self._entries.items():
             if self._reachable(entry):
                 self._entries[key] = replace(entry, dial_at=now_ticks)

@@ -167,6 +167,41 @@ def test_a_bug_in_the_middle_of_a_transaction_leaves_nothing_either(tmp_path: Pa
     database.close()
 
 
+def test_the_newest_record_of_each_node_is_kept(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    assert database.node_records() == []
+    for node, record in ((b"b", b"1"), (b"a", b"2"), (b"b", b"3")):
+        database.keep_node_record(node, record)
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    for name in ("node.db", "node.db-wal"):
+        (crashed / name).write_bytes((tmp_path / name).read_bytes())
+    survivor = open_database(crashed)
+    assert survivor.node_records() == database.node_records() == [b"2", b"3"]
+    survivor.close()
+    database.close()
+
+
+def test_a_node_record_that_cannot_be_written_is_the_last_write(tmp_path: Path) -> None:
+    database = open_database(tmp_path)
+    database.perform([stage.batch(1)])  # may wait, and goes down with the record
+    pages = database.info().size_bytes // schema.PAGE_BYTES
+    database._connection.execute(f"PRAGMA max_page_count = {pages + 5}")
+    with pytest.raises(DiskFull, match="make room"):
+        database.keep_node_record(b"node", bytes(200_000))
+    for write in (
+        lambda: database.perform([stage.batch(2)]),
+        lambda: database.keep_node_record(b"", b""),
+    ):
+        with pytest.raises(DiskFailing, match="an earlier write failed"):
+            write()
+    database.close()
+    database = open_database(tmp_path)
+    assert check(database) == 0
+    assert database.node_records() == []
+    database.close()
+
+
 def test_two_threads_at_once_are_our_bug(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     with database._exclusively():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,18 @@ def aside_then_fresh(folder: Path) -> None:
     assert check(database) == 0
     assert database.info().rebuilt
     database.close()
+
+
+def test_a_file_of_a_release_that_kept_no_node_records_opens(tmp_path: Path) -> None:
+    filled(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "node.db")) as earlier:
+        earlier.execute("DROP TABLE node_records")
+    for kept in ([], [b"record"]):
+        database = open_database(tmp_path)
+        assert database.node_records() == kept
+        assert check(database) == 9
+        database.keep_node_record(b"node", b"record")
+        database.close()
 
 
 def test_garbage_is_set_aside(tmp_path: Path) -> None:

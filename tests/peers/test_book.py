@@ -91,6 +91,28 @@ def test_members_on_one_host_from_the_beginning_may_move_on_it(make_record: Any)
     assert book.shunned(third.signer) == ("tcp:127.0.0.1:3",), "it is not on that host"
 
 
+def test_what_was_learnt_before_a_restart_is_taken_up_again(make_record: Any) -> None:
+    own, old, other = make_record(1), make_record(2), make_record(3, version=7)
+    newer = make_record(2, version=5, addresses=("tcp:new:1",))
+    learnt = [newer, make_record(3, version=6), make_record(4), make_record(1, version=9)]
+    book = Book(own.signer, [own, old, other], ["tcp"], 0, learnt)
+    assert book[old.signer].record == newer
+    assert book[other.signer].record == other
+    assert len(book.members) == 2
+    assert "version 5 is known" in book.refusal(make_record(2, version=4))
+    assert Dial(old.signer, "tcp:new:1") in book.dials(0)
+
+
+@pytest.mark.parametrize(("before", "after"), [(("tcp:a:1",), ()), ((), ("tcp:a:1",))])
+def test_what_was_learnt_before_a_restart_says_whether_there_is_anything_to_dial(
+    before: tuple[str, ...], after: tuple[str, ...], make_record: Any
+) -> None:
+    own, old = make_record(1), make_record(2, addresses=before)
+    learnt = make_record(2, version=2, addresses=after)
+    book = Book(own.signer, [own, old], ["tcp"], 0, [learnt])
+    assert [dial.address for dial in book.dials(0)] == list(after)
+
+
 # --- dials ---------------------------------------------------------------------------------------
 
 
