@@ -20,7 +20,10 @@ HEADER_BYTES = KEY_BYTES + 8
 OVERHEAD_BYTES = HEADER_BYTES + TAG_BYTES
 COUNTER_MAX = 2**32 - 1
 
-#: The most message keys skipped at once in one chain, and the most that are kept in all.
+#: The most message keys skipped at once in one chain, and the most that are kept in all.  A link
+#: delivers in order and allows no gap at all, so it keeps none.  Whoever allows gaps, for mail that
+#: waits, has to bound the age of what is kept as well (Signal, "Deletion of skipped message keys"):
+#: there is no clock in here.
 GAP_MAX = 64
 SKIPPED_MAX = 256
 
@@ -48,11 +51,6 @@ class State(NamedTuple):
     received: int
     step_owed: bool
     skipped: dict[bytes, bytes]
-
-    @property
-    def can_send(self) -> bool:
-        """False until a responder, after its first decryption, has sent once with entropy."""
-        return self.sending_key is not None
 
     def __repr__(self) -> str:
         return (

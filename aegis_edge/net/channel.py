@@ -13,11 +13,8 @@ from typing import Any, Protocol
 
 import trio
 
-from aegis_edge.wire import session
-
-#: The largest frame on a link (the largest size bucket of a session), and the largest one that is
-#: taken from a peer before it has proven who it is.  With the HTTP head that is below 64 KiB.
-FRAME_BYTES_MAX = session.FRAME_BYTES_MAX
+#: The largest frame that is taken from a peer before it has proven who it is; afterwards it is
+#: `wire.session.FRAME_BYTES_MAX`.  With the HTTP head that is below 64 KiB.
 FRAME_BYTES_MAX_UNPROVEN = 4_096
 
 

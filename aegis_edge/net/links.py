@@ -235,13 +235,11 @@ class Links:
 
     # --- for their user ---------------------------------------------------------------------
 
-    def send(self, peer: bytes, raw: bytes) -> None:
-        """Send `raw` to the member `peer`; counted as dropped if it has no link or no room."""
-        self.post(peer, raw)
-        self.flush()
-
     def post(self, peer: bytes, raw: bytes) -> None:
-        """As `send`, but it goes with the next `flush`, together with all else for this peer."""
+        """Send `raw` to the member `peer` with the next `flush`, all that is for it together.
+
+        Counted as dropped if there is no link, or no room.
+        """
         link = self._open.get(peer)
         size = len(raw)
         if (

@@ -20,7 +20,8 @@ import trio
 import trio_websocket
 
 from aegis_edge.net import frames
-from aegis_edge.net.channel import FRAME_BYTES_MAX, Goodbye, LinkError
+from aegis_edge.net.channel import Goodbye, LinkError
+from aegis_edge.wire.session import FRAME_BYTES_MAX
 
 HEAD_BYTES_MAX = 8_192
 #: A frame of the largest size with its head, in one system call.

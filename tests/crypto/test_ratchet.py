@@ -58,7 +58,7 @@ class Ours:
     step_chance: float
 
     def encrypt(self, plaintext: bytes) -> bytes:
-        step = not self.state.can_send or self.dice.random() < self.step_chance
+        step = self.state.sending_key is None or self.dice.random() < self.step_chance
         entropy = self.dice.randbytes(32) if step else None
         self.state, message = ratchet.encrypt(self.state, plaintext, AD, entropy)
         return message
@@ -313,7 +313,7 @@ class RatchetAgainstList(RuleBasedStateMachine):
             assert side.state.step_owed == side.owed
             assert side.state.sent_since_step == side.sent
             assert side.state.received == side.next
-            assert side.state.can_send == (side.generation >= 0)
+            assert (side.state.sending_key is not None) == (side.generation >= 0)
             assert [int.from_bytes(key[32:], "big") for key in side.state.skipped] == [
                 number for _, number in side.kept
             ]

@@ -259,6 +259,12 @@ async def until(links: Links, kind: type, *, timeout_s: float = 30) -> Any:
         return event
 
 
+def send(links: Links, peer: bytes, raw: bytes) -> None:
+    """One message, at once."""
+    links.post(peer, raw)
+    links.flush()
+
+
 def place(address: str) -> tuple[str, int]:
     """Host and port of an address."""
     _, host, port = parse(address)

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol
 
 from aegis_edge.net import frames
-from aegis_edge.net.channel import FRAME_BYTES_MAX, FRAME_BYTES_MAX_UNPROVEN, Goodbye, LinkError
+from aegis_edge.net.channel import FRAME_BYTES_MAX_UNPROVEN, Goodbye, LinkError
+from aegis_edge.wire.session import FRAME_BYTES_MAX
 
 MASK = b"\x01\x80\xff\x37"
 SIZES = (0, 1, 3, 125, 126, 256, 65_535, 65_536)

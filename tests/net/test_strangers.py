@@ -10,9 +10,9 @@ import trio
 
 from aegis_edge.net import direct
 from aegis_edge.net.direct import Direct
-from aegis_edge.net.links import LinkOpened, Links
+from aegis_edge.net.links import LinkOpened
 from aegis_edge.net.strangers import Caller, Standing, Strangers
-from tests.net.network import Member, place, running
+from tests.net.network import Member, place, running, until
 
 PLACES = 8
 
@@ -185,14 +185,8 @@ async def test_a_member_on_a_slow_path_links_in_spite_of_a_flood_of_strangers(
             calling = two.links([one.record], {"tcp": Direct()}, jitter=lambda: 0.0)
             listening._credentials = (one.record.raw, *listening._credentials[1:])
             async with running((calling, [])):
-                with trio.fail_after(60):
-                    await opened(listening)
+                await until(listening, LinkOpened, timeout_s=60)
             assert len(tries) <= tries_max
             assert crowd.count >= 2 * CROWD > 2 * direct.UNPROVEN_MAX
             nursery.cancel_scope.cancel()
         await crowd.go()
-
-
-async def opened(links: Links) -> None:
-    while type(await links.events.receive()) is not LinkOpened:
-        continue

@@ -9,7 +9,8 @@ import trio_websocket
 from trio.testing import memory_stream_pair
 
 from aegis_edge.net import websocket
-from aegis_edge.net.channel import FRAME_BYTES_MAX, Goodbye, LinkError
+from aegis_edge.net.channel import Goodbye, LinkError
+from aegis_edge.wire.session import FRAME_BYTES_MAX
 
 Opener = Callable[..., Awaitable[websocket.WebSocket]]
 

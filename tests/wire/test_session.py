@@ -24,7 +24,6 @@ from aegis_edge.wire.session import (
     RATCHET_MESSAGES,
     RATCHET_TICKS,
     SIZE_BUCKETS,
-    SMALL_MESSAGE_BYTES_MAX,
     Delivered,
     Opened,
     OwnKey,
@@ -36,6 +35,8 @@ from aegis_edge.wire.session import (
 from tests.wire.conftest import CLUSTER, Voices, blob
 
 CAPACITY = FRAME_BYTES_MAX - ratchet.OVERHEAD_BYTES
+#: The largest message that fits, alone, into the smallest frame.
+SMALL_MESSAGE_BYTES_MAX = SIZE_BUCKETS[0] - ratchet.OVERHEAD_BYTES - 4
 CONTINUES = 1 << 31
 
 
@@ -149,7 +150,6 @@ def test_both_ends_open_and_know_each_other() -> None:
         Phase.OPEN,
         Phase.OPEN,
     ]
-    assert [session.is_open for session in phases] == [False] * 4 + [True] * 2
 
 
 def test_the_same_entropy_gives_the_same_bytes_and_other_entropy_others() -> None:
@@ -191,7 +191,7 @@ def test_another_noise_library_opens_a_session() -> None:
     proving, (answer,) = GOOD.waiting.received(bytes(hello))
     payload = bytes(other.read_message(answer.data))
     assert payload[4:].startswith(BOB.raw)
-    proof = other.write_message(record_of(ALICE.raw, 1024 - 64))
+    proof = other.write_message(record_of(ALICE.raw, 512 - 64))
     confirming, _ = proving.received(bytes(proof))
     transcript = other.get_handshake_hash()
     ciphers = other.noise_protocol
@@ -565,11 +565,23 @@ def test_messages_of_all_sizes_share_frames_or_span_them(lengths: list[int]) -> 
 
 def test_sizes_tell_the_bucket_alone() -> None:
     """A keep-alive and every small message look the same; the next size up is the next bucket."""
-    for count, size in ((0, 256), (SMALL_MESSAGE_BYTES_MAX, 256), (197, 1024), (65_000, 65536)):
+    small = SMALL_MESSAGE_BYTES_MAX
+    for count, size in ((0, 256), (small, 256), (small + 1, 512), (453, 1024), (65_000, 65536)):
         _, (frame,) = send(GOOD.initiator, *([bytes(count)] if count else []))
         assert len(frame) == size
     _, frames = send(GOOD.initiator, *(bytes(100) for _ in range(9)))
     assert [len(frame) for frame in frames] == [1024]
+
+
+def test_a_link_keeps_no_key_of_a_frame_that_did_not_come() -> None:
+    sender, (first,) = send(GOOD.initiator, b"one")
+    sender, (second,) = send(sender, b"two")
+    with pytest.raises(SessionError):
+        GOOD.responder.received(second)
+    receiver, _ = GOOD.responder.received(first)
+    receiver, _ = receiver.received(second)
+    assert receiver.ratchet is not None
+    assert receiver.ratchet.skipped == {}
 
 
 def test_a_keep_alive_delivers_nothing() -> None:
