@@ -56,7 +56,7 @@ from aegis_edge.replication.port import Core, Store, Wires
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
-from aegis_edge.wire.messages import Message
+from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, Message
 
 log = logging.getLogger(__name__)
 
@@ -66,9 +66,10 @@ T = TypeVar("T")
 TICK_TICKS = 100
 #: How long nothing must have happened before the state root is taken for `status`.
 QUIET_TICKS = 300
-#: What one burst handles before it looks at the clock and the callers again: messages of peers,
-#: and for how long.
+#: What one burst takes in before it looks at the clock and the callers again: messages of peers and
+#: the bytes in them, which one more of each peer may exceed; and for how long it handles them.
 BURST_MESSAGES_MAX = 64
+BURST_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 BURST_S = 0.02
 #: The last alarms that `status` shows.
 ALARMS_MAX = 16
@@ -403,7 +404,8 @@ class Replication:
 
     def _hear_all(self) -> bool:
         """Take what the links bring, a bounded burst of it; True if there may be more."""
-        while len(self._inbox) < BURST_MESSAGES_MAX:
+        inbox = self._inbox
+        while len(inbox) < BURST_MESSAGES_MAX and inbox.size_bytes < BURST_BYTES_MAX:
             events = self._wires.receive()
             if not events:
                 return False

@@ -24,7 +24,7 @@ def test_what_waits_of_a_peer_can_be_dropped_and_that_of_others_stays() -> None:
     inbox.put(BERT, b"b0")
     inbox.drop(ANNA)
     inbox.drop(ANNA)
-    assert len(inbox) == 1
+    assert (len(inbox), inbox.size_bytes) == (1, 2)
     assert inbox.next_round() == [(BERT, b"b0")]
     assert inbox.next_round() == []
 
@@ -36,7 +36,11 @@ def test_nothing_is_lost_made_up_or_reordered(messages: list[tuple[bytes, bytes]
         inbox.put(peer, raw)
     seen = []
     while len(inbox):
+        assert inbox.size_bytes == sum(len(raw) for _, raw in messages) - sum(
+            len(raw) for _, raw in seen
+        )
         seen += inbox.next_round()
+    assert inbox.size_bytes == 0
     for peer in (ANNA, BERT):
         assert [m for m in seen if m[0] == peer] == [m for m in messages if m[0] == peer]
     assert len(seen) == len(messages)

@@ -520,6 +520,26 @@ async def test_a_burst_is_bounded_so_that_callers_get_their_turn() -> None:
         assert turn <= 2 * performer.BURST_MESSAGES_MAX
 
 
+async def test_what_a_burst_has_no_room_for_is_left_with_the_links(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(performer, "BURST_BYTES_MAX", 1000)
+    async with Stage().running(ANNA) as stage:
+        left: list[int] = []
+
+        def play(event: Any) -> tuple[Effect, ...]:
+            if isinstance(event, Received):
+                left.append(len(stage.wires.incoming))
+            return ()
+
+        stage.core.plays = play
+        for _ in range(150):
+            stage.brings(Arrived(ANNA, bytes(20)))
+        await stage.quiet()
+        assert left[0] == 90, "what comes at once, 60 messages of 20 bytes, is enough for a burst"
+        assert len(left) == 150, "nothing is lost"
+
+
 async def test_ticks_are_spared_while_much_goes_on(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
