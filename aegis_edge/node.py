@@ -200,7 +200,12 @@ async def run(
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
                     "%s runs: %s listens on %s, its API on %s",
-                    *(config.name, identity.short(record.signer), config.listen_address, config.api_socket),
+                    *(
+                        config.name,
+                        identity.short(record.signer),
+                        config.listen_address,
+                        config.api_socket,
+                    ),
                 )
                 ready(replication)
                 await stop.wait()

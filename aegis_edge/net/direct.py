@@ -212,7 +212,10 @@ def _cannot_listen(place: Address, error: Exception) -> ListenError:
             f"`ss -ltnp 'sport = :{place.port}'`, and stop it, or set p2p_port to a free one"
         )
     elif number == errno.EADDRNOTAVAIL:
-        why = f"{place.host} is no address of this host; set listen to one of `ip address`, or to 0.0.0.0"
+        why = (
+            f"{place.host} is no address of this host; set listen to one of `ip address`, or to "
+            "0.0.0.0"
+        )
     elif number in (errno.EACCES, errno.EPERM):
         why = "this account may not; ports below 1024 are kept for root: set p2p_port to another"
     else:

@@ -18,12 +18,15 @@ from aegis_edge.wire.messages import NodeRecord, Open, Verified
 
 KEY_BYTES = sodium.KEY_BYTES
 CHECKSUM_BYTES = 3
+NODE_ID_CHARACTERS = 56
 SHORT_CHARACTERS = 8
 RECORD_LABEL = "AEGIS-EDGE NODE RECORD"
 
+_ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+
 
 class IdentityError(ValueError):
-    """A text that is no node record; the message says what is wrong with it."""
+    """A text that is no node id or no node record; the message says what is wrong with it."""
 
 
 def node_id(key: bytes) -> str:
@@ -35,6 +38,28 @@ def node_id(key: bytes) -> str:
 def short(key: bytes) -> str:
     """The first 8 characters of the id, for people to tell nodes apart; proves nothing."""
     return node_id(key)[:SHORT_CHARACTERS]
+
+
+def parse_node_id(text: str) -> bytes:
+    """The 32-byte public key that `text` names, in either case and with blanks around it.
+
+    Raises `IdentityError`.
+    """
+    name = text.strip().lower()
+    strange = next((c for c in name if c not in _ALPHABET), None)
+    if strange is not None:
+        raise IdentityError(
+            f"{strange!r} does not occur in node ids (a-z and 2-7 do); look for a typing error"
+        )
+    if len(name) != NODE_ID_CHARACTERS:
+        raise IdentityError(
+            f"a node id has {NODE_ID_CHARACTERS} characters, this has {len(name)}; copy all of it"
+        )
+    data = base64.b32decode(name.upper())
+    key, checksum = data[:KEY_BYTES], data[KEY_BYTES:]
+    if checksum != _checksum(key):
+        raise IdentityError("the checksum of this node id is wrong; look for a typing error")
+    return key
 
 
 def record_to_text(record: Verified[NodeRecord]) -> str:

@@ -254,6 +254,15 @@ def _address(data: bytes) -> bool:
     return True
 
 
+def _node_id(data: bytes) -> bool:
+    try:
+        key = identity.parse_node_id(data.decode("utf-8", "replace"))
+    except IdentityError:
+        return False
+    assert len(key) == 32
+    return True
+
+
 # --- a link -----------------------------------------------------------------------------------
 
 
@@ -404,6 +413,7 @@ def targets() -> dict[str, Target]:
     """All of them, by name."""
     nodes = _nodes(4)
     genesis = Genesis.of([record for record, _ in nodes], Parameters(1, bytes(16)))
+    ids = tuple(identity.node_id(record.signer).encode() for record, _ in nodes)
     records = tuple(identity.record_to_text(record).encode() for record, _ in nodes)
     states = _states()
     strict = Opener(CLUSTER, memo_size=64)
@@ -420,7 +430,8 @@ def targets() -> dict[str, Target]:
         Target("genesis", 20, (genesis.to_text().encode(),), _genesis),
         Target("genesis, in armour", 20, (genesis.encoded,), _inner_genesis),
         Target("node record", 20, records, _records),
-        Target("address", 40, _addresses(), _address),
+        Target("node id", 20, ids, _node_id),
+        Target("address", 20, _addresses(), _address),
         Target("first bytes", 60, _websocket_frames(), _first_bytes),
         Target("records in frames", 30, _records_in_frames(), _sealed),
         Target("payload of a hello", 6, _handshake_payloads(), _hello_payload),

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_edge.crypto import sodium
 from aegis_edge.peers import armour, identity
 from aegis_edge.peers.identity import IdentityError
 from aegis_edge.wire.codec import WireError
@@ -19,19 +17,51 @@ KEY = bytes(range(32))
 
 
 @given(st.binary(min_size=32, max_size=32))
-def test_a_node_id_is_56_characters_that_hold_the_key_and_a_checksum(key: bytes) -> None:
+def test_a_node_id_is_56_characters_and_comes_back_as_the_key(key: bytes) -> None:
     text = identity.node_id(key)
     assert len(text) == 56
     assert set(text) <= set(ALPHABET)
-    data = base64.b32decode(text.upper())
-    assert data[:32] == key
-    assert data[32:] == sodium.digest(b"aegis node id", key)[:3]
+    assert identity.parse_node_id(text) == key
+    assert identity.parse_node_id(f"  {text.upper()}\n") == key
     assert text.startswith(identity.short(key))
     assert len(identity.short(key)) == 8
 
 
 def test_the_form_of_node_ids_does_not_change_between_releases() -> None:
     assert identity.node_id(KEY) == "aaaqeayeaudaocajbifqydiob4ibceqtcqkrmfyydenbwha5dypthfkx"
+
+
+@given(st.integers(0, 55), st.sampled_from(ALPHABET))
+def test_one_wrong_character_is_always_seen(place: int, character: str) -> None:
+    text = identity.node_id(KEY)
+    wrong = text[:place] + character + text[place + 1 :]
+    if wrong != text:
+        with pytest.raises(IdentityError, match="checksum"):
+            identity.parse_node_id(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "has 56 characters, this has 0"),
+        (identity.node_id(KEY)[:-1], "this has 55"),
+        (identity.node_id(KEY) + "a", "this has 57"),
+        (identity.node_id(KEY).replace("a", "1"), "'1' does not occur"),
+        (identity.node_id(KEY)[:20] + " " + identity.node_id(KEY)[21:], "' ' does not occur"),
+        ("tcp:host:80", "':' does not occur"),
+    ],
+)
+def test_a_text_that_is_no_node_id_is_refused_with_the_reason(text: str, says: str) -> None:
+    with pytest.raises(IdentityError, match=says):
+        identity.parse_node_id(text)
+
+
+@given(st.text())
+def test_any_text_gives_a_key_or_the_one_error(text: str) -> None:
+    try:
+        assert len(identity.parse_node_id(text)) == 32
+    except IdentityError as error:
+        assert str(error)  # noqa: PT017
 
 
 def test_records_travel_as_text_and_files_can_be_put_together(make_record: Any) -> None:
