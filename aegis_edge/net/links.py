@@ -31,7 +31,9 @@ from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book, Dial
 from aegis_edge.peers.identity import short
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
+from aegis_edge.wire.records import HEADER_BYTES
 from aegis_edge.wire.session import (
+    CELL_CAPACITY_BYTES,
     ENTROPY_BYTES,
     Delivered,
     Opened,
@@ -50,6 +52,7 @@ ALARMS_MAX = 16
 STEP_ENTROPY_BYTES = 32
 #: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
 DOUBT_TICKS = 1_000
+_SHARE_BYTES = 6
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,18 @@ class Timing:
     handshake_s: float = 10.0
     keepalive_ticks: int = 20_000
     silence_ticks: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When frames go, where that may tell nothing: a Poisson process of `mean_interval_s` on each
+    link, whose every event sends one frame of one size, with what waits if anything does.
+
+    Real frames take the place of empty ones, none is ever added: what is seen on the line is the
+    same whatever is said (Loopix, USENIX Security '17, section 4).
+    """
+
+    mean_interval_s: float
 
 
 @dataclass(slots=True)
@@ -144,6 +159,7 @@ class _Link:
         "keepalive_due",
         "older",
         "outbound",
+        "outbox",
         "pause_ticks",
         "peer",
         "queue",
@@ -171,6 +187,7 @@ class _Link:
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
+        self.outbox: deque[bytes] = deque()  # frames of a message that takes several, by schedule
         self.wake = trio.Event()
         self.keepalive_due = False
         self.busy = True  # the writer is at work; else it waits for `rouse`, and `flush` may write
@@ -198,7 +215,8 @@ class Links:
     """All links of one node; `run` owns them, and their user asks `receive` for what they bring.
 
     `poller`: what their user waits on; `book`: the other members; `record_raw`: this node's signed
-    record, which names the public half of `noise_private`; `transports`: by scheme of address.
+    record, which names the public half of `noise_private`; `transports`: by scheme of address;
+    `schedule`: of all frames after a link's handshake, None to send what there is at once.
     `entropy(size)` gives random bytes, `jitter()` a number evenly in 0..1.
     """
 
@@ -212,6 +230,7 @@ class Links:
         cluster_id: bytes,
         transports: Mapping[str, Transport],
         timing: Timing | None = None,
+        schedule: Schedule | None = None,
         entropy: Callable[[int], bytes] = os.urandom,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -220,6 +239,7 @@ class Links:
         self._credentials = (record_raw, noise_private, cluster_id)
         self._transports = transports
         self._timing = timing or Timing()
+        self._schedule = schedule
         self._entropy = entropy
         self._jitter = jitter
         self._events: list[Event] = []
@@ -255,8 +275,13 @@ class Links:
         link.queue_bytes += size
 
     def flush(self) -> None:
-        """Write what was posted: at once where the socket takes it, else the writer does."""
+        """Write what was posted: at once where the socket takes it, else the writer does.
+
+        On a schedule it waits for its turn.
+        """
         posted, self._posted = self._posted, []
+        if self._schedule is not None:
+            return
         for link in posted:
             if link.busy or not link.queue or link.failure is not None:
                 continue
@@ -353,6 +378,8 @@ class Links:
                     Goodbye.SILENT,
                 )
             )
+        if self._schedule is not None:  # its empty frames keep the link alive
+            return silent_at
         if now_ticks - link.sent_at >= link.pause_ticks:
             link.sent_at = now_ticks
             link.pause_ticks = self._pause_ticks()
@@ -548,7 +575,10 @@ class Links:
         """Whatever goes wrong on a link ends it, and nothing else."""
         with link.writing:
             try:
-                await self._write(link)
+                if self._schedule is None:
+                    await self._write(link)
+                else:
+                    await self._write_on(self._schedule, link)
             except Exception as error:
                 link.end(_failure(error))
 
@@ -565,17 +595,35 @@ class Links:
                 link.keepalive_due = False
                 await link.channel.send(self._seal(link))
 
+    async def _write_on(self, schedule: Schedule, link: _Link) -> None:
+        """One frame at each of the schedule's times, whatever there is to say."""
+        due = trio.current_time()
+        while True:
+            # What was late makes up for nothing: a burst after a pause would tell of the pause.
+            due = max(trio.current_time(), due + self._wait_s(schedule))
+            await trio.sleep_until(due)
+            if not link.outbox:
+                link.outbox += self._seal(link)
+            await link.channel.send((link.outbox.popleft(),))
+
+    def _wait_s(self, schedule: Schedule) -> float:
+        """From one event of a Poisson process to the next: exponentially distributed."""
+        share = int.from_bytes(self._entropy(_SHARE_BYTES), "big") / (1 << 8 * _SHARE_BYTES)
+        return -schedule.mean_interval_s * math.log1p(-share)
+
     def _seal(self, link: _Link) -> Sequence[bytes]:
-        """The next frames to send: of what waits, as much as a batch holds."""
-        messages, size, queue = [], 0, link.queue
-        while queue and size < BATCH_BYTES:
+        """The next frames to send: of what waits, as much as a batch holds, or one cell."""
+        cells = self._schedule is not None
+        messages: list[bytes] = []
+        size, queue = 0, link.queue
+        while queue and (_fits_cell(messages, size, queue[0]) if cells else size < BATCH_BYTES):
             raw = queue.popleft()
             messages.append(raw)
             size += len(raw)
         link.queue_bytes -= size
         link.sent_at = _now_ticks()
         link.session, frames = link.session.send(
-            messages, link.sent_at, self._entropy(STEP_ENTROPY_BYTES)
+            messages, link.sent_at, self._entropy(STEP_ENTROPY_BYTES), cells=cells
         )
         traffic = self._traffic[link.peer]
         traffic.messages_out += len(messages)
@@ -635,6 +683,12 @@ def _failure(error: Exception) -> LinkError:
         return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
     log.error("a link met an error of this program", exc_info=error)
     return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
+
+
+def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes) -> bool:
+    """Whether `raw` goes with these messages of `size` bytes; one alone may take many cells."""
+    room = CELL_CAPACITY_BYTES - size - HEADER_BYTES * (len(messages) + 1)
+    return not messages or len(raw) <= room
 
 
 def _scheme(address: str) -> str:

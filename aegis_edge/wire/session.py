@@ -1,6 +1,7 @@
 """A link to one peer, as a transition table: handshake, confirmation, open; padding included.
 
-Knows Noise XX (rev 34), the Double Ratchet that it seeds, and how messages lie in padded frames.
+Knows Noise XX (rev 34), the Double Ratchet that it seeds, and which sizes frames have, which
+`records` fill.
 Refuses to know sockets, clocks, entropy, and whether the peer is welcome: the caller decides that
 upon `Opened`.  A session is replaced and never changed: after a `SessionError` the old one stands,
 and its link is to be closed.
@@ -11,14 +12,12 @@ and its link is to be closed.
     OPEN           -- proof: s se -->           CONFIRMATION
                    -- first frame -->           OPEN
 
-Every transmission has exactly one of `SIZE_BUCKETS` bytes.  The hello shows in clear the protocol
-version and a proof that its sender knows the cluster id: who does not know it gets no answer.  The
-answer and the proof carry the signed node records.  The handshake's keys and hash seed the ratchet,
-the responder's first ratchet key is its Noise ephemeral, and the initiator's first frame confirms
-the keys.  A link delivers in order, so a gap in the ratchet's numbers is an error here.
-
-A frame holds records: 4 bytes big endian (bit 31: the message continues in the next frame; bits 0
-to 30: length), then that many bytes; a length of zero begins the padding, which is all zero.
+Every transmission has one of the sizes in `SIZE_BUCKETS`, or fills a cell of Tor.  The hello shows
+in clear the protocol version and a proof that its sender knows the cluster id: who does not know it
+gets no answer.  The answer and the proof carry the signed node records.  The handshake's keys and
+hash seed the ratchet, the responder's first ratchet key is its Noise ephemeral, and the initiator's
+first frame confirms the keys.  A link delivers in order, so a gap in the ratchet's numbers is an
+error here.
 """
 
 from __future__ import annotations
@@ -32,15 +31,20 @@ from aegis_edge.crypto import handshake as noise
 from aegis_edge.crypto import ratchet, sodium
 from aegis_edge.crypto.handshake import Handshake
 from aegis_edge.crypto.sodium import CryptoError
-from aegis_edge.wire import codec
+from aegis_edge.wire import codec, records
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener
-from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
+from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.records import RecordError
 
 #: What an observer can tell apart.  Few of them, but a vote fits into the first and a bundle of one
 #: small write into the second: without that one a lone put would cost 40 % more bytes.
 SIZE_BUCKETS = (256, 512, 1024, 4096, 16384, 65536)
 FRAME_BYTES_MAX = SIZE_BUCKETS[-1]
+#: The frame that, as a WebSocket message (8 bytes), fills one cell of Tor: 488 bytes of a stream,
+#: the lesser of the two formats that relays speak.  Where all frames have one size, it is this one.
+CELL_FRAME_BYTES = 480
+_SIZES = frozenset((*SIZE_BUCKETS, CELL_FRAME_BYTES))
 
 #: A Diffie-Hellman step that is owed is taken after so many frames, or so many milliseconds.
 #: This bounds what a stolen session key opens, and what the steps cost.
@@ -49,9 +53,6 @@ RATCHET_TICKS = 60_000
 
 ENTROPY_BYTES = 64
 
-_CAPACITY_BYTES = FRAME_BYTES_MAX - ratchet.OVERHEAD_BYTES
-_HEADER_BYTES = 4
-_CONTINUES = 1 << 31
 _KEY_BYTES = sodium.KEY_BYTES
 _HELLO_OVERHEAD_BYTES = _KEY_BYTES
 _PROOF_OVERHEAD_BYTES = _KEY_BYTES + 2 * sodium.TAG_BYTES
@@ -124,7 +125,7 @@ class Session(NamedTuple):
     ratchet: ratchet.State | None
     transcript: bytes
     peer: Verified[NodeRecord] | None
-    partial: tuple[bytes, ...]
+    pieces: records.Pieces | None
     stepped_ticks: int | None
 
     def __repr__(self) -> str:
@@ -158,30 +159,34 @@ class Session(NamedTuple):
 
         SessionError: the bytes are not what the peer would send now; this session still stands.
         """
-        if len(data) not in SIZE_BUCKETS:
+        if len(data) not in _SIZES:
             raise SessionError(f"{len(data)} bytes are no frame: the peer speaks something else")
         try:
             return _TRANSITIONS[self.phase](self, data)
         except SessionError:
             raise
+        except RecordError as error:
+            raise SessionError(str(error)) from None
         except CryptoError as error:
             raise SessionError(f"a frame that was not sealed for this link: {error}") from None
         except WireError as error:
             raise SessionError(f"the peer's handshake means nothing: {error}") from None
 
     def send(
-        self, messages: Sequence[bytes], now_ticks: int, entropy: bytes
+        self, messages: Sequence[bytes], now_ticks: int, entropy: bytes, *, cells: bool = False
     ) -> tuple[Session, tuple[bytes, ...]]:
         """The next session, and the frames that carry `messages`; none of them: a keep-alive.
 
-        Each message has 1 to `MESSAGE_BYTES_MAX` bytes.  `now_ticks` are milliseconds of any
-        monotonic clock; `entropy` has 32 bytes, fresh, for the ratchet step that may be due.
+        Each message has 1 to `MESSAGE_BYTES_MAX` bytes.  `cells`: all frames have the one size
+        `CELL_FRAME_BYTES`, else each takes the smallest bucket that holds it.  `now_ticks` are
+        milliseconds of any monotonic clock; `entropy` has 32 bytes, fresh, for the ratchet step
+        that may be due.
         Forget the old session: sealing from it again would repeat its keys.
         """
         state, stepped_ticks = self.ratchet, self.stepped_ticks
         assert state is not None and self.phase is Phase.OPEN, "the session is not open"
         frames = []
-        for plaintext in _pack(messages):
+        for plaintext in records.pack(messages, _CELL if cells else _BUCKETS):
             if state.step_owed and (
                 stepped_ticks is None
                 or state.sent_since_step >= RATCHET_MESSAGES
@@ -192,8 +197,8 @@ class Session(NamedTuple):
             else:
                 state, frame = ratchet.encrypt(state, plaintext, self.transcript)
             frames.append(frame)
-        _, _, _, transcript, peer, partial, _ = self
-        following = Session(Phase.OPEN, None, state, transcript, peer, partial, stepped_ticks)
+        _, _, _, transcript, peer, pieces, _ = self
+        following = Session(Phase.OPEN, None, state, transcript, peer, pieces, stepped_ticks)
         return following, tuple(frames)
 
 
@@ -215,7 +220,7 @@ def _start(
 
 def _shaking_session(phase: Phase, shaking: _Shaking, handshake: Handshake) -> Session:
     following = _Shaking(handshake, shaking.record_raw, shaking.cluster_id, shaking.ratchet_private)
-    return Session(phase, following, None, b"", None, (), None)
+    return Session(phase, following, None, b"", None, None, None)
 
 
 # --- transitions ----------------------------------------------------------------------------
@@ -255,9 +260,9 @@ def _on_answer(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ..
     send_key, receive_key = handshake.split()
     key = _session_key(send_key + receive_key, handshake.hash)
     state = ratchet.initiator(key, public, shaking.ratchet_private)
-    (plaintext,) = _pack(())
+    (plaintext,) = records.pack((), _BUCKETS)
     state, confirmation = ratchet.encrypt(state, plaintext, handshake.hash)
-    following = Session(Phase.OPEN, None, state, handshake.hash, record, (), None)
+    following = Session(Phase.OPEN, None, state, handshake.hash, record, None, None)
     return following, (Transmit(proof), Transmit(confirmation), Opened(record.signer, record))
 
 
@@ -269,7 +274,7 @@ def _on_proof(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ...
     send_key, receive_key = handshake.split()
     key = _session_key(receive_key + send_key, handshake.hash)
     state = ratchet.responder(key, shaking.ratchet_private)
-    return Session(Phase.CONFIRMATION, None, state, handshake.hash, record, (), None), ()
+    return Session(Phase.CONFIRMATION, None, state, handshake.hash, record, None, None), ()
 
 
 def _on_confirmation(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ...]]:
@@ -280,11 +285,11 @@ def _on_confirmation(session: Session, data: bytes) -> tuple[Session, tuple[Effe
 
 
 def _on_frame(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ...]]:
-    _, _, state, transcript, peer, partial, stepped_ticks = session
+    _, _, state, transcript, peer, pieces, stepped_ticks = session
     assert state is not None, "a session past its handshake has a ratchet"
     state, plaintext = ratchet.decrypt(state, data, transcript, gap_max=0)
-    messages, partial = _unpack(plaintext, partial)
-    following = Session(Phase.OPEN, None, state, transcript, peer, partial, stepped_ticks)
+    messages, pieces = records.unpack(plaintext, pieces)
+    following = Session(Phase.OPEN, None, state, transcript, peer, pieces, stepped_ticks)
     return following, tuple(map(Delivered, messages))
 
 
@@ -322,79 +327,23 @@ def _session_key(keys: bytes, transcript: bytes) -> bytes:
 # --- frames ---------------------------------------------------------------------------------
 
 
-def _pad(content: bytes, overhead_bytes: int) -> bytes:
-    """`content` with zeros behind it, so that with the overhead it fills the next bucket."""
-    size = len(content) + overhead_bytes
-    for bucket in SIZE_BUCKETS:
-        if size <= bucket:
-            return content.ljust(bucket - overhead_bytes, b"\0")
-    raise AssertionError("no frame holds so much")
+def _capacities(sizes: Sequence[int], overhead_bytes: int) -> tuple[int, ...]:
+    """What transmissions of these sizes hold."""
+    return tuple(size - overhead_bytes for size in sizes)
 
 
 def _pad_record(body: bytes, overhead_bytes: int) -> bytes:
-    return _pad(len(body).to_bytes(_HEADER_BYTES, "big") + body, overhead_bytes)
+    return records.pad(records.alone(body), _capacities(SIZE_BUCKETS, overhead_bytes))
 
 
 def _only_record(payload: bytes) -> bytes:
-    messages, partial = _unpack(payload, ())
-    if len(messages) != 1 or partial:
+    messages, pieces = records.unpack(payload, None)
+    if len(messages) != 1 or pieces is not None:
         raise SessionError("a handshake message without its one record")
     return messages[0]
 
 
-def _pack(messages: Sequence[bytes]) -> list[bytes]:
-    """The plaintexts of the frames that carry `messages`, padded; at least one."""
-    plaintexts: list[bytes] = []
-    parts: list[bytes] = []
-    room = _CAPACITY_BYTES
-    for message in messages:
-        left = len(message)
-        assert 0 < left <= MESSAGE_BYTES_MAX, "a message of no bytes, or of too many"
-        while left > room - _HEADER_BYTES:
-            piece = room - _HEADER_BYTES
-            if piece > 0:
-                start = len(message) - left
-                parts.append((piece | _CONTINUES).to_bytes(_HEADER_BYTES, "big"))
-                parts.append(message[start : start + piece])
-                left -= piece
-            plaintexts.append(_pad(b"".join(parts), ratchet.OVERHEAD_BYTES))
-            parts, room = [], _CAPACITY_BYTES
-        parts.append(left.to_bytes(_HEADER_BYTES, "big"))
-        parts.append(message[len(message) - left :])
-        room -= _HEADER_BYTES + left
-    plaintexts.append(_pad(b"".join(parts), ratchet.OVERHEAD_BYTES))
-    return plaintexts
-
-
-def _unpack(plaintext: bytes, partial: tuple[bytes, ...]) -> tuple[list[bytes], tuple[bytes, ...]]:
-    """The messages that a frame completes, and the pieces of one that it does not.
-
-    A piece that continues ends a frame of the largest size: so few pieces make a message.
-    """
-    messages: list[bytes] = []
-    at, end = 0, len(plaintext)
-    while end - at >= _HEADER_BYTES:
-        header = int.from_bytes(plaintext[at : at + _HEADER_BYTES], "big")
-        if header == 0:
-            break
-        start = at + _HEADER_BYTES
-        at = start + (header & ~_CONTINUES)
-        if at > end:
-            raise SessionError("a record that is longer than its frame")
-        if header & _CONTINUES:
-            if end != _CAPACITY_BYTES or at != end or at == start:
-                raise SessionError("a message that continues in the next frame, but too early")
-            partial = (*partial, plaintext[start:])
-            if sum(map(len, partial)) > MESSAGE_BYTES_MAX:
-                raise SessionError("a message above its size bound")
-        elif partial:
-            message = b"".join((*partial, plaintext[start:at]))
-            if len(message) > MESSAGE_BYTES_MAX:
-                raise SessionError("a message above its size bound")
-            messages.append(message)
-            partial = ()
-        else:
-            messages.append(plaintext[start:at])
-    if not plaintext.endswith(bytes(end - at)):
-        raise SessionError("padding that is not empty")
-    return messages, partial
+_BUCKETS = _capacities(SIZE_BUCKETS, ratchet.OVERHEAD_BYTES)
+_CELL = _capacities((CELL_FRAME_BYTES,), ratchet.OVERHEAD_BYTES)
+#: What frames carry that are sent on a schedule, all messages and their headers together.
+CELL_CAPACITY_BYTES = _CELL[0]

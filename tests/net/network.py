@@ -17,7 +17,7 @@ import trio
 
 from aegis_edge.crypto import sodium
 from aegis_edge.net.channel import Goodbye, Handler, LinkError, Transport
-from aegis_edge.net.links import Links, Timing
+from aegis_edge.net.links import Links, Schedule, Timing
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.address import parse
 from aegis_edge.peers.book import Book
@@ -36,6 +36,7 @@ class Wire:
         self.goodbye: Goodbye | None = None
         self.silent = False
         self.frames = 0
+        self.seen: list[tuple[float, int]] = []
         #: Readable for whoever listens, once something was sent or the wire was cut.
         self.bell = os.eventfd(0, os.EFD_NONBLOCK)
 
@@ -76,6 +77,7 @@ class MemoryChannel:
         frames, self._kept = [*self._kept, *frames], []
         for frame in frames:
             self._out.frames += 1
+            self._out.seen.append((trio.current_time(), len(frame)))
             if not self._out.silent:
                 try:
                     await self._out.into.send(frame)
@@ -193,6 +195,8 @@ class Member:
         transports: dict[str, Transport],
         *,
         timing: Timing | None = None,
+        schedule: Schedule | None = None,
+        entropy: Callable[[int], bytes] = os.urandom,
         cluster_id: bytes = CLUSTER,
         jitter: Callable[[], float] = lambda: 0.5,
     ) -> Links:
@@ -204,6 +208,8 @@ class Member:
             cluster_id=cluster_id,
             transports=transports,
             timing=timing,
+            schedule=schedule,
+            entropy=entropy,
             jitter=jitter,
         )
 

@@ -15,7 +15,7 @@ from aegis_edge.net.channel import Channel, Goodbye, LinkError
 from aegis_edge.net.direct import HOLD_S, Direct
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
 from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
-from aegis_edge.wire import session
+from aegis_edge.wire import records, session
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX
 from aegis_edge.wire.session import Session
 from tests.net.network import (
@@ -98,8 +98,8 @@ async def test_messages_of_every_size_arrive_whole(size: int, autojump_clock: Mo
 async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announced(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pack = session._pack
-    monkeypatch.setattr(session, "_pack", lambda messages: pack(messages or (b"early",)))
+    pack = records.pack
+    monkeypatch.setattr(records, "pack", lambda messages, c: pack(messages or (b"early",), c))
     one, two = cluster(1, 2)
     first, second = linked_pair(MemoryNetwork(), one, two)
     async with running(first, second):

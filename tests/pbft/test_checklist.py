@@ -160,7 +160,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "a flood starves nobody: queues per peer, in turn, limits before proofs",
         "replication/test_performer.py::test_a_flood_of_one_peer_does_not_starve_the_others",
         "net/test_links.py::test_a_peer_that_floods_delays_the_others_by_one_frame",
-        "net/test_direct.py::test_the_stranger_that_has_been_here_longest_makes_room",
+        "net/test_strangers.py::test_a_member_on_a_slow_path_links_in_spite_of_a_flood_of_strangers",
     ),
 }
 

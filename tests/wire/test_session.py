@@ -20,6 +20,7 @@ from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, FetchBody, NodeRecord, Prepare
 from aegis_edge.wire.session import (
+    CELL_FRAME_BYTES,
     FRAME_BYTES_MAX,
     RATCHET_MESSAGES,
     RATCHET_TICKS,
@@ -499,7 +500,7 @@ class Wire:
         for end in (0, 1):
             self.deliver(end, len(self.flying[1 - end]))
             assert self.got[end] == self.sent[1 - end]
-            assert self.ends[end].partial == ()
+            assert self.ends[end].pieces is None
 
 
 def of_size(size: int, seed: int = 0) -> bytes:
@@ -561,6 +562,18 @@ def test_messages_of_all_sizes_share_frames_or_span_them(lengths: list[int]) -> 
     total = sum(lengths) + 4 * len(lengths)
     assert len(wire.flying[0]) <= total // (CAPACITY - 8) + 1
     wire.settle()
+
+
+@pytest.mark.parametrize("lengths", [[], [1], [420], [421], [100, 100, 100, 100], [50_000, 7]])
+def test_in_cells_all_frames_have_one_size(lengths: list[int]) -> None:
+    messages = [of_size(length) for length in lengths]
+    _, frames = GOOD.initiator.send(messages, 0, bytes(32), cells=True)
+    assert {len(frame) for frame in frames} == {CELL_FRAME_BYTES}
+    receiver, heard = GOOD.responder, []
+    for frame in frames:
+        receiver, effects = receiver.received(frame)
+        heard += [effect.message for effect in effects if isinstance(effect, Delivered)]
+    assert heard == messages
 
 
 def test_sizes_tell_the_bucket_alone() -> None:
@@ -677,7 +690,9 @@ BAD_PLAINTEXTS = {
     "a record longer than its frame": header(197) + bytes(196),
     "a record of 2^31 - 1 bytes": header(2**31 - 1) + bytes(196),
     "a piece of 2^31 - 1 bytes": header(2**31 - 1, continues=True) + bytes(196),
-    "a piece that continues in a small frame": header(196, continues=True) + bytes(196),
+    "a piece that continues before the end of a small frame": (
+        header(195, continues=True) + bytes(196)
+    ),
     "an empty piece": header(0, continues=True) + bytes(196),
     "an empty piece at the end of a large frame": (
         header(CAPACITY - 8) + bytes(CAPACITY - 8) + header(0, continues=True)
