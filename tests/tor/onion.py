@@ -6,6 +6,7 @@ import socket
 import socketserver
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,10 @@ class Refused(Exception):
 
 @contextmanager
 def control(tor: Client) -> Iterator[Controller]:
-    with Controller.from_socket_file(str(tor.control_path)) as controller:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "setDaemon", DeprecationWarning)  # stem 1.8's threads
+        controller = Controller.from_socket_file(str(tor.control_path))
+    with controller:
         controller.authenticate()
         yield controller
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -46,8 +44,9 @@ def test_a_node_needs_two_sockets_and_a_cookie(attic: Client) -> None:
         assert "ExtendedErrors" in controller.get_conf("SocksPort")
         # Debian's defaults would show here.
         assert controller.get_info("config-defaults-file") == str(attic.folder / "defaults")
-    attic_still_runs = attic.process is not None and attic.process.poll() is None
-    assert attic_still_runs, "a controller that closes must not take its tor along"
+        # Had stem taken this tor over, it would end with the controller, and this be unset.
+        owner = controller.get_conf("__OwningControllerProcess")
+        assert owner == attic.torrc["__OwningControllerProcess"] != str(os.getpid())
 
 
 def test_bytes_go_both_ways_to_an_onion_service(
