@@ -196,9 +196,9 @@ def serve(network: TorNetwork, count: int, show: Show) -> None:
                 ("log", str(client.log)),
             ]
         )
-    socks = network.clients[0].socks_path
-    show.title("  through one of them")
-    print(f"    curl --proxy socks5h://localhost{socks} http://ADDRESS.onion/")
+    for client in network.clients[:1]:
+        show.title("  through one of them")
+        print(f"    curl --proxy socks5h://localhost{client.socks_path} http://ADDRESS.onion/")
     show.title("  one more tor takes part with these lines in its torrc")
     print("".join(f"    {option} {value}\n" for option, value in network.torrc.items()), flush=True)
     while True:

@@ -126,7 +126,8 @@ class Tor:
         try:
             self.folder.mkdir(mode=0o700)  # or tor would not trust its keys and sockets to it
         except FileExistsError:
-            raise TorNetworkError(f"{self.folder} is there already; take another name") from None
+            said = f"{self.folder} is there already; take another name, or another directory"
+            raise TorNetworkError(said) from None
         # Without defaults of ours, those of Debian count.
         defaults, torrc_file = self.folder / "defaults", self.folder / "torrc"
         defaults.touch()
