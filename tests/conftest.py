@@ -1,4 +1,4 @@
-"""Settings of the whole suite: how hard Hypothesis tries, here and where nobody waits.
+"""Settings of the whole suite: how hard Hypothesis tries, and whether there is a Tor network.
 
 `HYPOTHESIS_PROFILE=thorough` makes a long run of it.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Shared cores: a slow example is no finding.  No database: each run stands alone.
@@ -19,3 +20,7 @@ settings.register_profile(
 )
 settings.register_profile("thorough", settings.get_profile("modest"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "modest"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tor", action="store_true", help="also run tests/tor, on a real Tor network")
