@@ -15,9 +15,9 @@ from pathlib import Path
 
 from aegis_edge.crypto import sodium
 from aegis_edge.net.tor import lines
-from aegis_edge.net.tor.endpoint import access_advice
 from aegis_edge.net.tor.errors import NotAuthenticated, NotTor
 from aegis_edge.net.tor.lines import Garbled, Reply
+from aegis_edge.net.tor.reach import access_advice
 
 COOKIE_BYTES = 32
 NONCE_BYTES = 32

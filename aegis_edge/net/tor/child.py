@@ -20,7 +20,7 @@ from typing import Any
 
 import trio
 
-from aegis_edge.net.tor import endpoint, torrc
+from aegis_edge.net.tor import reach, torrc
 from aegis_edge.net.tor.errors import TorError, Unreachable
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.lines import printable
@@ -149,7 +149,7 @@ async def _until_it_listens(
         deadline = trio.current_time() + START_TIMEOUT_S
         while trio.current_time() < deadline:
             try:
-                stream = await endpoint.connect(places.control, "control socket")
+                stream = await reach.connect(places.control, "control socket")
             except Unreachable:
                 await trio.sleep(POLL_S)
                 continue

@@ -19,7 +19,7 @@ import os
 
 import trio
 
-from aegis_edge.net.tor import auth, endpoint, lines
+from aegis_edge.net.tor import auth, lines, reach
 from aegis_edge.net.tor.auth import Credentials, ProtocolInfo
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.errors import Closed, Hung, NotTor, Refused, TorError
@@ -45,7 +45,7 @@ async def connect(
     """An open, authenticated connection; raises `TorError`.  The caller runs `run` in a task."""
     try:
         with trio.fail_after(timeout_s):
-            stream = await endpoint.connect(place, "control port")
+            stream = await reach.connect(place, "control port")
             control = Control(stream, str(place))
             try:
                 await control._open(credentials)

@@ -13,7 +13,7 @@ from enum import Enum
 
 import trio
 
-from aegis_edge.net.tor import endpoint
+from aegis_edge.net.tor import reach
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.errors import TorError, Unreachable
 from aegis_edge.peers import onion
@@ -163,7 +163,7 @@ async def dial(
         raise SocksError(Failure.NOT_ONION, str(error)) from None
     try:
         with trio.fail_after(timeout_s):
-            stream = await endpoint.connect(place, "SOCKS port")
+            stream = await reach.connect(place, "SOCKS port")
             try:
                 await _negotiate(stream, isolation)
                 await _request(stream, name, port)

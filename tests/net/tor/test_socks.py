@@ -155,7 +155,7 @@ async def test_a_reset_is_a_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def connect(*_: object) -> object:
         return ours
 
-    monkeypatch.setattr(socks.endpoint, "connect", connect)
+    monkeypatch.setattr(socks.reach, "connect", connect)
     with pytest.raises(SocksError) as caught:
         await dial(Endpoint(path="/x"))
     assert caught.value.failure is Failure.HUNG_UP
@@ -178,7 +178,7 @@ def test_any_answers_make_a_stream_or_a_socks_error(data: bytes) -> None:
             return ours
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(socks.endpoint, "connect", connect)
+            patch.setattr(socks.reach, "connect", connect)
             try:
                 await dial(Endpoint(path="/x"))
             except SocksError:

@@ -11,7 +11,7 @@ from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
 from aegis_edge.net.tor.torrc import Places
 from aegis_edge.peers import onion
-from tests.tor.conftest import connected, running
+from tests.tor.alone.stage import connected, running
 
 PRIVATE = bytes(range(32))
 MEMBER = sodium.x25519_public(PRIVATE)

@@ -16,7 +16,7 @@ from aegis_edge.net.tor import child
 from aegis_edge.net.tor.errors import TorError
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.torrc import Places
-from tests.tor.conftest import NO_NETWORK, connected, running
+from tests.tor.alone.stage import NO_NETWORK, connected, running
 
 PATIENCE_MS = 20_000
 NODE = """

@@ -1,7 +1,4 @@
-"""A real tor, without a network: enough for its control port, and for all that needs no circuit.
-
-These tests are collected only where tor is installed; the head of the report says whether it is.
-"""
+"""A child tor that knows no network, and connections to it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
 import trio
 
 from aegis_edge.net.tor import child, control
@@ -20,18 +16,6 @@ from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.torrc import Places
 
 NO_NETWORK = ("DisableNetwork", "1")
-
-collect_ignore_glob = [] if child.BINARY.exists() else ["test_*.py"]
-
-
-def pytest_report_header() -> str:
-    found = "is used" if child.BINARY.exists() else "is missing (apt install tor): no tests of it"
-    return f"tor: {child.BINARY} {found}"
-
-
-@pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "tor")
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.errors import Closed, Hung, NotAuthenticated, NotTor, Refused
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.torrc import Places
-from tests.tor.conftest import connected, running
+from tests.tor.alone.stage import connected, running
 
 BRIDGE = ("Bridge", "obfs4 192.0.2.1:443 " + "A" * 40 + " cert=x iat-mode=0")
 TRANSPORT = ("ClientTransportPlugin", "obfs4 exec /bin/false")
