@@ -80,8 +80,9 @@ _WORDS = {
     ),
     Failure.HUNG_UP: ("tor hung up before it answered", f"see that tor runs; {_LATER}"),
     Failure.GENERAL: (
-        "tor cannot reach it and does not say why",
-        "set ExtendedErrors on the SocksPort line of torrc to learn why; see tor's log",
+        "tor broke off without a reason: mostly that board's tor runs, and its node does not",
+        "see that aegis-edge runs over there, and that this tor's SocksPort line has "
+        "ExtendedErrors: without it there never is a reason",
     ),
     Failure.NOT_ALLOWED: (
         "tor's settings forbid this connection",

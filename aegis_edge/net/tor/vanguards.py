@@ -66,7 +66,10 @@ Guards = tuple[tuple[Guard, ...], ...]
 
 
 def relays(listed: str) -> tuple[Relay, ...]:
-    """The relays of GETINFO ns/all that are up, fast, stable and no exit.  Nonsense is skipped."""
+    """The relays of GETINFO ns/all that are up, fast, stable and no exit.  Nonsense is skipped.
+
+    A bandwidth of 0 counts as 1: in a network that was never measured all have it.
+    """
     found = {}
     fingerprint = ""
     flags: set[str] = set()
@@ -78,8 +81,8 @@ def relays(listed: str) -> tuple[Relay, ...]:
             flags = set(words[1:])
         elif words[0] == "w" and fingerprint and flags >= _WANTED and "Exit" not in flags:
             bandwidth = re.search(r" Bandwidth=([0-9]{1,15})(?![0-9])", line, re.ASCII)
-            if bandwidth and int(bandwidth[1]):
-                found[fingerprint] = Relay(fingerprint, int(bandwidth[1]))
+            if bandwidth:
+                found[fingerprint] = Relay(fingerprint, max(1, int(bandwidth[1])))
     return tuple(found.values())
 
 

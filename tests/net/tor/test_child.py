@@ -41,9 +41,10 @@ async def test_a_binary_that_is_not_there_is_told(places: Places, tmp_path: Path
         await child.modules(tmp_path / "none")
 
 
-async def test_why_it_ended_is_told_with_its_last_complaints(
-    places: Places, tmp_path: Path
+async def test_why_it_ended_is_told_at_once_with_its_last_complaints(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(child, "LAST_LINES_S", 600)
     script = "\n".join(
         [
             "echo 'Nov 22 15:44:21.782 [notice] Tor 0.4.9.11 running'",
@@ -53,7 +54,8 @@ async def test_why_it_ended_is_told_with_its_last_complaints(
             "exit 3",
         ]
     )
-    said = await ended(places, program(tmp_path, script))
+    with trio.fail_after(10):
+        said = await ended(places, program(tmp_path, script))
     assert "tor ended by itself (with status 3), saying: Two?[31m / Three; mend what" in said
     assert "(by signal 9)" in await ended(places, program(tmp_path, "kill -9 $$"))
 
@@ -77,6 +79,8 @@ async def test_its_log_is_passed_on_within_bounds(
     assert levels["tor: no log line"] == levels["tor: \ufffd"] == logging.DEBUG
     assert levels["tor: x"] == logging.INFO
     assert max(map(len, levels)) <= child.LOG_LINE_BYTES_MAX + 10
+    pieces = [record for record in caplog.records if record.getMessage().startswith("tor: ??")]
+    assert len(pieces) > 100, "a line without an end is not kept until it ends"
 
 
 async def test_what_holds_its_pipe_after_it_is_not_waited_for(
