@@ -12,6 +12,7 @@ from aegis_edge.net.tor import levels
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.levels import TABLE, Facts, Problem, SecurityLevel, Shape
 from aegis_edge.net.tor.vanguards import FULL
+from aegis_edge.wire.session import CELL_FRAME_BYTES
 
 STANDARD, HIGH, PARANOID = SecurityLevel
 SOCKS = Endpoint(path="/run/tor/socks")
@@ -204,7 +205,8 @@ def test_whatever_tor_says_there_is_a_verdict(
 
 def test_a_frame_fills_whole_cells_of_both_kinds() -> None:
     for level in TABLE.values():
-        for cells in (1, 2, 3, level.shape.cells):
+        assert level.shape.frame_bytes == CELL_FRAME_BYTES, "what a session seals for a schedule"
+        for cells in (1, 2, 3):
             shape = Shape(1.0, cells, 20.0, all_links=False, bursts=False)
             on_the_stream = shape.frame_bytes + levels.WEBSOCKET_BYTES
             assert shape.frame_bytes >= 126, "shorter frames have shorter heads"
