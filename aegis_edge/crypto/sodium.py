@@ -36,8 +36,18 @@ def digest(domain: bytes, data: bytes) -> bytes:
 
 
 def plain_hash(hash_name: str, data: bytes) -> bytes:
-    """The hash of `data` without a domain, for protocols that lay it down: "sha256", "blake2b"."""
+    """The hash of `data` without a domain, for protocols that lay it down: "sha256", "sha3_256"."""
     return hashlib.new(hash_name, data).digest()
+
+
+def mac(hash_name: str, key: bytes, data: bytes) -> bytes:
+    """HMAC (RFC 2104) of `data`, for protocols that lay it down; `hash_name` such as "sha256"."""
+    return hmac.digest(key, data, hash_name)
+
+
+def equal(one: bytes, other: bytes) -> bool:
+    """Whether two secrets are equal, in a time that does not tell where they differ."""
+    return hmac.compare_digest(one, other)
 
 
 def hkdf(hash_name: str, salt: bytes, secret: bytes, info: bytes, size_bytes: int) -> bytes:
@@ -66,6 +76,12 @@ def ed25519_keypair(seed: bytes) -> tuple[bytes, bytes]:
     """The 32-byte public and the 64-byte secret key of a 32-byte seed."""
     assert len(seed) == KEY_BYTES, "an Ed25519 seed has 32 bytes"
     return bindings.crypto_sign_seed_keypair(seed)
+
+
+def ed25519_is_sound(public: bytes) -> bool:
+    """Whether these 32 bytes are a canonical point of prime order, as an honest key is."""
+    assert len(public) == KEY_BYTES, "an Ed25519 public key has 32 bytes"
+    return _member_of_prime_order(public)
 
 
 def ed25519_sign(secret: bytes, message: bytes) -> bytes:

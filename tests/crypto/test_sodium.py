@@ -53,6 +53,28 @@ def test_hkdf_gives_the_answer_of_rfc_5869() -> None:
     )
 
 
+def test_mac_gives_the_answer_of_rfc_4231() -> None:
+    assert sodium.mac("sha256", b"Jefe", b"what do ya want for nothing?") == unhex(
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    )
+
+
+@modest
+@given(TEXTS, TEXTS)
+def test_equal_is_equality(one: bytes, other: bytes) -> None:
+    assert sodium.equal(one, one)
+    assert sodium.equal(one, other) == (one == other)
+
+
+def test_a_sound_key_is_of_prime_order() -> None:
+    public = sodium.ed25519_keypair(bytes(32))[0]
+    assert sodium.ed25519_is_sound(public)
+    for point in oracles.torsion():
+        assert not sodium.ed25519_is_sound(encode(point))
+    with pytest.raises(AssertionError, match="32 bytes"):
+        sodium.ed25519_is_sound(public[1:])
+
+
 @modest
 @given(KEYS, TEXTS, TEXTS, st.integers(1, 200))
 def test_hkdf_agrees_with_another(salt: bytes, secret: bytes, info: bytes, size: int) -> None:

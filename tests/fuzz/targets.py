@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,10 +20,15 @@ from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import Barrier, Delete, OperationError, Put
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.frames import Parser, binary, close
-from aegis_edge.peers import address, armour, identity
+from aegis_edge.net.tor import auth, levels, lines, service, vanguards
+from aegis_edge.net.tor.endpoint import Endpoint
+from aegis_edge.net.tor.errors import TorError
+from aegis_edge.net.tor.levels import Facts, SecurityLevel
+from aegis_edge.peers import address, armour, identity, onion
 from aegis_edge.peers.address import AddressError
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.peers.identity import IdentityError
+from aegis_edge.peers.onion import OnionError
 from aegis_edge.wire import codec, messages, session
 from aegis_edge.wire import messages as say
 from aegis_edge.wire.codec import WireError
@@ -405,6 +411,64 @@ def _handshake_payloads() -> tuple[bytes, ...]:
     return tuple(len(body).to_bytes(4, "big") + body for body in bodies)
 
 
+# --- tor ----------------------------------------------------------------------------------------
+
+
+def _onion(data: bytes) -> bool:
+    text = data.decode("utf-8", "replace")
+    try:
+        key = onion.parse(text)
+    except OnionError:
+        return False
+    assert onion.address(key) == text.lower(), "two addresses of one service"
+    return True
+
+
+def _tor_answers() -> tuple[bytes, ...]:
+    name = onion.service_address(_blob(1)).removesuffix(onion.SUFFIX)
+    return (
+        b"250-PROTOCOLINFO 1\r\n250-AUTH METHODS=COOKIE,SAFECOOKIE "
+        b'COOKIEFILE="/run/tor/\\"\\303\\244"\r\n250-VERSION Tor="0.4.9.11"\r\n250 OK\r\n',
+        b"250 AUTHCHALLENGE SERVERHASH=" + b"0f" * 32 + b" SERVERNONCE=" + b"A5" * 32 + b"\r\n",
+        b"250-ServiceID="
+        + name.encode()
+        + b"\r\n250-ClientAuthV3="
+        + b"A" * 52
+        + b"\r\n250 OK\r\n",
+        b"250-SocksPort=unix:/s ExtendedErrors\r\n250-Bridge\r\n250 UseBridges=0\r\n",
+        b"250+ns/all=\r\nr n AAAAAAAAAAAAAAAAAAAAAAAAAAE d 2026-01-01 00:00:00 192.0.2.1 1 0\r\n"
+        b"s Fast Running Stable Valid\r\nw Bandwidth=7\r\n.\r\n250 OK\r\n",
+        b"650 HS_DESC FAILED " + name.encode() + b" UNKNOWN $AA~n id REASON=UPLOAD_REJECTED\r\n",
+        b"552 Unrecognized key\r\n",
+    )
+
+
+def _tor(data: bytes) -> bool:
+    """Whatever listens on the control port says this, and everybody reads it."""
+    try:
+        replies = lines.Parser().feed(data)
+    except lines.Garbled:
+        return False
+    ours = service.Service(_blob(1), 80, "/s")
+    level = SecurityLevel.PARANOID
+    for reply in replies:
+        with suppress(TorError):
+            auth.protocol_info(reply)
+        with suppress(TorError):
+            auth.proof(reply, _blob(2), _blob(3))
+        with suppress(TorError):
+            service.check_added(ours, reply)
+        service.present(reply)
+        event = service.descriptor_event(reply)
+        if event is not None:
+            assert service.Publication(ours.address).after(event).words
+        conf = {key: tuple(map(lines.unquoted, found)) for key, found in reply.values().items()}
+        place = Endpoint(path="/s")
+        assert levels.missing(level, Facts(reply.said, None, conf, place, place))
+        vanguards.relays("\n".join(line.data or "" for line in reply.lines))
+    return bool(replies)
+
+
 # --- the table ----------------------------------------------------------------------------------
 
 
@@ -432,6 +496,8 @@ def targets() -> dict[str, Target]:
         Target("node record", 20, records, _records),
         Target("node id", 20, ids, _node_id),
         Target("address", 20, _addresses(), _address),
+        Target("onion address", 20, (onion.service_address(_blob(1)).encode(),), _onion),
+        Target("tor's answers", 60, _tor_answers(), _tor),
         Target("first bytes", 60, _websocket_frames(), _first_bytes),
         Target("records in frames", 30, _records_in_frames(), _sealed),
         Target("payload of a hello", 6, _handshake_payloads(), _hello_payload),

@@ -1,0 +1,359 @@
+"""SECURITY_LEVEL: what each level demands of tor and of the links, as one table; nothing else.
+
+Knows what every promise costs and how it is checked on the running tor, and the fix for each miss.
+Refuses to know how tor is asked.  A level fails closed: what cannot be shown to hold is a problem.
+
+                        STANDARD            HIGH                    PARANOID
+    hides               where the boards    ... and whether a link  ... and that Tor is used, from
+                        are, who talks to   is idle or busy; who    the line's observer; against a
+                        whom                may even find them      slow hunt for the guard
+    vanguards           lite (or tor's own  lite                    full: second and third hops
+                        choice of it)                               persistent, see `vanguards`
+    client authorisation  no                yes                     yes
+    proof of work       where tor has it    required                required, at lower rates
+    connection padding  auto                1                       1
+    bridges             as the owner likes  as the owner likes      required, with a transport
+    sockets to tor      Unix or loopback    Unix                    Unix
+    link traffic        when there is some  Poisson, mean 1 s       Poisson, mean 0.5 s, all links
+    a link and day      4.4 MB when idle    88.8 MB, always         177.6 MB, always
+
+Where this differs from the table that it started from, and why:
+- HIGH has no idle exemption: a schedule that pauses with the traffic is what a classifier sees.
+- One cell a frame, at a mean of 1 s for 2 cells at 5 s: a put waits for the schedule about four
+  times, so 4 s and not 20 s; the votes of the agreement fit a cell.  It costs 2.5 times the bytes.
+- obfs4's iat-mode is not asked for: it reshapes times that the schedule has made meaningless.
+- The introduction-point defence of torrc is not: ADD_ONION cannot set it, and from HIGH on only
+  authorised members can read where the introduction points are.
+
+Follows: tor(1); path-spec and vanguards-spec; padding-spec; prop 327 (proof of work).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
+from aegis_edge.net.tor.lines import printable
+from aegis_edge.net.tor.vanguards import FULL
+
+SECONDS_A_DAY = 86_400
+#: What a cell takes on the line (link protocol 4 and later), and what it carries of a stream: the
+#: lesser figure, of relay cells that are sealed with Counter Galois Onion; older ones carry 498.
+CELL_BYTES = 514
+CELL_CONTENT_BYTES = 488
+#: A WebSocket binary frame of 126 to 65,535 bytes, with the mask that clients send.
+WEBSOCKET_BYTES = 8
+#: The oldest tor that can do all of a level: 0.4.7 has vanguards-lite, 0.4.9.2 has proof of work
+#: for services that are added through the control port.
+VERSION_MIN = (0, 4, 7)
+VERSION_POW = (0, 4, 9, 2)
+
+Conf = Mapping[str, tuple[str, ...]]
+
+
+class SecurityLevel(Enum):
+    """How much is hidden from whom, and at which price; see the table of this module."""
+
+    STANDARD = "STANDARD"
+    HIGH = "HIGH"
+    PARANOID = "PARANOID"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option of tor: what we write into a torrc, and all values that keep the promise."""
+
+    name: str
+    value: str
+    also: tuple[str, ...] = ()
+
+    def holds(self, found: tuple[str, ...] | None) -> bool:
+        """Whether GETCONF's answer keeps the promise; None: it was not in the answer."""
+        return found is not None and len(found) == 1 and found[0] in (self.value, *self.also)
+
+
+@dataclass(frozen=True, slots=True)
+class ProofOfWork:
+    """Introductions a second that a service lets in without a puzzle growing, and at most."""
+
+    queue_rate: int
+    queue_burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How frames travel on a link.
+
+    `mean_interval_s`: of a Poisson process in each direction, whose every event sends one frame of
+    `frame_bytes`, real if one waits and a dummy else; None: frames go when there is something to
+    say, and one after `keepalive_s` of silence.  `all_links`: the set of links is fixed, and each
+    is kept open, so that links that come and go tell nothing.  `bursts`: bulk may ask for more.
+    """
+
+    mean_interval_s: float | None
+    cells: int
+    keepalive_s: float
+    all_links: bool
+    bursts: bool
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether traffic is independent of what is sent: then being idle is no exemption."""
+        return self.mean_interval_s is not None
+
+    @property
+    def frame_bytes(self) -> int:
+        """The frame that, as a WebSocket message, fills `cells` whole cells of either kind."""
+        return self.cells * CELL_CONTENT_BYTES - WEBSOCKET_BYTES
+
+    @property
+    def link_bytes_a_day(self) -> int:
+        """Cells on the line in both directions of one link, less TLS and TCP; if idle, without
+        a schedule.  Cells that tor adds for itself are not ours to count."""
+        frames = SECONDS_A_DAY / (self.mean_interval_s or self.keepalive_s)
+        return round(frames * self.cells * CELL_BYTES * 2)
+
+    def wait_s(self, share: float) -> float:
+        """How long this share (0 to 1) of frames waits at most for its turn, in seconds."""
+        assert 0 <= share < 1, "no wait is certain"
+        return 0.0 if self.mean_interval_s is None else -self.mean_interval_s * math.log1p(-share)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One column of the table."""
+
+    options: tuple[Option, ...]
+    client_authorisation: bool
+    proof_of_work: ProofOfWork
+    proof_of_work_required: bool
+    unix_sockets: bool
+    bridges: bool
+    full_vanguards: bool
+    shape: Shape
+    max_streams: int = 16
+
+
+#: Demanded at every level.  `also` has the values that keep the same promise.
+_COMMON = (
+    Option("ClientOnly", "1"),
+    Option("SafeSocks", "1"),
+    Option("SafeLogging", "1"),
+    Option("HiddenServiceNonAnonymousMode", "0"),
+    Option("HiddenServiceSingleHopMode", "0"),
+    Option("CircuitPadding", "1"),
+    Option("ReducedCircuitPadding", "0"),
+    Option("ReducedConnectionPadding", "0"),
+)
+
+TABLE: Mapping[SecurityLevel, Level] = {
+    SecurityLevel.STANDARD: Level(
+        options=(
+            *_COMMON,
+            Option("VanguardsLiteEnabled", "1", ("auto",)),
+            Option("ConnectionPadding", "auto", ("1",)),
+        ),
+        client_authorisation=False,
+        proof_of_work=ProofOfWork(10, 100),
+        proof_of_work_required=False,
+        unix_sockets=False,
+        bridges=False,
+        full_vanguards=False,
+        shape=Shape(None, cells=1, keepalive_s=20.0, all_links=False, bursts=True),
+    ),
+    SecurityLevel.HIGH: Level(
+        options=(
+            *_COMMON,
+            Option("VanguardsLiteEnabled", "1"),
+            Option("ConnectionPadding", "1"),
+        ),
+        client_authorisation=True,
+        proof_of_work=ProofOfWork(10, 100),
+        proof_of_work_required=True,
+        unix_sockets=True,
+        bridges=False,
+        full_vanguards=False,
+        shape=Shape(1.0, cells=1, keepalive_s=20.0, all_links=False, bursts=False),
+    ),
+    SecurityLevel.PARANOID: Level(
+        options=(
+            *_COMMON,
+            Option("VanguardsLiteEnabled", "1"),
+            Option("ConnectionPadding", "1"),
+            Option("UseBridges", "1"),
+        ),
+        client_authorisation=True,
+        proof_of_work=ProofOfWork(2, 20),
+        proof_of_work_required=True,
+        unix_sockets=True,
+        bridges=True,
+        full_vanguards=True,
+        shape=Shape(0.5, cells=1, keepalive_s=20.0, all_links=True, bursts=False),
+    ),
+}
+
+#: The flags of our own SOCKS port.  A port that somebody else set up needs the first, to tell why
+#: a member cannot be reached; the second is tor's default, and must not be taken away.
+SOCKS_FLAGS = ("ExtendedErrors", "IsolateSOCKSAuth", "OnionTrafficOnly")
+_SOCKS_FLAG_REQUIRED = "ExtendedErrors"
+_SOCKS_FLAG_FORBIDDEN = "NoIsolateSOCKSAuth"
+
+
+class Facts(NamedTuple):
+    """What is known of the running tor.
+
+    `version`: of GETINFO version.  `modules`: those that ``tor --list-modules`` says yes to; None
+    if nobody could ask.  `conf`: the answer to GETCONF of `asked`.  `control`, `socks`: where this
+    node reaches it.
+    """
+
+    version: str
+    modules: frozenset[str] | None
+    conf: Conf
+    control: Endpoint
+    socks: Endpoint
+
+
+class Problem(NamedTuple):
+    """Something that a level demands and this tor does not do, and how to mend it."""
+
+    words: str
+    fix: str
+
+
+def asked(level: SecurityLevel) -> tuple[str, ...]:
+    """The options that GETCONF is to be asked for, for `missing` and `unguarded`."""
+    names = (option.name for option in TABLE[level].options)
+    return (*names, "SocksPort", "Bridge", "HSLayer2Nodes", "HSLayer3Nodes")
+
+
+def torrc_options(level: SecurityLevel) -> tuple[tuple[str, str], ...]:
+    """The options of the table as a torrc has them; bridges are the owner's to add."""
+    return tuple((option.name, option.value) for option in TABLE[level].options)
+
+
+def missing(level: SecurityLevel, facts: Facts) -> tuple[Problem, ...]:
+    """What this tor does not do of what `level` demands; unless it is empty, do not start.
+
+    The vanguards of PARANOID can be chosen only once tor knows the network: see `unguarded`.
+    """
+    wanted = TABLE[level]
+    return (
+        *_version(wanted, facts),
+        *_options(wanted, facts.conf),
+        *_socks(facts),
+        *(_sockets(facts) if wanted.unix_sockets else ()),
+        *(_bridges(facts.conf) if wanted.bridges else ()),
+    )
+
+
+def unguarded(level: SecurityLevel, conf: Conf) -> tuple[Problem, ...]:
+    """What is missing of full vanguards; unless it is empty, announce and dial nothing yet."""
+    if not TABLE[level].full_vanguards:
+        return ()
+    return tuple(
+        Problem(
+            f"fewer than {layer.guards} relays are pinned by {layer.option}",
+            "wait until tor knows the network; the node pins them then, by itself",
+        )
+        for layer in FULL
+        if len([n for v in conf.get(layer.option, ()) for n in v.split(",") if n]) < layer.guards
+    )
+
+
+def can_prove_work(facts: Facts) -> bool:
+    """Whether this tor lets a service of ours demand proof of work."""
+    return parse_version(facts.version) >= VERSION_POW and "pow" in (facts.modules or ())
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """(0, 4, 9, 11) of ``0.4.9.11``, ``0.4.9.11-dev (git-...)``; empty if it is no version."""
+    found = re.match(r"[0-9]{1,4}(?:\.[0-9]{1,4}){3}(?![0-9.])", text, re.ASCII)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+# --- one function for each kind of demand -------------------------------------------------------
+
+
+def _version(wanted: Level, facts: Facts) -> Iterator[Problem]:
+    version = parse_version(facts.version)
+    update = "update tor: Debian's security updates have a recent one, as has deb.torproject.org"
+    if version < VERSION_MIN:
+        yield Problem(f"tor {printable(facts.version)!r} is too old to have vanguards", update)
+    elif wanted.proof_of_work_required and version < VERSION_POW:
+        oldest = ".".join(map(str, VERSION_POW))
+        yield Problem(
+            f"tor {printable(facts.version)} cannot demand proof of work for the node's service",
+            f"{update}; it takes {oldest}",
+        )
+    elif wanted.proof_of_work_required and facts.modules is None:
+        yield Problem(
+            "it is not known whether this tor was built with proof of work",
+            "let this user run the tor binary (tor --list-modules), or name it in the settings",
+        )
+    elif wanted.proof_of_work_required and not can_prove_work(facts):
+        yield Problem(
+            "this tor was built without proof of work (tor --list-modules says pow: no)",
+            "install Debian's tor, or one that was configured with --enable-gpl",
+        )
+
+
+def _options(wanted: Level, conf: Conf) -> Iterator[Problem]:
+    for option in wanted.options:
+        found = conf.get(option.name)
+        if option.holds(found):
+            continue
+        line = f"put the line {option.name} {option.value} into its torrc and restart it"
+        if found is None:
+            yield Problem(f"this tor does not know {option.name}", "update tor")
+        else:
+            shown = printable(", ".join(found)) or "nothing"
+            yield Problem(f"{option.name} is {shown}, not {option.value}", line)
+
+
+def _socks(facts: Facts) -> Iterator[Problem]:
+    found = [line.split() for line in facts.conf.get("SocksPort", ())]
+    ours = [flags for place, *flags in filter(None, found) if _is(place, facts.socks)]
+    line = f"SocksPort {facts.socks} {' '.join(SOCKS_FLAGS)}"
+    fix = f"put the line {line} into its torrc and restart it"
+    if not ours:
+        yield Problem(f"torrc has no SocksPort line for {facts.socks}", fix)
+    elif any(_SOCKS_FLAG_REQUIRED not in flags for flags in ours):
+        yield Problem(f"the SocksPort at {facts.socks} is without {_SOCKS_FLAG_REQUIRED}", fix)
+    elif any(_SOCKS_FLAG_FORBIDDEN in flags for flags in ours):
+        yield Problem(f"the SocksPort at {facts.socks} puts all members on one circuit", fix)
+
+
+def _is(place: str, socks: Endpoint) -> bool:
+    try:
+        return Endpoint.parse(place.replace('"', "")) == socks
+    except EndpointError:
+        return False
+
+
+def _sockets(facts: Facts) -> Iterator[Problem]:
+    for name, place in (("ControlSocket", facts.control), ("SocksPort", facts.socks)):
+        if not place.is_unix:
+            yield Problem(
+                f"tor is reached at {place}, so this node needs a network",
+                f"set {name} unix:/path in tor's torrc, and name that socket here; then this "
+                "process can run with no network at all",
+            )
+
+
+def _bridges(conf: Conf) -> Iterator[Problem]:
+    bridges = conf.get("Bridge", ())
+    fix = (
+        "put Bridge lines into its torrc (https://bridges.torproject.org), and the transport's "
+        "ClientTransportPlugin line (Debian: obfs4proxy)"
+    )
+    if not bridges:
+        yield Problem("tor has no bridges, so who watches the line sees that it is Tor", fix)
+    for bridge in bridges:
+        if not re.match(r"[A-Za-z_][A-Za-z0-9_]* ", bridge):
+            yield Problem("a bridge is without a transport, so its traffic looks like Tor's", fix)
