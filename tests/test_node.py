@@ -22,6 +22,7 @@ from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DiskFull
+from aegis_edge.home import own_record, read_genesis
 from aegis_edge.knowledge.operations import Outcome, Put, Status
 from aegis_edge.net.channel import Goodbye
 from aegis_edge.net.direct import Direct
@@ -67,11 +68,12 @@ def home(path: Path, port: int, *more: str) -> Config:
 def cluster(path: Path, size: int) -> list[Config]:
     """Homes of a cluster, in the order of the members' keys: the first leads view 0."""
     homes = [home(path / f"n{i}", port) for i, port in enumerate(free_ports(size))]
-    records = {node.own_record(each).signer: each for each in homes}
-    genesis = Genesis.of(map(node.own_record, homes), Parameters(0, bytes(16)))
+    records = [own_record(each, keyfile.read(each.key_file)) for each in homes]
+    owners = {record.signer: each for record, each in zip(records, homes, strict=True)}
+    genesis = Genesis.of(records, Parameters(0, bytes(16)))
     for each in homes:
         each.genesis_file.write_text(genesis.to_text())
-    return [records[key] for key in genesis.members]
+    return [owners[key] for key in genesis.members]
 
 
 def put(key: str, value: bytes = b"value") -> bytes:
@@ -232,7 +234,7 @@ def caller(settings: Config, version: int) -> Links:
     """The links of a member as its owner could run them, with any version of its record."""
     keys = keyfile.read(settings.key_file)
     record = NodeRecord(version, keys.noise_public, (), 2**31, settings.name)
-    genesis = node.read_genesis(settings)
+    genesis = read_genesis(settings)
     transports = {TCP: Direct()}
     return Links(
         poller=Poller(),
@@ -325,13 +327,25 @@ def test_without_a_genesis_there_is_no_node(
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_an_odd_genesis_is_remarked_on_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    record = own_record(settings, keyfile.read(settings.key_file))
+    odd = Genesis.of([record], Parameters(0, bytes(16), 8, 16))
+    settings.genesis_file.write_text(odd.to_text())
+    settings.key_file.unlink()
+    assert node.main(settings) == os.EX_CONFIG
+    assert "the genesis of this cluster: window is 16" in caplog.text
+
+
 def test_a_stranger_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (member,) = cluster(tmp_path, 1)
     stranger = home(tmp_path / "stranger", 1)
     stranger.genesis_file.write_text(member.genesis_file.read_text())
     assert node.main(stranger) == os.EX_CONFIG
     said = capsys.readouterr().err
-    assert identity.node_id(node.own_record(stranger).signer) in said
+    assert identity.node_id(keyfile.read(stranger.key_file).public) in said
     assert "is no member" in said
 
 
@@ -379,7 +393,8 @@ def test_a_database_of_another_cluster_is_a_wrong_home(
     (settings,) = cluster(tmp_path, 1)
     with process(settings):
         pass
-    other = Genesis.of([node.own_record(settings)], Parameters(1, bytes(16)))
+    record = own_record(settings, keyfile.read(settings.key_file))
+    other = Genesis.of([record], Parameters(1, bytes(16)))
     settings.genesis_file.write_text(other.to_text())
     assert node.main(settings) == os.EX_CONFIG
     assert "belongs to another cluster" in capsys.readouterr().err
@@ -398,59 +413,3 @@ def test_a_full_disk_stops_the_node_with_a_reason(
     assert code == os.EX_IOERR
     assert "the disk is full; make room" in capsys.readouterr().err
     assert [answer.code for answer in answers] == ["stopping"]
-
-
-# --- the record and the names ---------------------------------------------------------------
-
-
-def test_a_record_is_signed_anew_only_when_something_changed(tmp_path: Path) -> None:
-    settings = home(tmp_path / "a", 1001)
-    first = node.own_record(settings)
-    assert node.own_record(settings) == first
-    assert first.message.addresses == ("tcp:127.0.0.1:1001",)
-    moved = config.load({"home": tmp_path / "a", "p2p_port": 1002}, {})
-    second = node.own_record(moved)
-    assert second.message.version == first.message.version + 1
-    assert second.message.addresses == ("tcp:127.0.0.1:1002",)
-    settings.record_file.write_text("damaged")
-    assert node.own_record(moved).message.version == second.message.version + 1
-
-
-def test_a_record_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = home(tmp_path / "a", 1001)
-    first = node.own_record(settings)
-    later = first.message.expires_s - node.RECORD_RENEWAL_S
-    monkeypatch.setattr(node.time, "time", lambda: float(later))
-    second = node.own_record(settings)
-    assert second.message.version == first.message.version + 1
-    assert second.message.expires_s == later + node.RECORD_LIFETIME_S
-
-
-def test_a_genesis_with_odd_parameters_is_remarked_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (settings,) = cluster(tmp_path, 1)
-    record = node.own_record(settings)
-    assert node.remarks(Genesis.of([record], Parameters(0, bytes(16)))) == []
-    odd = Genesis.of([record], Parameters(0, bytes(16), 8, 16, 0, 1))
-    assert node.remarks(odd) == [  # one member bears no hostile one, whatever the ratio
-        "checkpoint_interval is 8, and usually 64",
-        "window is 16, and usually 128",
-        "history_versions is 1, and usually 16",
-    ]
-    settings.genesis_file.write_text(odd.to_text())
-    settings.key_file.unlink()
-    assert node.main(settings) == os.EX_CONFIG
-    assert "the genesis of this cluster: window is 16" in caplog.text
-
-
-def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    homes = [home(tmp_path / name, port) for port, name in enumerate(("a", "b", "c"), 1001)]
-    for each in homes[:2]:
-        each.file.write_text("name = 'twin'")
-    homes = [config.load({"home": each.directory}, {}) for each in homes]
-    genesis = Genesis.of(map(node.own_record, homes), Parameters(0, bytes(16)))
-    names = node.member_names(genesis)
-    assert min(names.values()) == "c"
-    assert len(set(names.values())) == 3
-    assert sum(name.startswith("twin ") for name in names.values()) == 2

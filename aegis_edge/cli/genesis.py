@@ -114,10 +114,10 @@ def show(file: str | None) -> None:
     Example:
       aegis-edge genesis show
     """
-    from aegis_edge import node
+    from aegis_edge import home
 
     config = screen.config()
-    genesis = node.read_genesis(config) if file is None else _read(file, _text(file))
+    genesis = home.read_genesis(config) if file is None else _read(file, _text(file))
     _show(genesis, file or str(config.genesis_file))
 
 
@@ -179,7 +179,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _show(genesis: Genesis, place: str) -> None:
-    from aegis_edge import node
+    from aegis_edge import home
     from aegis_edge.pbft import quorum
     from aegis_edge.peers import identity
 
@@ -194,7 +194,7 @@ def _show(genesis: Genesis, place: str) -> None:
     count = len(members)
     faulty = quorum.faults(count, genesis.parameters.byzantine_ratio_percent)
     needed = quorum.quorum(count, faulty)
-    remarks = node.remarks(genesis)
+    remarks = home.remarks(genesis)
     if screen.wants_json():
         screen.print_json(
             {

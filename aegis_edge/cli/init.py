@@ -35,7 +35,7 @@ def command(
       aegis-edge init --name attic --address 192.168.1.20:8080
       aegis-edge init --single
     """
-    from aegis_edge import node
+    from aegis_edge import home
     from aegis_edge.disk import keyfile
     from aegis_edge.disk.errors import disk_errors
     from aegis_edge.peers import identity
@@ -63,8 +63,7 @@ def command(
         )
     if given:
         _save_settings(config.file, given)
-    keyfile.create(config.key_file)
-    record = node.own_record(config)
+    record = home.own_record(config, keyfile.create(config.key_file))
     if single:
         from aegis_edge.cli import genesis
 

@@ -5,10 +5,15 @@ Knows how a record is shown.  Refuses to change it: `init` and `run` sign new on
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from aegis_edge.cli import screen
 from aegis_edge.cli.meant import Group
+
+if TYPE_CHECKING:
+    from aegis_edge.wire.messages import NodeRecord, Verified
 
 
 @click.group("record", cls=Group, invoke_without_command=True)
@@ -34,10 +39,9 @@ def show() -> None:
     Example:
       aegis-edge record show
     """
-    from aegis_edge import node
     from aegis_edge.peers import identity
 
-    record = node.own_record(screen.config())
+    record = _own()
     said = record.message
     node_id = identity.node_id(record.signer)
     if screen.wants_json():
@@ -79,10 +83,9 @@ def export(output: str | None) -> None:
 
 
 def _export(output: str | None) -> None:
-    from aegis_edge import node
     from aegis_edge.peers import identity
 
-    record = node.own_record(screen.config())
+    record = _own()
     text = identity.record_to_text(record)
     if output is not None:
         with open(output, "w", encoding="ascii") as file:
@@ -92,3 +95,11 @@ def _export(output: str | None) -> None:
         screen.print_json({"node_id": identity.node_id(record.signer), "record": text})
     elif output is None:
         click.echo(text, nl=False)
+
+
+def _own() -> Verified[NodeRecord]:
+    from aegis_edge import home
+    from aegis_edge.disk import keyfile
+
+    config = screen.config()
+    return home.own_record(config, keyfile.read(config.key_file))

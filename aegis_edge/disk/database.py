@@ -118,17 +118,22 @@ class Database:
 
     # --- what a replica needs ---------------------------------------------------------------
 
-    def next_incarnation(self, at_least: int = 1) -> int:
-        """An incarnation higher than any before, durable.
+    def next_incarnation(self, now_s: int) -> int:
+        """An incarnation of this node higher than any before, durable.
 
-        `at_least` helps after the file was lost: with the Unix time in seconds, say, the next is
-        still higher than the last.
+        Higher too than what it used in a file that was lost: than in anything of its own that the
+        members agreed on, as far as this file knows; and where nothing was agreed on yet, it is at
+        least `now_s`, the Unix time in seconds.
         """
         with self._exclusively(), self._transaction():
-            (last,) = self._connection.execute("SELECT incarnation FROM meta").fetchone()
-            incarnation = max(int(last) + 1, at_least)
+            query = "SELECT incarnation, node FROM meta"
+            last, node = self._connection.execute(query).fetchone()
+            agreed, _ = self._machine.origins.get(bytes(node), (0, 0))
+            incarnation = max(last, agreed) + 1
+            if not self._machine.executed:
+                incarnation = max(incarnation, now_s)
             self._connection.execute("UPDATE meta SET incarnation = ?", (incarnation,))
-        return incarnation
+        return int(incarnation)
 
     def restored(self, incarnation: int) -> Restored:
         """What a replica starts from, under an incarnation from `next_incarnation`."""

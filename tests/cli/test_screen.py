@@ -12,8 +12,8 @@ from aegis_edge.cli import screen
 from aegis_edge.client import protocol
 from aegis_edge.config import ConfigError, FlagError
 from aegis_edge.disk.errors import DatabaseLocked, DiskFull
+from aegis_edge.home import HomeError
 from aegis_edge.net.channel import LinkError, ListenError
-from aegis_edge.node import NodeError
 from aegis_edge.peers.genesis import GenesisError
 from aegis_edge.peers.identity import IdentityError
 
@@ -64,7 +64,7 @@ def test_control_characters_of_others_do_not_reach_the_terminal() -> None:
         (ListenError("m", 75), 75),
         (LinkError("m"), screen.ERROR),
         (ApiError("m"), 78),
-        (NodeError("m"), 78),
+        (HomeError("m"), 78),
         (ConfigError("m"), 78),
         (FlagError("m"), screen.USAGE),
         (GenesisError("m"), screen.ERROR),

@@ -13,6 +13,7 @@ from aegis_edge import config, node
 from aegis_edge.api import open_listener, serve
 from aegis_edge.client import Conflict, Disconnected, NotFound, NotRunning, TimedOut
 from aegis_edge.disk import keyfile
+from aegis_edge.home import own_record
 from aegis_edge.peers.genesis import Genesis, Parameters
 from tests.api.node import Replication, node_of
 
@@ -140,8 +141,8 @@ async def test_nobody_there(path: Path) -> None:
 async def test_a_whole_node_of_one(tmp_path: Path, path: Path) -> None:
     flags = {"home": tmp_path, "api_socket": path, "name": "solo", "p2p_port": free_port()}
     settings = config.load(flags, {})
-    keyfile.create(settings.key_file)
-    genesis = Genesis.of([node.own_record(settings)], Parameters(0, bytes(16)))
+    record = own_record(settings, keyfile.create(settings.key_file))
+    genesis = Genesis.of([record], Parameters(0, bytes(16)))
     settings.genesis_file.write_text(genesis.to_text())
     ready, stop = trio.Event(), trio.Event()
 

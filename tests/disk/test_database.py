@@ -19,9 +19,10 @@ from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DiskError, DiskFailing, DiskFull
 from aegis_edge.knowledge.operations import Barrier, Put, Status
 from aegis_edge.pbft import journal
-from aegis_edge.pbft.events import Persist, Prune, Record, Restored, TakeRoot
+from aegis_edge.pbft.events import Deliver, Persist, Prune, Record, Restored, TakeRoot
 from tests.disk import stage
 from tests.disk.stage import check, deliver, open_database, steps
+from tests.knowledge.histories import bundle
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,8 +35,8 @@ def run(database: Database, first: int, last: int) -> None:
 
 def test_a_new_node_starts_from_nothing(tmp_path: Path) -> None:
     database = open_database(tmp_path)
-    incarnation = database.next_incarnation()
-    assert database.restored(incarnation) == Restored(incarnation=1)
+    incarnation = database.next_incarnation(1000)
+    assert database.restored(incarnation) == Restored(incarnation=1000)
     info = database.info()
     assert info[:6] == (0, 0, 0, 0, 0, 0)
     assert not info.rebuilt
@@ -128,11 +129,22 @@ def test_batches_may_wait_for_the_next_write_that_may_not(tmp_path: Path) -> Non
 
 def test_every_incarnation_is_higher_than_all_before(tmp_path: Path) -> None:
     used = []
-    for at_least in (1, 1, 50, 10):
+    for now_s in (50, 10, 10, 60):
         database = open_database(tmp_path)
-        used.append(database.next_incarnation(at_least))
+        used.append(database.next_incarnation(now_s))
         database.close()
-    assert used == [1, 2, 50, 51]
+    assert used == [50, 51, 52, 60], "a clock that went back does no harm"
+
+
+def test_an_incarnation_follows_what_was_agreed_on_and_no_clock(tmp_path: Path) -> None:
+    other, own = bundle(0, 1, Put("a", b"1")), bundle(1, 1, Put("b", b"2"), incarnation=70)
+    database = open_database(tmp_path, node=own.signer)
+    database.perform([Deliver(1, 1000, (other,), b"certificate")])
+    assert database.next_incarnation(1000) == 1
+    database.perform([Deliver(2, 2000, (own,), b"certificate")])
+    assert database.next_incarnation(1000) == 71
+    assert database.next_incarnation(1000) == 72
+    database.close()
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_is_the_last(tmp_path: Path) -> None:

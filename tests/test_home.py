@@ -1,0 +1,104 @@
+"""The home: when a record is signed anew, a genesis that is no use or unusual, and names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aegis_edge import config, home
+from aegis_edge.config import Config
+from aegis_edge.disk import keyfile
+from aegis_edge.home import HomeError
+from aegis_edge.peers.genesis import Genesis, Parameters
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+
+def made(path: Path, port: int = 1001, name: str = "a") -> Config:
+    """A home with an identity in it."""
+    path.mkdir()
+    (path / "config.toml").write_text(f"name = '{name}'\np2p_port = {port}")
+    settings = config.load({"home": path}, {})
+    keyfile.create(settings.key_file)
+    return settings
+
+
+def own(settings: Config) -> Verified[NodeRecord]:
+    return home.own_record(settings, keyfile.read(settings.key_file))
+
+
+def test_a_record_is_signed_anew_only_when_something_changed(tmp_path: Path) -> None:
+    settings = made(tmp_path / "a")
+    first = own(settings)
+    assert own(settings) == first
+    assert first.message.addresses == ("tcp:127.0.0.1:1001",)
+    moved = config.load({"home": tmp_path / "a", "p2p_port": 1002}, {})
+    second = own(moved)
+    assert second.message.version == first.message.version + 1
+    assert second.message.addresses == ("tcp:127.0.0.1:1002",)
+    settings.record_file.write_text("damaged")
+    assert own(moved).message.version == second.message.version + 1
+
+
+def test_a_record_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = made(tmp_path / "a")
+    first = own(settings)
+    later = first.message.expires_s - home.RECORD_RENEWAL_S
+    monkeypatch.setattr(home.time, "time", lambda: float(later))
+    second = own(settings)
+    assert second.message.version == first.message.version + 1
+    assert second.message.expires_s == later + home.RECORD_LIFETIME_S
+
+
+def test_a_genesis_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    settings = made(tmp_path / "a")
+    with pytest.raises(HomeError, match="there is no genesis yet"):
+        home.read_genesis(settings)
+    settings.genesis_file.write_text("something else")
+    with pytest.raises(HomeError, match=f"^{settings.genesis_file}: "):
+        home.read_genesis(settings)
+    settings.genesis_file.unlink()
+    settings.genesis_file.mkdir()
+    with pytest.raises(HomeError, match=r"cannot be read \(Is a directory\); check its owner"):
+        home.read_genesis(settings)
+
+
+def test_a_genesis_with_odd_parameters_is_remarked_on(tmp_path: Path) -> None:
+    record = own(made(tmp_path / "a"))
+    assert home.remarks(Genesis.of([record], Parameters(0, bytes(16)))) == []
+    odd = Genesis.of([record], Parameters(0, bytes(16), 8, 16, 0, 1))
+    assert home.remarks(odd) == [  # one member bears no hostile one, whatever the ratio
+        "checkpoint_interval is 8, and usually 64",
+        "window is 16, and usually 128",
+        "history_versions is 1, and usually 16",
+    ]
+
+
+def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    records = [own(made(tmp_path / f"{i}", 1001 + i, name)) for i, name in enumerate("aab")]
+    names = home.member_names(Genesis.of(records, Parameters(0, bytes(16))))
+    assert names[records[2].signer] == "b"
+    assert len(set(names.values())) == 3
+    assert sum(name.startswith("a ") for name in names.values()) == 2
+
+
+@pytest.mark.parametrize("words", [["init", "--single"], ["record"], ["genesis", "show"]])
+def test_commands_read_a_home_without_the_machinery_of_a_node(
+    words: list[str], tmp_path: Path
+) -> None:
+    program = """
+import sys
+from aegis_edge.cli import main
+try:
+    main()
+finally:
+    assert "trio" not in sys.modules, "it loaded what only a node needs"
+"""
+    directory = tmp_path / "a"
+    first = [] if words[0] == "init" else [["init", "--single"]]
+    for each in [*first, words]:
+        line = [sys.executable, "-c", program, *each, "--home", str(directory)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
