@@ -4,6 +4,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
 
     6  cli          one screen per command; a client of the local API
     5  node         composes the tasks of one node: no decisions, no state
+       way          the way that links travel: straight, or through Tor
        home         its record, its cluster, the members' names
        engine       the node's identity signs for its owner
     4  replication  owns the replica and performs its effects, in order

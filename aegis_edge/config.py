@@ -27,14 +27,17 @@ NAME_BYTES_MAX = 32
 ADDRESSES_MAX = 8
 ADDRESS_BYTES_MAX = 128
 LOG_LEVELS = ("debug", "info", "warning", "error")
-TRANSPORTS = ("direct",)
+TRANSPORTS = ("direct", "tor")
+TORS = ("own", "system")
+SECURITY_LEVELS = ("STANDARD", "HIGH")
 
 FILE_NAME = "config.toml"
 HOME_VARIABLE = "AEGIS_EDGE_HOME"
 PREFIX = "AEGIS_EDGE_"
 
-#: Settings of other releases.  Whoever sets one counts on something that this one does not do.
-_ABSENT = ("security_level", "tor_control_port", "tor_socks_port")
+#: Settings that only mean something where links go through Tor.  Whoever sets one and has direct
+#: links counts on something that does not happen.
+_OF_TOR = ("security_level", "tor", "tor_control_port", "tor_socks_port")
 
 
 class ConfigError(ValueError):
@@ -160,6 +163,21 @@ def _socket_path(value: Any) -> Path:
     return Path(value)
 
 
+def _security_level(value: Any) -> str:
+    if value == "PARANOID":
+        raise ValueError("is not there yet; HIGH is the highest that this version keeps")
+    return _one_of(SECURITY_LEVELS)(value)
+
+
+def _endpoint(value: Any) -> str:
+    """A port or a path as text; `net.tor.endpoint` reads it where tor is used."""
+    if type(value) is int:
+        value = str(value)
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError("must be a port of this host, or unix:/path of a socket")
+    return value
+
+
 def _host_name(_home: Path) -> str:
     name = socket.gethostname().partition(".")[0] or "node"
     return name.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
@@ -196,9 +214,41 @@ SETTINGS: tuple[Setting, ...] = (
         "transport",
         "AEGIS_EDGE_TRANSPORT",
         "--transport",
-        "how links travel; direct (TCP) hides the content of links, not who talks to whom",
+        "how links travel: direct (TCP) hides what is said, tor also who talks to whom, and where",
         _one_of(TRANSPORTS),
         lambda _home: "direct",
+    ),
+    Setting(
+        "security_level",
+        "SECURITY_LEVEL",
+        "--security-level",
+        "through Tor: STANDARD hides where boards are, HIGH also whether they have anything to say",
+        _security_level,
+        lambda _home: "HIGH",
+    ),
+    Setting(
+        "tor",
+        "AEGIS_EDGE_TOR",
+        "--tor",
+        "which tor: own, which the node starts for itself, or system, which runs already",
+        _one_of(TORS),
+        lambda _home: "own",
+    ),
+    Setting(
+        "tor_control_port",
+        "TOR_CONTROL_PORT",
+        "--tor-control-port",
+        "the system tor's ControlPort: a port of this host, or unix:/path of its ControlSocket",
+        _endpoint,
+        lambda _home: "9051",
+    ),
+    Setting(
+        "tor_socks_port",
+        "TOR_SOCKS_PORT",
+        "--tor-socks-port",
+        "the system tor's SocksPort: a port of this host, or unix:/path",
+        _endpoint,
+        lambda _home: "9050",
     ),
     Setting(
         "api_socket",
@@ -300,6 +350,21 @@ class Config:
         return (self.listen_address,)
 
     @property
+    def is_through_tor(self) -> bool:
+        """Whether links go through Tor, and nothing goes elsewhere."""
+        return bool(self["transport"] == "tor")
+
+    @property
+    def tor_directory(self) -> Path:
+        """The folder of the node's own tor, and of the socket of its onion service."""
+        return self.directory / "tor"
+
+    @property
+    def tor_extra_file(self) -> Path:
+        """More lines for the torrc of the node's own tor, such as bridges; it need not exist."""
+        return self.directory / "torrc.extra"
+
+    @property
     def listen_address(self) -> str:
         """`listen` and `p2p_port` as one address."""
         return str(address.Address(address.TCP, self.listen, self.p2p_port))
@@ -361,6 +426,7 @@ def load(
         else:
             given, source = setting.default(Path(home.value)), "default"
         values[setting.key] = Value(_parsed(setting, given, source), source)
+    _refuse_half_tor(values)
     return Config(home, values)
 
 
@@ -408,14 +474,10 @@ def _refuse_unknown(table: Mapping[str, Any], path: Path) -> None:
     for key in table:
         if key in _BY_KEY:
             continue
-        if key in _ABSENT:
-            raise ConfigError(f"{path}: {key} {_WHY_ABSENT}; remove it")
         raise ConfigError(f"{path}: unknown key {key}; {_nearest(key, list(_BY_KEY))}")
 
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    if "SECURITY_LEVEL" in environment:
-        raise ConfigError(f"environment SECURITY_LEVEL {_WHY_ABSENT}; unset it")
     known = [HOME_VARIABLE, *(setting.variable for setting in SETTINGS)]
     for variable in environment:
         if variable.startswith(PREFIX) and variable not in known:
@@ -428,7 +490,18 @@ def _nearest(key: str, known: list[str]) -> str:
     return f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(known)}"
 
 
-_WHY_ABSENT = (
-    "asks for links through Tor, and this version has only direct ones, which do not hide who"
-    " talks to whom"
-)
+def _refuse_half_tor(values: Mapping[str, Value]) -> None:
+    """A level without Tor would hide nothing.  TOR_CONTROL_PORT may be there for other programs."""
+    if values["transport"].value == "tor":
+        return
+    for key in _OF_TOR:
+        source = values[key].source
+        if source == "default" or source in _OF_OTHERS:
+            continue
+        raise ConfigError(
+            f"{source}: {key} asks for links through Tor, and transport is direct, which does not"
+            " hide who talks to whom; set transport to tor, or remove it"
+        )
+
+
+_OF_OTHERS = ("environment TOR_CONTROL_PORT", "environment TOR_SOCKS_PORT")

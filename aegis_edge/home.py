@@ -16,7 +16,8 @@ from aegis_edge.disk import keyfile
 from aegis_edge.disk.errors import disk_errors
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.pbft import quorum
-from aegis_edge.peers import identity
+from aegis_edge.peers import identity, onion
+from aegis_edge.peers.address import ONION, Address
 from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -41,7 +42,8 @@ def own_record(config: Config, keys: NodeKeys) -> Verified[NodeRecord]:
     Reads the record file; if something changed, writes it and the version in the key file.
     Raises `DiskError`.
     """
-    wanted = (keys.noise_public, config.advertise, config.name)
+    addresses = own_addresses(config, keys)
+    wanted = (keys.noise_public, addresses, config.name)
     found = _record_at(config.record_file)
     now_s = int(time.time())
     if (
@@ -56,13 +58,21 @@ def own_record(config: Config, keys: NodeKeys) -> Verified[NodeRecord]:
     record = NodeRecord(
         keys.record_version,
         keys.noise_public,
-        config.advertise,
+        addresses,
         now_s + RECORD_LIFETIME_S,
         config.name,
     )
     signed = Signer(keys.seed, b"").sign(record)
     _replace(config.record_file, identity.record_to_text(signed))
     return signed
+
+
+def own_addresses(config: Config, keys: NodeKeys) -> tuple[str, ...]:
+    """The addresses that this node's record shall give; the onion one is known before tor runs."""
+    if not config.is_through_tor:
+        return config.advertise
+    host = onion.service_address(onion.service_seed(keys.seed, 0))
+    return (str(Address(ONION, host, config.p2p_port)),)
 
 
 def _record_at(path: Path) -> Verified[NodeRecord] | None:

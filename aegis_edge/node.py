@@ -31,8 +31,7 @@ from aegis_edge.disk.errors import DatabaseDamaged, DiskError
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
-from aegis_edge.net.channel import LinkError
-from aegis_edge.net.direct import Direct
+from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
@@ -40,10 +39,11 @@ from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.configuration import Parameters as Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
-from aegis_edge.peers.address import TCP
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
 from aegis_edge.replication import Replication
+from aegis_edge.way import Way
+from aegis_edge.way import find as find_way
 from aegis_edge.wire import messages
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, LearningSigner, Opener, Signer
@@ -56,7 +56,16 @@ EXIT_FAILURE = 1
 
 
 #: What a node may end of: words for people, and for most an `exit_code`.
-OURS = (HomeError, ConfigError, DiskError, GenesisError, LinkError, WireError, api.ApiError)
+OURS = (
+    HomeError,
+    ConfigError,
+    DiskError,
+    GenesisError,
+    LinkError,
+    WayError,
+    WireError,
+    api.ApiError,
+)
 
 
 # --- the parts ------------------------------------------------------------------------------
@@ -82,11 +91,14 @@ async def run(
         keys = keyfile.read(config.key_file)
         record = _members_record(config, genesis, keys)
         async with _database(config, genesis, record.signer) as (thread, database):
-            links = await _links(genesis, keys, record, poller, thread, database)
-            replication = await _replication(config, genesis, keys, links, poller, thread, database)
-            speaker = _speaker(config, genesis, replication, links)
+            way = await find_way(config, genesis, keys)
+            links = await _links(genesis, keys, record, way, poller, thread, database)
+            pace = _pace(config, genesis, way)
+            replication = await _replication(genesis, keys, pace, links, poller, thread, database)
+            speaker = _speaker(config, genesis, replication, links, way)
             async with trio.open_nursery() as nursery:
-                await nursery.start(partial(links.run, [config.listen_address]))
+                nursery.start_soon(way.keep)
+                await nursery.start(partial(links.run, [way.listen]))
                 nursery.start_soon(replication.run)
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
@@ -94,7 +106,7 @@ async def run(
                     *(
                         config.name,
                         identity.short(record.signer),
-                        config.listen_address,
+                        way.listen,
                         config.api_socket,
                     ),
                 )
@@ -145,22 +157,24 @@ async def _links(
     genesis: Genesis,
     keys: NodeKeys,
     record: Verified[NodeRecord],
+    way: Way,
     poller: Poller[Any],
     thread: DatabaseThread,
     database: Database,
 ) -> Links:
     """The links, with what they learnt of the members before, and will keep from now on."""
-    transports = {TCP: Direct(is_on_one_host=genesis.is_on_one_host)}
     kept = _kept_records(await thread.call(database.node_records))
     now_ticks = int(trio.current_time() * 1000)
-    book = Book(record.signer, genesis.records, transports, now_ticks, kept)
+    book = Book(record.signer, genesis.records, way.transports, now_ticks, kept)
     links = Links(
         poller=poller,
         book=book,
         record_raw=record.raw,
         noise_private=keys.noise_private,
         cluster_id=genesis.cluster_id,
-        transports=transports,
+        transports=way.transports,
+        timing=way.timing,
+        schedule=way.schedule,
     )
 
     def keep(learnt: Verified[NodeRecord]) -> None:
@@ -186,10 +200,19 @@ def _kept(_: None, error: BaseException | None) -> None:
         log.error("a node record could not be kept: %s", error)
 
 
+def _pace(config: Config, genesis: Genesis, way: Way) -> Pace:
+    return Pace.paced(
+        way.hop_ticks,
+        config.pbft_timeout_ticks,
+        checkpoint_interval=genesis.parameters.checkpoint_interval,
+        window=genesis.parameters.window,
+    )
+
+
 async def _replication(
-    config: Config,
     genesis: Genesis,
     keys: NodeKeys,
+    pace: Pace,
     links: Links,
     poller: Poller[Any],
     thread: DatabaseThread,
@@ -200,11 +223,6 @@ async def _replication(
     signer = LearningSigner(Signer(keys.seed, genesis.cluster_id), opener)
     faulty_max = quorum.faults(len(genesis.members), genesis.parameters.byzantine_ratio_percent)
     configuration = Configuration(0, genesis.members, faulty_max)
-    pace = Pace(
-        checkpoint_interval=genesis.parameters.checkpoint_interval,
-        window=genesis.parameters.window,
-        timeout_ticks=config.pbft_timeout_ticks,
-    )
     now_s = int(time.time())
     incarnation = await thread.call(lambda: database.next_incarnation(now_s))
     restored = await thread.call(lambda: database.restored(incarnation))
@@ -224,7 +242,9 @@ async def _replication(
     )
 
 
-def _speaker(config: Config, genesis: Genesis, replication: Replication, links: Links) -> api.Node:
+def _speaker(
+    config: Config, genesis: Genesis, replication: Replication, links: Links, way: Way
+) -> api.Node:
     """What the API says of this node."""
     cluster = {
         "cluster": genesis.cluster_id.hex(),
@@ -235,7 +255,7 @@ def _speaker(config: Config, genesis: Genesis, replication: Replication, links: 
     def status() -> Mapping[str, Any]:
         said = replication.status()
         said["alarms"] = said["alarms"] + [{"about": "", "reason": r} for r in links.alarms]
-        return said | cluster
+        return said | cluster | {"tor": dict(way.status()) or None}
 
     def peers() -> Mapping[str, Any]:
         return {

@@ -134,7 +134,11 @@ def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.Monk
         ("advertise = ['tcp:a:1', 'tcp:A:1']\n", "is there twice"),
         ("api_socket = 'relative'\n", "must be an absolute path"),
         ("api_socket = '/" + "x" * 103 + "'\n", "at most 103 bytes"),
-        ("transport = 'tor'\n", "transport is 'tor'; it must be direct"),
+        ("transport = 'pigeon'\n", "transport is 'pigeon'; it must be direct or tor"),
+        ("transport = 'tor'\nsecurity_level = 'PARANOID'\n", "is not there yet; HIGH is the"),
+        ("transport = 'tor'\nsecurity_level = 'LOW'\n", "must be STANDARD or HIGH"),
+        ("transport = 'tor'\ntor_socks_port = ''\n", "port of this host, or unix:/path"),
+        ("transport = 'tor'\ntor_control_port = 1.5\n", "port of this host, or unix:/path"),
         ("security_level = 'HIGH'\n", "security_level asks for links through Tor"),
         ("tor_socks_port = 9050\n", "tor_socks_port asks for links through Tor"),
     ],
@@ -147,6 +151,24 @@ def test_a_bad_file_is_named_with_its_key_and_what_to_do(
         load({}, environment)
     assert str(caught.value).startswith(str(tmp_path / "config.toml"))
     assert said in str(caught.value)
+
+
+def test_a_level_is_believed_only_where_links_go_through_tor(tmp_path: Path) -> None:
+    through = load({"home": tmp_path, "transport": "tor"}, {"SECURITY_LEVEL": "STANDARD"})
+    assert (through.is_through_tor, through["security_level"]) == (True, "STANDARD")
+    assert load({"home": tmp_path, "transport": "tor"}, {})["security_level"] == "HIGH"
+    with pytest.raises(ConfigError, match="set transport to tor, or remove it"):
+        load({"home": tmp_path, "tor": "system"}, {})
+
+
+def test_ports_of_tor_in_the_environment_may_be_for_other_programs(tmp_path: Path) -> None:
+    ports = {"TOR_CONTROL_PORT": "unix:/run/tor/control", "TOR_SOCKS_PORT": "9150"}
+    assert not load({"home": tmp_path}, ports).is_through_tor
+    through = load({"home": tmp_path, "transport": "tor"}, ports)
+    assert through["tor_control_port"] == "unix:/run/tor/control"
+    assert through["tor_socks_port"] == "9150"
+    (tmp_path / "config.toml").write_text("transport = 'tor'\ntor_socks_port = 9050\n")
+    assert load({"home": tmp_path}, {})["tor_socks_port"] == "9050"
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
@@ -173,8 +195,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     [
         ({"P2P_PORT": "x"}, "environment P2P_PORT: p2p_port is 'x'"),
         ({"AEGIS_EDGE_NMAE": "a"}, "did you mean AEGIS_EDGE_NAME?"),
-        ({"AEGIS_EDGE_TRANSPORT": "tor"}, "it must be direct"),
-        ({"SECURITY_LEVEL": "HIGH"}, "environment SECURITY_LEVEL asks for links through Tor"),
+        ({"AEGIS_EDGE_TRANSPORT": "pigeon"}, "it must be direct or tor"),
+        (
+            {"SECURITY_LEVEL": "HIGH"},
+            "environment SECURITY_LEVEL: security_level asks for links through Tor",
+        ),
     ],
 )
 def test_a_bad_environment_is_refused(environment: dict[str, str], said: str) -> None:

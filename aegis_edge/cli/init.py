@@ -23,16 +23,23 @@ from aegis_edge.cli import screen
 )
 @click.option("--listen", metavar="IP", help="The IP address to listen on.")
 @click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on.")
+@click.option("--tor", is_flag=True, help="Reach the others, and be reached, through Tor alone.")
 @click.option("--single", is_flag=True, help="A cluster of this one board, ready to run.")
 @screen.common
 def command(
-    name: str | None, address: str | None, listen: str | None, p2p_port: int | None, single: bool
+    name: str | None,
+    address: str | None,
+    listen: str | None,
+    p2p_port: int | None,
+    tor: bool,
+    single: bool,
 ) -> None:
     """Make this board a node: its keys, its settings and its public record.
 
     \b
     Examples:
       aegis-edge init --name attic --address 192.168.1.20:8080
+      aegis-edge init --name attic --tor
       aegis-edge init --single
     """
     from aegis_edge import home
@@ -40,7 +47,14 @@ def command(
     from aegis_edge.disk.errors import disk_errors
     from aegis_edge.peers import identity
 
+    if tor and (address or listen):
+        raise click.UsageError(
+            "through Tor a node has one address, which is made for it: leave"
+            " --address and --listen out"
+        )
     given = _settings(name, address, listen, p2p_port)
+    if tor:
+        given["transport"] = "tor"
     config = screen.config(**given)
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
@@ -139,7 +153,10 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
     if single:
         screen.say("Next: aegis-edge run")
     else:
-        if not config["advertise"] and config.listen in ("127.0.0.1", "::1"):
+        if not (config.is_through_tor or config["advertise"]) and config.listen in (
+            "127.0.0.1",
+            "::1",
+        ):
             screen.say("Only this machine reaches that address.  For other boards, make a node in")
             screen.say("another home, with --address HOST:PORT.")
             screen.say()

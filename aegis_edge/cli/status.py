@@ -70,6 +70,23 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if said.get("state_root"):
         at = f"at batch {said.get('state_root_executed', '?')}"
         found.append(("state root", f"{said['state_root']} {screen.faint(at)}"))
+    if said.get("tor"):
+        found += tor_rows(said["tor"])
     if "version" in said:
         found.append(("version", str(said["version"])))
+    return found
+
+
+def tor_rows(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """How far the way through Tor is, and why no further."""
+    stage = str(said.get("stage", "?"))
+    shown = screen.good(stage) if stage == "reachable" else screen.bad(stage)
+    words = screen.shown(str(said.get("words", "")))
+    found = [
+        ("tor", f"{said.get('level', '?')}: {shown}{f'; {words}' if words else ''}"),
+        ("onion", screen.shown(str(said.get("address", "?")))),
+    ]
+    if "link_bytes_a_day" in said:
+        megabytes = said["link_bytes_a_day"] / 1e6
+        found.append(("budget", f"{megabytes:.0f} MB a day for each link, both directions"))
     return found

@@ -7,6 +7,7 @@ Codes are WebSocket close codes: RFC 6455 section 7.4, private ones from 4000.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from enum import IntEnum
 from typing import Any, Protocol
@@ -78,6 +79,15 @@ class ListenError(LinkError):
     def __init__(self, words: str, exit_code: int) -> None:
         super().__init__(words)
         self.exit_code = exit_code
+
+
+class WayError(Exception):
+    """The way that links travel cannot be gone as it must be; the message says what to do.
+
+    `exit_code`, after sysexits(3): what a program ends with when it ends of this.
+    """
+
+    exit_code = os.EX_CONFIG
 
 
 class Channel(Protocol):

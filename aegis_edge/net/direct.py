@@ -9,34 +9,22 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import socket
 import struct
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import trio
 
 from aegis_edge.net import websocket
-from aegis_edge.net.channel import Goodbye, Handler, LinkError, ListenError
-from aegis_edge.net.strangers import Standing, Strangers
+from aegis_edge.net.arrivals import OPENING_TIMEOUT_S, Arrivals
+from aegis_edge.net.channel import Handler, LinkError, ListenError
 from aegis_edge.peers.address import TCP, Address, AddressError, parse, peculiarity
 
-#: One deadline for the connection and the opening handshake together.
-OPENING_TIMEOUT_S = 10.0
 #: How long a caller may take for its first byte.  One of our nodes sends its request together with
 #: what completes the connection, so this is room for a packet that was lost and is sent again.
 SILENCE_S = 1.0
-#: How long nobody is heard from a place from which a member called too soon after it had failed
-#: before.  Who it is shows only at the end of a handshake, so this is what bounds how many of those
-#: it costs: no more than there are places for strangers, in this time.
-HOLD_S = 1.0
-#: Connections that came in, at once; and how many of them may be strangers of each standing: see
-#: `net.strangers`.
-INBOUND_MAX = 256
-UNPROVEN_MAX = 32
 
 _TCP_INFO_BYTES = 104
 _TCP_INFO_RTT_AT = 68
@@ -50,26 +38,12 @@ class Direct:
     `is_on_one_host`: members share this machine, so a name may lead back to it.  Otherwise nothing
     is sent there: whoever owns a name could make this node talk to services that listen for this
     host alone.
-    `silence_s` is how long a caller may say nothing at all, `hold_s` how long callers have to wait
-    from where one called too soon: see `SILENCE_S` and `HOLD_S`.
+    `arrivals`: who may come in; by default with `SILENCE_S`.
     """
 
-    def __init__(
-        self,
-        *,
-        is_on_one_host: bool = False,
-        inbound_max: int = INBOUND_MAX,
-        unproven_max: int = UNPROVEN_MAX,
-        silence_s: float = SILENCE_S,
-        hold_s: float = HOLD_S,
-    ) -> None:
+    def __init__(self, *, is_on_one_host: bool = False, arrivals: Arrivals | None = None) -> None:
         self._is_on_one_host = is_on_one_host
-        self._inbound_max = inbound_max
-        self._silence_s = silence_s
-        self._hold_s = hold_s
-        self._held: dict[bytes, float] = {}
-        self._inbound = 0
-        self._strangers = Strangers(unproven_max)
+        self._arrivals = arrivals or Arrivals(SILENCE_S)
 
     async def dial(self, address: str) -> websocket.WebSocket:
         """A channel to `address`; raises `LinkError`."""
@@ -91,7 +65,8 @@ class Direct:
                 f"the name {place.host!r} leads back to this host; use that board's IP address"
             )
         channel = await websocket.connect(stream, max(0.0, deadline - trio.current_time()))
-        return _described(channel, stream)
+        _describe(channel, stream)
+        return channel
 
     async def serve(
         self,
@@ -109,52 +84,9 @@ class Direct:
         task_status.started(tuple(_name(listener.socket.getsockname()) for listener in listeners))
 
         async def incoming(stream: trio.SocketStream) -> None:
-            await self._incoming(handler, stream)
+            await self._arrivals.take(handler, stream, _source, _describe)
 
         await trio.serve_listeners(incoming, listeners)
-
-    async def _incoming(self, handler: Handler, stream: trio.SocketStream) -> None:
-        """One connection from its beginning to its end."""
-        self._inbound += 1
-        try:
-            if self._inbound <= self._inbound_max:
-                await self._receive(handler, stream)
-        except LinkError as error:
-            log.debug("a connection came to nothing: %s", error)
-        finally:
-            self._inbound -= 1
-            await trio.aclose_forcefully(stream)
-
-    async def _receive(self, handler: Handler, stream: trio.SocketStream) -> None:
-        """One caller, for as long as there is a place for it."""
-        strangers, scope = self._strangers, trio.CancelScope()
-
-        def dismiss() -> None:
-            scope.cancel()
-            with suppress(OSError):
-                stream.socket.shutdown(socket.SHUT_RDWR)  # ends a goodbye too, which is shielded
-
-        caller = strangers.enter(_source(stream), dismiss)
-        try:
-            with scope:
-                with trio.move_on_after(self._silence_s) as silence:
-                    await trio.lowlevel.wait_readable(stream.socket)
-                if silence.cancelled_caught:
-                    raise LinkError("it said nothing")
-                await trio.sleep_until(self._held.get(caller.source, -math.inf))
-                channel = await websocket.accept(stream, OPENING_TIMEOUT_S)
-                strangers.rise(caller, Standing.OPENED)
-                channel.on_greeted = partial(strangers.rise, caller, Standing.GREETED)
-                channel.on_proven = partial(strangers.leave, caller)
-                if await handler(_described(channel, stream)) is Goodbye.TOO_SOON:
-                    self._hold(caller.source)
-        finally:
-            strangers.leave(caller)
-
-    def _hold(self, source: bytes) -> None:
-        now = trio.current_time()
-        self._held = {held: until for held, until in self._held.items() if until > now}
-        self._held[source] = now + self._hold_s
 
 
 def _parsed(address: str, port_min: int = 1) -> Address:
@@ -175,13 +107,12 @@ def _source(stream: trio.SocketStream) -> bytes:
     return socket.inet_pton(socket.AF_INET, host)
 
 
-def _described(channel: websocket.WebSocket, stream: trio.SocketStream) -> websocket.WebSocket:
+def _describe(channel: websocket.WebSocket, stream: trio.SocketStream) -> None:
     try:
         channel.remote = _name(stream.socket.getpeername())
     except OSError:
         channel.remote = "gone already"
     channel.measure = partial(_rtt_ms, stream)
-    return channel
 
 
 def _name(sockname: Any) -> str:

@@ -38,6 +38,10 @@ class Configuration:
         return tuple(m for m in self.members if m != key)
 
 
+#: Between two statuses of a member that waits for nothing.
+STATUS_TICKS = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class Parameters:
     """What the protocol counts and waits for; ticks are milliseconds.
@@ -45,14 +49,17 @@ class Parameters:
     `timeout_ticks`: how long the oldest request may wait before its primary is suspected.  A
     primary whose link is lost gets a `LOST_PRIMARY`-th of it.  `checkpoint_interval` and `window`
     must be equal on all members (they are genesis parameters); the rest may differ.
+    `hop_ticks`: how long nearly all messages take from one member to another, where links let them
+    wait for their turn; whatever is said again or given up before would only make them wait longer.
     """
 
     checkpoint_interval: int = 64
     window: int = 128
     timeout_ticks: int = 30_000
-    status_ticks: int = 10_000
+    status_ticks: int = STATUS_TICKS
     pipeline: int = 4
     bundles_in_flight: int = 4
+    hop_ticks: int = 0
 
     LOST_PRIMARY = 20
     RESEND = 30
@@ -61,10 +68,20 @@ class Parameters:
         if self.window < 2 * self.checkpoint_interval or self.window % self.checkpoint_interval:
             raise ValueError("the window must hold two checkpoint intervals or more, exactly")
 
+    @classmethod
+    def paced(cls, hop_ticks: int, timeout_ticks: int, **rest: int) -> Parameters:
+        """With timers that leave room for messages of `hop_ticks`: a put takes four of them."""
+        return cls(
+            timeout_ticks=max(timeout_ticks, 12 * hop_ticks),
+            status_ticks=max(STATUS_TICKS, 6 * hop_ticks),
+            hop_ticks=hop_ticks,
+            **rest,
+        )
+
     @property
     def lost_primary_ticks(self) -> int:
-        return max(1, self.timeout_ticks // self.LOST_PRIMARY)
+        return max(1, self.timeout_ticks // self.LOST_PRIMARY, self.hop_ticks)
 
     @property
     def resend_ticks(self) -> int:
-        return max(1, self.timeout_ticks // self.RESEND)
+        return max(1, self.timeout_ticks // self.RESEND, 3 * self.hop_ticks)

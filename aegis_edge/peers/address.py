@@ -1,6 +1,7 @@
 """Addresses: where a node can be reached, as text such as tcp:192.168.1.20:8080.
 
-Knows their one form, and which hosts are somewhere else for everybody who dials them.
+Knows their one form, two kinds (``onion:`` is a v3 onion service with its virtual port), and which
+hosts are somewhere else for everybody who dials them.
 Refuses to know sockets and DNS.  Names follow RFC 1123 section 2.1, but none ends in a number: a
 resolver takes such a name for an IPv4 address in an odd form (inet_aton(3)).
 """
@@ -12,7 +13,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aegis_edge.peers import onion
+
 TCP = "tcp"
+ONION = "onion"
 PORT_MAX = 65_535
 
 _FORM = re.compile(r"([a-z0-9]+):(\[[0-9a-fA-F:.]+\]|[^\[\]:]+):(0|[1-9][0-9]{0,4})")
@@ -44,6 +48,8 @@ class Address(NamedTuple):
 
         One of: loopback, link-local, multicast, unspecified.
         """
+        if self.scheme == ONION:
+            return ""
         if self.host == "localhost" or self.host.endswith(".localhost"):
             return "loopback"
         return "" if self.is_name else peculiarity(self.host)
@@ -77,10 +83,12 @@ def parse(text: str, *, port_min: int = 1) -> Address:
     if form is None:
         raise AddressError(f"{text!r} is no address; write it as tcp:host:port or tcp:[IPv6]:port")
     scheme, host, port = form[1], form[2].lower(), int(form[3])
-    if scheme != TCP:
+    if scheme not in (TCP, ONION):
         raise AddressError(f"{text!r} is of a kind that this version does not know; write tcp:...")
     if not port_min <= port <= PORT_MAX:
         raise AddressError(f"{text!r} has no port from {port_min} to {PORT_MAX}")
+    if scheme == ONION:
+        return Address(scheme, _onion(text, host), port)
     bare = host.strip("[]")
     literal = _literal(bare)
     if literal is not None and (":" in bare) == (host != bare):
@@ -102,6 +110,13 @@ def parse_all(texts: Sequence[str]) -> tuple[Address, ...]:
 def peculiarities(texts: Sequence[str]) -> frozenset[str]:
     """Those among these addresses, which are good ones."""
     return frozenset(parse(text).peculiarity for text in texts) - {""}
+
+
+def _onion(text: str, host: str) -> str:
+    try:
+        return onion.address(onion.parse(host))
+    except onion.OnionError as error:
+        raise AddressError(f"{text!r} names no onion service: {error}") from None
 
 
 def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -70,6 +70,22 @@ def service_address(seed: bytes) -> str:
     return address(sodium.ed25519_keypair(seed)[0])
 
 
+def service_seed(identity_seed: bytes, generation: int) -> bytes:
+    """The seed of a node's service key: another one for each generation, and no way back."""
+    info = b"aegis-edge onion service" + generation.to_bytes(8, "big")
+    return sodium.hkdf("blake2b", b"", identity_seed, info, KEY_BYTES)
+
+
+def pair_credential(shared: bytes, cluster_id: bytes, service: bytes, client: bytes) -> bytes:
+    """The X25519 private key with which `client` finds the service of `service` (node keys).
+
+    `shared`: the X25519 secret of both members' Noise keys.  So both can make it, nobody has to
+    hand it over, and neither tor ever holds a key that stands for a node.
+    """
+    info = b"aegis-edge onion client" + service + client
+    return sodium.hkdf("blake2b", cluster_id, shared, info, KEY_BYTES)
+
+
 def expanded_secret(seed: bytes) -> bytes:
     """The 64 bytes that tor wants as an ED25519-V3 key: the seed's SHA-512, its first half clamped.
 

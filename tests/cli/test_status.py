@@ -37,6 +37,22 @@ def test_a_lost_quorum_and_an_alarm_are_seen(cli: Cli, node: Replication) -> Non
     assert "halted" in lines
 
 
+def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replication) -> None:
+    tor = {
+        "level": "HIGH",
+        "stage": "bootstrapping",
+        "words": "tor is at 30 %",
+        "address": "x.onion",
+    }
+    lines = dict(status.rows({**node.status(), "tor": {**tor, "link_bytes_a_day": 88_819_200}}))
+    assert "bootstrapping" in lines["tor"]
+    assert lines["tor"].startswith("HIGH: ")
+    assert lines["tor"].endswith("; tor is at 30 %")
+    assert lines["onion"] == "x.onion"
+    assert lines["budget"].startswith("89 MB a day")
+    assert "tor" not in dict(status.rows({**node.status(), "tor": None}))
+
+
 @pytest.mark.parametrize(
     ("nodes", "ratio_percent", "words"),
     [

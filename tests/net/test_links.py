@@ -11,8 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from aegis_edge.net import links as links_module
+from aegis_edge.net.arrivals import HOLD_S, Arrivals
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
-from aegis_edge.net.direct import HOLD_S, Direct
+from aegis_edge.net.direct import SILENCE_S, Direct
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
 from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
 from aegis_edge.wire import records, session
@@ -755,7 +756,7 @@ class Board:
 
     def links(self, *others: Board, hold_s: float = HOLD_S, **options: Any) -> Links:
         known = [other.member.record for other in others]
-        transport = Direct(hold_s=hold_s)
+        transport = Direct(arrivals=Arrivals(SILENCE_S, hold_s=hold_s))
         return self.member.links(known, {"tcp": transport}, **options)
 
 

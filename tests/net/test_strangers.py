@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from aegis_edge.net import direct
+from aegis_edge.net.arrivals import UNPROVEN_MAX
 from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import LinkOpened
 from aegis_edge.net.strangers import Caller, Standing, Strangers
@@ -190,6 +190,6 @@ async def test_a_member_on_a_slow_path_links_in_spite_of_a_flood_of_strangers(
             async with running((calling, [])):
                 await until(listening, LinkOpened, timeout_s=60)
             assert len(tries) <= tries_max
-            assert crowd.count >= 2 * CROWD > 2 * direct.UNPROVEN_MAX
+            assert crowd.count >= 2 * CROWD > 2 * UNPROVEN_MAX
             nursery.cancel_scope.cancel()
         await crowd.go()

@@ -154,3 +154,19 @@ def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
     assert parse(str(found)) == found
     assert found.peculiarity in ("", "loopback", "link-local", "multicast", "unspecified")
     assert found.is_name == (address._literal(found.host) is None)
+
+
+ONION = "3vkq2a7fxhzygixgee4bb4nglnar73rsmtgq7gamymr2xpsnaibkh5qd.onion"
+
+
+def test_an_onion_service_is_an_address_too() -> None:
+    found = parse(f"onion:{ONION.upper()}:8080")
+    assert found == Address("onion", ONION, 8080)
+    assert str(found) == f"onion:{ONION}:8080"
+    assert found.peculiarity == "", "it leads everybody to the same place"
+
+
+@pytest.mark.parametrize("host", ["board.local", "127.0.0.1", "a" + ONION[1:], ONION[1:]])
+def test_what_names_no_onion_service_is_refused(host: str) -> None:
+    with pytest.raises(AddressError, match="no onion service"):
+        parse(f"onion:{host}:8080")

@@ -121,3 +121,23 @@ def test_a_key_of_another_length_is_a_bug() -> None:
     ):
         with pytest.raises(AssertionError, match="32 bytes"):
             function(bytes(31))
+
+
+def test_each_generation_of_a_node_has_a_service_of_its_own() -> None:
+    seeds = {onion.service_seed(bytes(32), generation) for generation in range(3)}
+    assert len(seeds) == 3
+    assert onion.service_seed(bytes(32), 0) in seeds
+    assert onion.service_seed(b"\1" * 32, 0) not in seeds
+
+
+def test_both_of_a_pair_make_the_same_key_and_each_direction_has_its_own() -> None:
+    anna, bert = bytes([1]) * 32, bytes([2]) * 32
+    ours = sodium.x25519(anna, sodium.x25519_public(bert))
+    theirs = sodium.x25519(bert, sodium.x25519_public(anna))
+    keys = {
+        onion.pair_credential(ours, b"cluster", b"anna", b"bert"),
+        onion.pair_credential(ours, b"cluster", b"bert", b"anna"),
+        onion.pair_credential(ours, b"another", b"anna", b"bert"),
+    }
+    assert len(keys) == 3
+    assert onion.pair_credential(theirs, b"cluster", b"anna", b"bert") in keys

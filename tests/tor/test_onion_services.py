@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import trio
-from tornet import TorNetwork
 
 from aegis_edge.crypto import sodium
 from aegis_edge.net.tor import (
@@ -31,6 +30,7 @@ from aegis_edge.net.tor.service import Publication, Service, Stage
 from aegis_edge.net.tor.socks import Failure, SocksError
 from aegis_edge.net.tor.torrc import Places
 from aegis_edge.peers import onion
+from tornet import TorNetwork
 
 PATIENCE_S = 90
 MEMBER = bytes(range(32))

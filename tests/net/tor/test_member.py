@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from aegis_edge.crypto import sodium
+from aegis_edge.net.tor import member
+from aegis_edge.net.tor.levels import SecurityLevel
+from aegis_edge.net.tor.member import Keys
+from aegis_edge.peers import onion
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+CLUSTER = bytes(32)
+TARGET = "/run/node/onion.sock"
+HIGH, STANDARD = SecurityLevel.HIGH, SecurityLevel.STANDARD
+
+
+class Board:
+    def __init__(self, number: int) -> None:
+        signer = Signer(bytes([number]) * 32, b"")
+        self.keys = Keys(signer.public, bytes([number]) * 32, bytes([100 + number]) * 32)
+        self.host = onion.service_address(onion.service_seed(self.keys.seed, 0))
+        noise = sodium.x25519_public(self.keys.noise_private)
+        addresses = ("tcp:192.168.1.9:80", f"onion:{self.host}:8080")
+        self.record: Verified[NodeRecord] = signer.sign(
+            NodeRecord(1, noise, addresses, 2_000_000_000, f"board{number}")
+        )
+
+
+BOARDS = [Board(number) for number in (1, 2, 3)]
+RECORDS = [board.record for board in BOARDS]
+
+
+def test_every_member_has_the_key_that_every_other_ones_service_expects() -> None:
+    for server in BOARDS:
+        service = member.own_service(server.keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+        assert service.address == server.host
+        for number, client in enumerate(BOARDS):
+            keys = member.credentials(client.keys, CLUSTER, RECORDS, HIGH)
+            assert set(keys) == {board.host for board in BOARDS}
+            assert sodium.x25519_public(keys[server.host]) == service.clients[number]
+        assert len(set(service.clients)) == len(BOARDS)
+
+
+def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
+    service = member.own_service(BOARDS[0].keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+    for keys, cluster in ((Board(9).keys, CLUSTER), (BOARDS[1].keys, b"another".ljust(32))):
+        found = member.credentials(keys, cluster, RECORDS, HIGH)
+        assert sodium.x25519_public(found[BOARDS[0].host]) not in service.clients
+
+
+@pytest.mark.parametrize("level", [STANDARD, HIGH])
+def test_only_where_the_level_says_so(level: SecurityLevel) -> None:
+    service = member.own_service(BOARDS[0].keys, CLUSTER, RECORDS, level, 8080, TARGET)
+    assert len(service.clients) == (3 if level is HIGH else 0)
+    assert len(member.credentials(BOARDS[0].keys, CLUSTER, RECORDS, level)) == len(service.clients)
+    assert service.max_streams == 16
+    assert service.target == TARGET

@@ -1,0 +1,78 @@
+"""Which way links travel; through a real Tor: tests/tor/test_way.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from aegis_edge import config, home, way
+from aegis_edge.config import Config, ConfigError
+from aegis_edge.disk import keyfile
+from aegis_edge.peers.genesis import Genesis, Parameters
+
+
+def made(path: Path, *lines: str) -> Config:
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.toml").write_text("\n".join(lines))
+    found = config.load({"home": path}, {})
+    if not found.key_file.exists():
+        keyfile.create(found.key_file)
+    return found
+
+
+def found(settings: Config) -> way.Way:
+    keys = keyfile.read(settings.key_file)
+    genesis = Genesis.of([home.own_record(settings, keys)], Parameters(0, bytes(16)))
+    return trio.run(way.find, settings, genesis, keys)
+
+
+def test_straight_links_wait_for_nothing(tmp_path: Path) -> None:
+    straight = found(made(tmp_path, "p2p_port = 9000"))
+    assert (straight.listen, straight.schedule, straight.hop_ticks) == (
+        "tcp:127.0.0.1:9000",
+        None,
+        0,
+    )
+    assert straight.status() == {}
+
+
+@pytest.mark.parametrize(("level", "mean_interval_s"), [("STANDARD", None), ("HIGH", 1.0)])
+def test_through_tor_the_address_is_known_before_any_tor_runs(
+    tmp_path: Path, level: str, mean_interval_s: float | None
+) -> None:
+    settings = made(tmp_path, "transport = 'tor'", f"security_level = '{level}'")
+    through = found(settings)
+    (address,) = home.own_addresses(settings, keyfile.read(settings.key_file))
+    assert through.listen == address
+    assert address.startswith("onion:")
+    assert (through.schedule and through.schedule.mean_interval_s) == mean_interval_s
+    assert (through.hop_ticks > 5_000) is (mean_interval_s is not None)
+    said = through.status()
+    assert (said["level"], said["stage"]) == (level, "no tor")
+    assert list(through.transports) == ["onion"], "there is no other way out"
+
+
+@pytest.mark.parametrize("place", ["tor_control_port", "tor_socks_port"])
+def test_a_tor_that_is_not_on_this_host_is_refused(tmp_path: Path, place: str) -> None:
+    settings = made(tmp_path, "transport = 'tor'", "tor = 'system'", f"{place} = '192.0.2.1:9'")
+    with pytest.raises(ConfigError, match="is not on this host"):
+        found(settings)
+
+
+def test_lines_for_the_own_tor_are_read_and_comments_are_not(tmp_path: Path) -> None:
+    extra = tmp_path / "torrc.extra"
+    assert way._extra(extra) == ()
+    extra.write_text("# mine\n\nUseBridges 1\nBridge obfs4 192.0.2.1:80 cert=x\n")
+    assert way._extra(extra) == (("UseBridges", "1"), ("Bridge", "obfs4 192.0.2.1:80 cert=x"))
+    extra.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="lines of a torrc"):
+        way._extra(extra)
+
+
+def test_who_links_directly_does_not_load_what_tor_needs() -> None:
+    code = "import sys, aegis_edge.node; sys.exit('aegis_edge.net.tor.gateway' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
