@@ -90,12 +90,24 @@ class Node:
 
 
 class Cluster:
-    """`count` nodes below `directory`, on free loopback ports."""
+    """`count` nodes below `directory`, on free loopback ports.
+
+    `torrc`: lines that each node's own tor needs to take part, where links go through Tor.
+    """
 
     def __init__(
-        self, directory: Path, count: int = 4, *, tied: bool = True, **settings: str
+        self,
+        directory: Path,
+        count: int = 4,
+        *,
+        tied: bool = True,
+        torrc: str = "",
+        patience_s: float = READY_S,
+        **settings: str,
     ) -> None:
         self.directory = directory
+        self.patience_s = patience_s
+        self._torrc = torrc
         ports = free_ports(count)
         self.nodes = [
             Node(f"n{i + 1}", directory / f"n{i + 1}", ports[i], settings, tied)
@@ -107,6 +119,8 @@ class Cluster:
         records, genesis = [], self.directory / "genesis"
         for node in self.nodes:
             node.run("init", "--name", node.name, "--p2p-port", str(node.port))
+            if self._torrc:
+                (node.home / "torrc.extra").write_text(self._torrc)
             record = self.directory / f"{node.name}.record"
             record.write_text(node.run("record"))
             records.append(record)
@@ -129,10 +143,9 @@ class Cluster:
         node: Node,
         done: Callable[[dict[str, Any]], bool],
         what: str,
-        timeout_s: float = READY_S,
     ) -> dict[str, Any]:
-        """Polls a node's status until `done`; raises `ClusterError` after `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
+        """Polls a node's status until `done`; raises `ClusterError` after `patience_s`."""
+        deadline = time.monotonic() + self.patience_s
         last: object = "it never answered"
         while time.monotonic() < deadline:
             if node.process is not None and node.process.poll() is not None:
@@ -144,7 +157,7 @@ class Cluster:
             except ClientError as error:
                 last = error
             time.sleep(0.05)
-        raise ClusterError(f"{node.name} did not {what} in {timeout_s:g} s ({last})")
+        raise ClusterError(f"{node.name} did not {what} in {self.patience_s:g} s ({last})")
 
     @staticmethod
     def tail(node: Node, lines: int = 12) -> str:

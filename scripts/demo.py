@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -25,8 +26,12 @@ from typing import Any
 from aegis_edge.client import Client, ClientError
 from cluster import Cluster, ClusterError, Node, ending_in_order
 from show import Show
+from tornet import TorNetwork
+from tors import TorNetworkError
 
 CALM_S, STORM_S, BACK_S = 4.0, 6.0, 3.0
+#: Over six hops everything takes longer, and a tor that was killed has to begin anew.
+TOR_PATIENCE_S = 240.0
 DOCUMENT_BYTES_MAX = 256 * 1024
 DOCUMENTS_MAX = 400
 #: A writer thinks this long between two writes: two cores carry four nodes and this program.
@@ -145,15 +150,40 @@ def documents(given: Path | None, staged: Path) -> dict[str, bytes]:
 
 
 class Demo:
-    """The play, act by act; `figures` is what came out."""
+    """The play, act by act; `figures` is what came out.
 
-    def __init__(self, directory: Path, show: Show, *, tied: bool) -> None:
-        self.show, self.directory = show, directory
+    `tor`: a network of its own on this machine, through which the nodes know each other.
+    """
+
+    def __init__(
+        self, directory: Path, show: Show, *, tied: bool, tor: TorNetwork | None = None
+    ) -> None:
+        self.show, self.directory, self.tor = show, directory, tor
         self.cluster = Cluster(directory, tied=tied)
         self.done = Acknowledged()
         self.writers: list[Writer] = []
         self.figures: dict[str, Any] = {}
         self.began = 0.0
+
+    def raise_tor(self, tor: TorNetwork, level: str) -> None:
+        """A Tor network first; then each node has a tor of its own in it."""
+        began = time.monotonic()
+        tor.start()
+        took = time.monotonic() - began
+        self.figures["tor_network_s"] = round(took, 1)
+        self.show.step(f"a Tor network of {len(tor.relays)} relays in {took:.0f} s")
+        torrc = [
+            f"{name} {value}\n"
+            for name, values in tor.torrc.items()
+            for value in ([values] if isinstance(values, str) else values)
+        ]
+        self.cluster = Cluster(
+            self.directory,
+            torrc="".join(torrc),
+            patience_s=TOR_PATIENCE_S,
+            AEGIS_EDGE_TRANSPORT="tor",
+            SECURITY_LEVEL=level,
+        )
 
     def raise_cluster(self) -> None:
         self.show.now("making four identities and a genesis")
@@ -161,7 +191,9 @@ class Demo:
         self.show.step("four boards made: init, records exchanged, one genesis")
         self.cluster.start()
         self.show.now("waiting until every node is linked to every other")
+        began = time.monotonic()
         self.cluster.wait_ready()
+        self.figures["linked_s"] = round(time.monotonic() - began, 1)
         status = self.cluster.nodes[0].status()
         self.show.step(
             f"four processes linked and agreeing: n = {status['nodes']},"
@@ -241,6 +273,23 @@ class Demo:
             "view_after": status["view"],
             "killed_after_s": round(killed - self.began, 2),
         }
+
+    def lose_tor(self) -> None:
+        """One board's tor is killed; the node starts another, and is found again."""
+        node = self.cluster.nodes[-1]
+        everyone = len(self.cluster.nodes) - 1
+        began = time.monotonic()
+        done = subprocess.run(
+            ["pkill", "-KILL", "-f", f"{node.home}/tor/own/torrc"], capture_output=True, check=False
+        )
+        if done.returncode:
+            raise ClusterError(f"{node.name} has no tor to kill")
+        self.show.event(f"kill -9 of {node.name}'s tor")
+        self.cluster.wait(node, lambda s: not s["reachable"], "notice it")
+        self.cluster.wait(node, lambda s: len(s["reachable"]) == everyone, "find its peers again")
+        took = time.monotonic() - began
+        self.figures["tor_back_s"] = round(took, 1)
+        self.show.step(f"{node.name} has a new tor and all its links again after {took:.0f} s")
 
     def _watch(self, seconds: float, alive: list[Node]) -> None:
         """Lets the load run on, and shows it."""
@@ -350,9 +399,22 @@ def kept(cluster: Cluster) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end")
+    parser.add_argument(
+        "--tor",
+        action="store_true",
+        help="over onion services, in a Tor network of its own on this machine",
+    )
+    parser.add_argument(
+        "--level",
+        choices=("STANDARD", "HIGH"),
+        default="STANDARD",
+        help="with --tor: the SECURITY_LEVEL",
+    )
     parser.add_argument("--documents", type=Path, metavar="DIR", help="import these files instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    if options.tor and options.keep:
+        parser.error("--keep: the Tor network of --tor ends with the demo; see scripts/tornet")
     if options.documents is not None and not options.documents.is_dir():
         parser.error(f"--documents: {options.documents} is no directory")
     if options.json is not None:
@@ -362,18 +424,23 @@ def main() -> int:
             parser.error(f"--json: {options.json}: {error.strerror}")
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
-    demo = Demo(directory, show, tied=not options.keep)
+    tor = TorNetwork(say=show.now) if options.tor else None
+    demo = Demo(directory, show, tied=not options.keep, tor=tor)
     keep = stopped = False
     with ending_in_order():
         try:
             show.title("aegis-edge: four nodes on this machine")
+            if tor is not None:
+                demo.raise_tor(tor, options.level)
             demo.raise_cluster()
             demo.import_documents(options.documents)
             demo.storm()
+            if tor is not None:
+                demo.lose_tor()
             demo.compare()
             demo.summary()
             keep = options.keep
-        except (Disagreement, ClusterError, ClientError) as error:
+        except (Disagreement, ClusterError, ClientError, TorNetworkError) as error:
             show.bad(f"FAILED: {error}")
             for node in demo.cluster.nodes:
                 print(f"--- the end of {node.name}'s log\n{demo.cluster.tail(node, 5)}")
@@ -384,6 +451,8 @@ def main() -> int:
         finally:
             if not keep:
                 demo.cluster.stop()
+                if tor is not None:
+                    tor.stop()
                 shutil.rmtree(directory, ignore_errors=True)
             if stopped:
                 show.bad(f"stopped: the four nodes are ended, and {directory} is gone")
