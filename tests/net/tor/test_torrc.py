@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_edge.net.tor import torrc
+from aegis_edge.net.tor import levels, torrc
 from aegis_edge.net.tor.errors import TorError
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.torrc import Places
@@ -73,3 +73,20 @@ def test_any_extra_is_a_line_or_refused(extra: list[tuple[str, str]]) -> None:
 def test_a_folder_that_tor_could_misread_is_refused(folder: str) -> None:
     with pytest.raises(TorError, match="cannot be tor's folder; name one by an absolute path"):
         Places(Path(folder))
+
+
+SAMPLE = Path(__file__).resolve().parents[3] / "torrc.sample"
+
+
+def sample() -> list[tuple[str, str]]:
+    lines = SAMPLE.read_text(encoding="ascii").splitlines()
+    return [line.partition(" ")[::2] for line in lines if line and line[0] != "#"]
+
+
+def test_the_sample_is_what_the_default_level_demands() -> None:
+    """And nothing that a level sets stands there twice, or otherwise."""
+    found = sample()
+    assert set(levels.torrc_options(SecurityLevel.HIGH)) <= set(found)
+    assert len({name for name, _ in found}) == len(found)
+    socks = dict(found)["SocksPort"].split()
+    assert set(levels.SOCKS_FLAGS) <= set(socks)
