@@ -3,7 +3,8 @@
 Knows operations, revisions, how many versions a key keeps, and each origin's last bundle.
 Refuses to know where the state lies (`state.State`), the clock (the agreed time comes with each
 batch), and agreement itself: whoever calls `apply` has it on a quorum's word.
-Follows: Castro and Liskov (OSDI '99), section 2 (deterministic state machines); checklist rule 19.
+Follows: Castro and Liskov (OSDI '99), section 2 (deterministic state machines); s8_19
+(tests/pbft/test_checklist.py).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Knows what the others said of themselves since it woke up, and what that implies about its past.
 Refuses to know how it follows meanwhile, and believes no single member.
-Follows: rule 14 of the PBFT checklist; in kind the recovery point of Castro and Liskov, "Practical
-Byzantine Fault Tolerance and Proactive Recovery" (TOCS 2002).
+Follows: s8_14 (tests/pbft/test_checklist.py); in kind the recovery point of Castro and Liskov,
+"Practical Byzantine Fault Tolerance and Proactive Recovery" (TOCS 2002).
 
 Its forgotten votes are bounded by what others remember.  It voted for no sequence above a window
 over a checkpoint that a quorum had executed; and it left for no view but the one after a view that

@@ -2,8 +2,8 @@
 
 Knows where the peers say they stand and what was asked of whom.
 Refuses to know what a certificate is, and believes no claim: only executed batches count.
-Follows: rule 9 of the PBFT checklist: a source that claims much and delivers nothing is left for
-the next one when its time is up.
+Follows: s8_09 and s8_17 (tests/pbft/test_checklist.py): a source that claims much and delivers
+nothing is left for the next one when its time is up.
 """
 
 from __future__ import annotations

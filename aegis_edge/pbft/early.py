@@ -1,8 +1,8 @@
 """Messages that came before their time: of a later view, or above the high watermark.
 
 Knows how much of each member's may wait.  Refuses to know what the messages say.
-Follows: rules 5 and 16 of the PBFT checklist: buffered within a bound per sender, then dropped;
-a dropped one comes again when a status shows that it is missing.
+Follows: s8_05 (tests/pbft/test_checklist.py): buffered within a bound per sender, then dropped; a
+dropped one comes again when a status shows that it is missing.
 """
 
 from __future__ import annotations

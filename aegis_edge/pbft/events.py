@@ -3,7 +3,8 @@
 Knows the nouns only.  Refuses to know how an effect is performed, or when.
 The order of effects IS the contract: whoever performs them makes a `Persist` durable before any
 effect that follows it in the list, or in a later list, is seen by anybody else.
-Follows: Castro and Liskov (OSDI '99); the "persist before send" of rule 13 is data here, not prose.
+Follows: Castro and Liskov (OSDI '99); the "persist before send" of s8_13
+(tests/pbft/test_checklist.py) is data here, not prose.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a replica writes down before it speaks: the record kinds and their contents.
 
 Knows how each durable fact is packed and read back.  Refuses to know the disk.
-Follows: rule 13 of the PBFT checklist, persist before send; Castro and Liskov (TOCS 2002).
+Follows: s8_13 (tests/pbft/test_checklist.py), persist before send; Castro and Liskov (TOCS 2002).
 
 A record replaces the earlier one with the same (kind, view, sequence).  When a checkpoint at s is
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with

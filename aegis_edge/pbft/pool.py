@@ -2,8 +2,8 @@
 
 Knows which bundle of an origin may execute next, and since when the oldest one waits.
 Refuses to know operations, views, or who is primary.
-Follows: rules 10, 20 and 22 of the PBFT checklist: one execution per bundle whatever is resent,
-fairness between origins, age of the oldest request as the measure of a primary.
+Follows: s8_10, s8_20 and s8_22 (tests/pbft/test_checklist.py): age of the oldest request as the
+measure of a primary, one execution per bundle whatever is resent, fairness between origins.
 
 A bundle is named by its origin's (incarnation, number) and may execute exactly when it follows the
 origin's last executed name: the next number of the same incarnation, or number 1 of a higher one.

@@ -2,8 +2,8 @@
 
 Knows which members are linked, since when, and how long a view has been tried; time is in ticks.
 Refuses to know messages: it says when, the replica does.
-Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; rule 10 of the PBFT
-checklist: the age of the oldest waiting request decides, not "some progress".
+Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; s8_10
+(tests/pbft/test_checklist.py): the age of the oldest waiting request decides, not "some progress".
 
 A primary that stays just under the timer does not keep the place either: each request that takes
 more than half of it halves the timer for the next, down to a quarter; a quick one takes that back.
