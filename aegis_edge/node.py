@@ -226,7 +226,7 @@ async def _replication(
     now_s = int(time.time())
     incarnation = await thread.call(lambda: database.next_incarnation(now_s))
     restored = await thread.call(lambda: database.restored(incarnation))
-    info = await thread.call(database.info)
+    _, revision, _ = await thread.call(database.root)
     return Replication(
         key=signer.public,
         names=home.member_names(genesis),
@@ -238,7 +238,7 @@ async def _replication(
         poller=poller,
         thread=thread,
         read=partial(messages.read, open_=opener.open),
-        revision=info.revision,
+        revision=revision,
     )
 
 

@@ -2,7 +2,7 @@
 
 Knows how a list of steps becomes durable, all of it or nothing, and which list may wait for the
 next one's sync.  Refuses to know why anything is written: it performs `pbft.events`, in order.
-Follows: DESIGN's storage rule (applied and remembered-as-applied move together), checklist rule 15.
+Follows: s8_15 (tests/pbft/test_checklist.py): applied and remembered as applied move together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from aegis_edge.disk import reads, schema
 from aegis_edge.disk.applied import AppliedState
@@ -28,19 +27,6 @@ CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
 Step = Persist | Deliver | TakeRoot | Prune
 #: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Else None.
 Result = list[tuple[Outcome, ...]] | bytes | None
-
-
-class Info(NamedTuple):
-    """Where the database stands.  `rebuilt`: it took the place of a damaged one."""
-
-    executed: int
-    time_ms: int
-    revision: int
-    keys: int
-    first_certificate: int
-    pruned: int
-    rebuilt: bool
-    size_bytes: int
 
 
 class Database:
@@ -232,22 +218,6 @@ class Database:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
             return self._machine.executed, self._machine.revision, self._machine.root()
-
-    def info(self) -> Info:
-        """Where the database stands, for display."""
-        with self._exclusively():
-            (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
-            machine = self._machine
-            return Info(
-                machine.executed,
-                machine.time_ms,
-                machine.revision,
-                machine.live_keys,
-                self._log.first_certificate(),
-                self._log.pruned,
-                self._rebuilt(),
-                pages * schema.PAGE_BYTES,
-            )
 
     def _rebuilt(self) -> bool:
         (rebuilt,) = self._connection.execute("SELECT rebuilt FROM meta").fetchone()

@@ -1,7 +1,8 @@
 """Protocol records and batch certificates: what a replica must not forget, and what it can prove.
 
 Knows keys, sizes, and which kinds a stable checkpoint makes worthless.  Refuses to know what a
-record says.  Follows: `pbft.journal` for the kinds; checklist rule 13 is the caller's business.
+record says, and when it must be durable: s8_13 (tests/pbft/test_checklist.py) is the caller's
+business.  Follows: `pbft.journal` for the kinds.
 
 Written for cards that wear out.  A worthless record is not deleted: its row is written over by the
 next of its kind, so that in steady state a record costs one page and moves no other.  A batch is
@@ -184,11 +185,6 @@ class Log:
                 break
             taken.append(certificate)
         return taken
-
-    def first_certificate(self) -> int:
-        """The lowest sequence whose certificate is kept; 0 if there is none."""
-        (first,) = self._execute("SELECT ifnull(min(sequence), 0) FROM certificates").fetchone()
-        return int(first)
 
     # --- what goes --------------------------------------------------------------------------
 

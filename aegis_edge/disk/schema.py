@@ -154,8 +154,8 @@ def damaged(path: Path, message: str) -> DatabaseDamaged:
         aside = _set_aside(path)
     return DatabaseDamaged(
         f"the database is damaged ({message}); it is now {aside}",
-        "start the node again: it begins with an empty database and fetches the state from its "
-        "peers; keep the old file until that is done",
+        "the node goes on with an empty database and fetches the state from its peers; keep the "
+        "old file until `aegis-edge status` shows their revision",
     )
 
 

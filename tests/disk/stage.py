@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from aegis_edge.disk import schema
 from aegis_edge.disk.database import Database, Step
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Delete, Operation, Put
@@ -77,12 +79,42 @@ def replayed(executed: int) -> Machine:
     return machine
 
 
+class Info(NamedTuple):
+    """Where a database stands.  `rebuilt`: it took the place of a damaged one."""
+
+    executed: int
+    time_ms: int
+    revision: int
+    keys: int
+    first_certificate: int
+    pruned: int
+    rebuilt: bool
+    size_bytes: int
+
+
+def info_of(database: Database) -> Info:
+    """What only tests want to know, from within."""
+    machine, connection = database._machine, database._connection
+    (first,) = connection.execute("SELECT ifnull(min(sequence), 0) FROM certificates").fetchone()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return Info(
+        machine.executed,
+        machine.time_ms,
+        machine.revision,
+        machine.live_keys,
+        first,
+        database._log.pruned,
+        database.restored(1).rebuilt,
+        pages * schema.PAGE_BYTES,
+    )
+
+
 def check(database: Database) -> int:
     """The database holds exactly a prefix of the history, whole; how long a one."""
     executed, revision, root = database.root()
     model = replayed(executed)
     assert (revision, root) == (model.revision, model.root())
-    info = database.info()
+    info = info_of(database)
     versions = database.changes(0, 1000).versions
     state = model._state
     assert isinstance(state, MemoryState)

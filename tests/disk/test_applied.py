@@ -14,7 +14,7 @@ from aegis_edge.disk.database import Database
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Operation
 from aegis_edge.pbft.events import Deliver, TakeRoot
-from tests.disk.stage import open_database
+from tests.disk.stage import info_of, open_database
 from tests.knowledge.histories import BATCHES, Numbers
 from tests.knowledge.memory_state import MemoryState
 
@@ -67,7 +67,7 @@ class Twins(RuleBasedStateMachine):
             return
         versions = [self.twin.versions[revision] for revision in sorted(self.twin.versions)]
         assert self.database.changes(0, 1000).versions == versions
-        assert self.database.info().keys == self.machine.live_keys
+        assert info_of(self.database).keys == self.machine.live_keys
 
     def teardown(self) -> None:
         if hasattr(self, "database"):

@@ -11,7 +11,7 @@ from aegis_edge.disk.database import Database
 from aegis_edge.disk.log import _common_tail_bytes
 from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.pbft.events import Persist, Prune, Record
-from tests.disk.stage import deliver, open_database
+from tests.disk.stage import deliver, info_of, open_database
 
 BODY = b"the bytes of a batch " * 200
 
@@ -165,7 +165,7 @@ def test_old_batches_go_when_the_log_is_full_but_none_that_is_needed(tmp_path: P
             database.perform([step])
         perform(database, Prune(stable))
     # 4.2 kB each: after the checkpoint at 12 four were kept, 13 to 16 came on top.
-    assert database.info().first_certificate == 9
+    assert info_of(database).first_certificate == 9
     proofs = database.certificates(9, 16, 1 << 20)
     assert [p[:8].strip(b" t") for p in proofs] == [b"proof %d" % s for s in range(9, 17)]
     assert rows(database) == 8
@@ -174,7 +174,7 @@ def test_old_batches_go_when_the_log_is_full_but_none_that_is_needed(tmp_path: P
     root = database.root()
     perform(database, Prune(16))
     # The last one says how far execution came: it stays whatever its size.
-    assert database.info().first_certificate == 16
+    assert info_of(database).first_certificate == 16
     assert rows(database) == 1
     database.close()
     database = open_database(tmp_path, certificate_bytes_max=1)

@@ -11,7 +11,7 @@ from aegis_edge.disk import reads
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.reads import Pruned
 from aegis_edge.knowledge.operations import Delete, Operation, OperationError, Put
-from tests.disk.stage import deliver, open_database
+from tests.disk.stage import deliver, info_of, open_database
 from tests.knowledge.histories import origin
 
 
@@ -23,7 +23,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def run(database: Database, *operations: Operation) -> None:
-    database.perform([deliver(database.info().executed + 1, *operations)])
+    database.perform([deliver(info_of(database).executed + 1, *operations)])
 
 
 def test_get_gives_the_value_with_its_author_and_time(database: Database) -> None:

@@ -18,7 +18,7 @@ from aegis_edge.disk.errors import (
     DatabaseNewer,
     DiskForbidden,
 )
-from tests.disk.stage import check, open_database, steps
+from tests.disk.stage import check, info_of, open_database, steps
 
 
 def filled(folder: Path, last: int = 9) -> None:
@@ -126,13 +126,15 @@ def test_a_later_format_is_refused_untouched(tmp_path: Path) -> None:
 def aside_then_fresh(folder: Path) -> None:
     """Opening says what was set aside; the next opening begins anew, and knows that it does."""
     before = (folder / "node.db").read_bytes()
-    with pytest.raises(DatabaseDamaged, match=r"node\.db\.damaged-1; start the node again"):
+    with pytest.raises(
+        DatabaseDamaged, match=r"node\.db\.damaged-1; the node goes on with an empty"
+    ):
         open_database(folder)
     assert not (folder / "node.db").exists()
     assert (folder / "node.db.damaged-1").read_bytes() == before
     database = open_database(folder)
     assert check(database) == 0
-    assert database.info().rebuilt
+    assert info_of(database).rebuilt
     database.close()
 
 
@@ -217,7 +219,7 @@ def test_a_wal_that_lost_its_file_is_not_played_into_the_next(tmp_path: Path) ->
 def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
     (tmp_path / "node.db").touch()
     database = open_database(tmp_path)
-    assert not database.info().rebuilt
+    assert not info_of(database).rebuilt
     database.close()
 
 
