@@ -91,7 +91,11 @@ class WayError(Exception):
 
 
 class Channel(Protocol):
-    """Frames in order to and from one other end; one task sends, one task receives."""
+    """Frames in order to and from one other end.
+
+    One task at a time sends and one receives, each to its end before another does.  The owner of
+    the replica offers and takes, which does not wait; what was left over, the writer's task sends.
+    """
 
     def offer(self, frames: Sequence[bytes]) -> bool:
         """Send what goes without waiting; True if that was all.

@@ -40,7 +40,10 @@ class Ticket:
 
 
 class Callers:
-    """All operations of this node's callers that have no outcome yet; the owner's task calls."""
+    """All operations of this node's callers that have no outcome yet; the owner's task calls.
+
+    Its length: how many of them may still happen.
+    """
 
     def __init__(self) -> None:
         self._pending: deque[Ticket] = deque()
@@ -50,7 +53,8 @@ class Callers:
         self._room = trio.Event()
 
     def __len__(self) -> int:
-        return len(self._pending) + sum(map(len, self._bundles.values()))
+        waiting = sum(ticket.done is not None for ticket in self._pending)
+        return waiting + sum(map(len, self._bundles.values()))
 
     def enqueue(self, operation: bytes, done: Done) -> Ticket:
         """Put an operation in line.  Raises `Busy` (see `room`) or `TooLarge`."""

@@ -1,7 +1,8 @@
 """Performs what the replica decides: one task owns it, one worker thread writes for it.
 
 Knows how an effect is done, and in which order it may be seen.
-Refuses to know why: no quorum is counted here, no vote judged, no operation understood.
+Refuses to know why: no vote is counted or judged here, no operation understood; it knows who is
+reachable, and without a quorum of them nothing new is begun.
 Follows: the contract of `pbft.events` (persist before send) and Castro and Liskov (OSDI '99).
 """
 
@@ -157,6 +158,8 @@ class Replication:
         self.root_sequence = -1
         self._executed = core.executed
         self._quiet_at = 0
+        # What the log said last of who leads.
+        self._leading = core.view, core.changing
 
     # --- for callers ------------------------------------------------------------------------
 
@@ -370,6 +373,15 @@ class Replication:
 
     def _step(self, event: Event) -> None:
         self._take(self._core.step(event))
+        self._tell_of_leader()
+
+    def _tell_of_leader(self) -> None:
+        """A change of leader is worth a line in the log."""
+        core = self._core
+        if (core.view, core.changing) != self._leading:
+            self._leading = core.view, core.changing
+            what = "is to lead, once enough agree" if core.changing else "leads"
+            log.info("view %d: %s %s", core.view, self.names[core.primary], what)
 
     def _take(self, effects: Sequence[Effect]) -> None:
         """Do what may be done at once; the rest waits for a write, in order."""

@@ -47,10 +47,14 @@ def test_a_bundle_takes_as_much_as_it_holds_and_leaves_the_rest_in_line() -> Non
 def test_an_operation_that_nobody_waits_for_any_more_is_not_taken() -> None:
     waiting = Callers()
     given_up, kept = waiting.enqueue(b"a", ignore), waiting.enqueue(b"b", ignore)
+    assert len(waiting) == 2
     assert given_up.withdraw(), "it was in no bundle: it never happens"
+    assert len(waiting) == 1, "and counts no more"
     assert waiting.has_pending()
     assert waiting.form() == (b"b",)
+    waiting.bundled(1, 1)
     assert not kept.withdraw(), "it is taken: it may happen"
+    assert len(waiting) == 1
 
 
 def test_what_waits_is_bounded_in_bytes_and_each_operation_too() -> None:

@@ -392,6 +392,25 @@ async def test_an_alarm_is_kept_for_the_owner() -> None:
         assert stage.node.status()["alarms"] == [{"about": "bert", "reason": "two proposals"}]
 
 
+async def test_a_change_of_leader_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="aegis_edge.replication")
+    stage = Stage()
+
+    def lines() -> list[str]:
+        return [line for line in caplog.messages if line.startswith("view")]
+
+    async with stage.running(ANNA, BERT):
+        await stage.heard()
+        assert lines() == [], "nothing changed"
+        stage.core.view, stage.core.primary, stage.core.changing = 1, BERT, True
+        for _ in range(2):
+            await stage.heard()
+        assert lines() == ["view 1: bert is to lead, once enough agree"]
+        stage.core.changing = False
+        await stage.heard()
+        assert lines()[1:] == ["view 1: bert leads"]
+
+
 async def test_a_halted_replica_refuses_its_callers() -> None:
     stage = Stage()
     answers: list[Any] = []
