@@ -96,9 +96,9 @@ def read_genesis(config: Config) -> Genesis:
         return Genesis.from_text(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         raise HomeError(
-            f"{path}: there is no genesis yet; make one of all boards' records with `aegis-edge"
-            " genesis create`, then `aegis-edge genesis install FILE` on each board (a new board"
-            " begins with `aegis-edge init`)"
+            f"{path}: there is no genesis yet; a new board begins with `aegis-edge init`; of all"
+            " boards' records make one with `aegis-edge genesis create`, then `aegis-edge genesis"
+            " install FILE` on each board"
         ) from None
     except OSError as error:
         raise HomeError(f"{path}: cannot be read ({error.strerror}); check its owner") from None

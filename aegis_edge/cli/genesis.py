@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from aegis_edge.wire.messages import NodeRecord, Verified
 
 
+#: For those who make a genesis: there it counts, and for nobody else.
+ratio_option = click.option(
+    "--byzantine-threshold-ratio",
+    metavar="VALUE",
+    help="The share of members that may be faulty, 0 to 0.33; fixed in the genesis for good."
+    "  [env: BYZANTINE_THRESHOLD_RATIO]",
+)
+
+
 @click.group("genesis", cls=Group)
 @screen.common
 def command() -> None:
@@ -39,8 +48,9 @@ def command() -> None:
 @click.option(
     "-o", "--output", metavar="FILE", required=True, type=click.Path(), help="Write it there."
 )
+@ratio_option
 @screen.common
-def create(records: Sequence[str], output: str) -> None:
+def create(records: Sequence[str], output: str, byzantine_threshold_ratio: str | None) -> None:
     """Make a genesis of the records of all members.  Once, on one board.
 
     \b
@@ -49,21 +59,22 @@ def create(records: Sequence[str], output: str) -> None:
     """
     from aegis_edge.peers import identity
 
-    found: list[Verified[NodeRecord]] = []
+    config = screen.config(byzantine_threshold_ratio=byzantine_threshold_ratio)
+    members: list[Verified[NodeRecord]] = []
     for name in records:
         try:
-            found += identity.records_from_text(_text(name))
+            members += identity.records_from_text(_text(name))
         except identity.IdentityError as error:
             raise screen.Failure(f"{name}: {error}", "ask its owner for it again") from None
-    signers = [record.signer for record in found]
-    for record in found:
+    signers = [record.signer for record in members]
+    for record in members:
         if signers.count(record.signer) > 1:
             raise screen.Failure(
                 f"{screen.shown(record.message.name)} is there twice, as"
                 f" {identity.node_id(record.signer)}",
                 "give one record of each node",
             )
-    genesis = _genesis(found, screen.config().byzantine_ratio_percent)
+    genesis = _genesis(members, config.byzantine_ratio_percent)
     _write_new(Path(output), genesis.to_text())
     _show(genesis, output)
     if not screen.wants_json():

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aegis_edge.cli import screen
+from aegis_edge.cli.genesis import ratio_option
+
+if TYPE_CHECKING:
+    from aegis_edge.peers.address import Address
 
 
 @click.command("init")
@@ -25,6 +29,7 @@ from aegis_edge.cli import screen
 @click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on.")
 @click.option("--tor", is_flag=True, help="Reach the others, and be reached, through Tor alone.")
 @click.option("--single", is_flag=True, help="A cluster of this one board, ready to run.")
+@ratio_option
 @screen.common
 def command(
     name: str | None,
@@ -33,6 +38,7 @@ def command(
     p2p_port: int | None,
     tor: bool,
     single: bool,
+    byzantine_threshold_ratio: str | None,
 ) -> None:
     """Make this board a node: its keys, its settings and its public record.
 
@@ -52,10 +58,15 @@ def command(
             "through Tor a node has one address, which is made for it: leave"
             " --address and --listen out"
         )
+    if byzantine_threshold_ratio is not None and not single:
+        raise click.UsageError(
+            "--byzantine-threshold-ratio is fixed when a genesis is made: give it with --single, or"
+            " to: aegis-edge genesis create"
+        )
     given = _settings(name, address, listen, p2p_port)
     if tor:
         given["transport"] = "tor"
-    config = screen.config(**given)
+    config = screen.config(**given, byzantine_threshold_ratio=byzantine_threshold_ratio)
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
             use_it = (
@@ -91,23 +102,43 @@ def _settings(
     """The settings that the flags stand for, by key."""
     given: dict[str, Any] = {"name": name, "listen": listen, "p2p_port": p2p_port}
     if address is not None:
-        host, _, port = address.rpartition(":")
-        if not host or "/" in host or not port.isdecimal() or not 0 < int(port[:6]) < 65536:
-            raise click.BadParameter("must look like 192.168.1.20:8080", param_hint="--address")
-        given["advertise"] = (f"tcp:{host}:{port}",)
+        reached = _reached_at(address)
+        given["advertise"] = (str(reached),)
         if p2p_port is None:
-            given["p2p_port"] = int(port)
+            given["p2p_port"] = reached.port
         if listen is None:
-            given["listen"] = _listening_for(host)
+            given["listen"] = _listening_for(reached)
     return {key: value for key, value in given.items() if value is not None}
 
 
-def _listening_for(host: str) -> str:
+def _reached_at(text: str) -> Address:
+    """Where others dial this board."""
+    from aegis_edge.config import ADDRESS_BYTES_MAX
+    from aegis_edge.peers import address
+
+    try:
+        found = address.parse(f"{address.TCP}:{text}")
+    except address.AddressError:
+        found = None
+    if found is None or len(str(found)) > ADDRESS_BYTES_MAX:
+        raise click.BadParameter(
+            f"{text!r} must look like 192.168.1.20:8080, attic.lan:8080 or [2001:db8::1]:8080",
+            param_hint="--address",
+        )
+    if found.peculiarity in ("unspecified", "multicast"):
+        raise click.BadParameter(
+            f"nobody reaches one board at {found.host} ({found.peculiarity}); give the address of"
+            " this one, and with --listen where it listens",
+            param_hint="--address",
+        )
+    return found
+
+
+def _listening_for(reached: Address) -> str:
     """Loopback for loopback; every address of the board for anything else."""
-    bare = host.strip("[]")
-    if bare in ("localhost", "::1") or bare.startswith("127."):
-        return "127.0.0.1" if bare != "::1" else "::1"
-    return "::" if ":" in bare else "0.0.0.0"
+    if reached.peculiarity == "loopback":
+        return "127.0.0.1" if reached.is_name else reached.host
+    return "::" if ":" in reached.host else "0.0.0.0"
 
 
 def _save_settings(path: Path, given: dict[str, Any]) -> None:

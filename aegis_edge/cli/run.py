@@ -14,13 +14,13 @@ import click
 from aegis_edge.cli import screen
 from aegis_edge.config import SETTINGS
 
-#: Settings that `common` has as an option already.
-_COMMON = ("api_socket",)
+#: Settings that are no flags of `run`: `common` has the one, and the other is in the genesis.
+_ELSEWHERE = ("api_socket", "byzantine_threshold_ratio")
 
 
 def _flags(function: Any) -> Any:
-    """An option for each setting of the table."""
-    for setting in reversed([s for s in SETTINGS if s.key not in _COMMON]):
+    """An option for each setting of the table that a running node heeds."""
+    for setting in reversed([s for s in SETTINGS if s.key not in _ELSEWHERE]):
         function = click.option(
             setting.flag,
             setting.key,

@@ -51,6 +51,31 @@ def test_odd_parameters_are_seen_where_they_are_chosen(
     assert len(shown.json["remarks"]) == 1
 
 
+def test_the_ratio_is_a_flag_where_it_counts_and_nowhere_else(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(path: Path) -> int:
+        return Genesis.from_text(path.read_text()).parameters.byzantine_ratio_percent
+
+    flag = "--byzantine-threshold-ratio"
+    records = [home.with_suffix(".record") for home in boards(cli, tmp_path, 4)]
+    assert cli("genesis", "create", *records, "-o", tmp_path / "few", flag, "0.1").code == 0
+    assert made(tmp_path / "few") == 10
+    assert cli("genesis", "create", *records, "-o", tmp_path / "no", flag, "many").code == 2
+    assert not (tmp_path / "no").exists()
+    assert cli("--home", tmp_path / "one", "init", "--single", flag, "0.2").code == 0
+    assert made(tmp_path / "one" / "genesis") == 20
+    assert not (tmp_path / "one" / "config.toml").exists(), "the genesis has it, once for all"
+    alone = cli("--home", tmp_path / "two", "init", flag, "0.1")
+    assert alone.code == 2
+    assert "give it with --single" in alone.err
+    assert not (tmp_path / "two").exists()
+    assert "No such option" in cli("run", flag, "0.1").err
+    monkeypatch.setenv("BYZANTINE_THRESHOLD_RATIO", "0.3")
+    assert cli("genesis", "create", *records, "-o", tmp_path / "env").code == 0
+    assert made(tmp_path / "env") == 30
+
+
 def test_a_large_cluster_gets_a_window_that_its_messages_can_hold(cli: Cli, tmp_path: Path) -> None:
     records = []
     for number in range(20):

@@ -71,6 +71,28 @@ def test_settings_of_the_owner_are_kept(cli: Cli, home: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("192.168.1.300:8080", "must look like 192.168.1.20:8080"),
+        ("192.168.1.20", "must look like 192.168.1.20:8080"),
+        (f"{'a.' * 100}lan:8080", "must look like 192.168.1.20:8080"),
+        ("0.0.0.0:8080", "nobody reaches one board at 0.0.0.0 (unspecified)"),
+        ("[::]:8080", "nobody reaches one board at :: (unspecified)"),
+        ("224.0.0.1:8080", "nobody reaches one board at 224.0.0.1 (multicast)"),
+    ],
+)
+def test_an_address_that_leads_nowhere_is_the_fault_of_its_flag(
+    address: str, words: str, cli: Cli, home: Path
+) -> None:
+    said = cli("init", "--address", address)
+    assert said.code == 2
+    assert "Invalid value for --address: " in said.err
+    assert words in said.err
+    assert "--advertise" not in said.err
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         (["--address", "nonsense"], 2),
@@ -115,6 +137,8 @@ def test_a_home_that_is_not_ours_leads_to_its_owner(
         ("[::1]:1", "::1"),
         ("[2001:db8::1]:1", "::"),
         ("a.b:1", "0.0.0.0"),
+        ("LOCALHOST:1", "127.0.0.1"),
+        ("127.0.0.2:1", "127.0.0.2"),
     ],
 )
 def test_it_listens_where_it_is_reached(address: str, listen: str, cli: Cli, home: Path) -> None:
