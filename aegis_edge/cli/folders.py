@@ -21,7 +21,7 @@ import click
 from aegis_edge.cli import patience, screen
 
 if TYPE_CHECKING:
-    from aegis_edge.client import Pipeline
+    from aegis_edge.client import Client, Pipeline
 
 #: Writes on the way before their answers are looked at.
 SETTLE_FILES = 256
@@ -35,12 +35,14 @@ _SHORT_NAME = re.compile(r"[^.]{0,7}~[0-9]{1,6}(\.[^.]{0,3})?").fullmatch
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False))
 @click.argument("place", metavar="[PREFIX]", default="")
 @click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
+@patience.option
 @screen.common
-def import_(directory: str, place: str, prefix: str | None) -> None:
+def import_(directory: str, place: str, prefix: str | None, timeout_s: float) -> None:
     """Write every file below DIR, under PREFIX and its path.
 
-    JSON files (*.json) become JSON.  Files that are too large or cannot be keys are skipped and
-    named; the exit code is 1 then.  Symbolic links to files or directories are left out.
+    JSON files (*.json) become JSON.  A key that has its file's value already is left as it is.
+    Files that are too large or cannot be keys are skipped and named; the exit code is 1 then.
+    Symbolic links to files or directories are left out.
 
     \b
     Examples:
@@ -53,16 +55,18 @@ def import_(directory: str, place: str, prefix: str | None) -> None:
     done = _Sent(skipped)
     with (
         _until_written(done),
-        screen.client() as client,
+        screen.client(timeout_s) as client,
+        patience.explained(client),
         client.pipeline() as pipeline,
         patience.shown(client),
         _bar(len(paths), "importing") as bar,
     ):
+        there = _There(client, f"{start}/" if start else "")
         for path in paths:
-            done.send(pipeline, _key(start, path.relative_to(directory)), path)
+            done.send(pipeline, there, _key(start, path.relative_to(directory)), path)
             bar.update(1)
         done.settle(pipeline)
-    _tell("path", done.files, done.size_bytes, skipped)
+    _tell("path", done.files, done.size_bytes, skipped, unchanged=done.unchanged)
 
 
 @contextmanager
@@ -74,28 +78,62 @@ def _until_written(done: _Sent) -> Iterator[None]:
         yield
     except (ClientError, KeyboardInterrupt):
         written = screen.count(done.files, "file")
-        screen.note(f"{written} written; others may be yet.  Import again: no harm is done")
+        screen.note(
+            f"{written} written; others may be yet.  Import again: what is there is left as it is"
+        )
         raise
 
 
-def _tell(what: str, files: int, size_bytes: int, skipped: list[tuple[str, str]]) -> None:
+def _tell(
+    what: str,
+    files: int,
+    size_bytes: int,
+    skipped: list[tuple[str, str]],
+    *,
+    unchanged: int | None = None,
+) -> None:
     """What was done, and what was left out and why: each a `what`.  Ends with 1 if any was."""
     if screen.wants_json():
         screen.print_json(
             {
                 "files": files,
                 "bytes": size_bytes,
+                **({} if unchanged is None else {"unchanged": unchanged}),
                 "skipped": [{what: name, "reason": reason} for name, reason in skipped],
             }
         )
     else:
         for name, reason in skipped:
             screen.note(f"skipped {screen.shown(name)}: {screen.shown(reason)}")
+        same = "" if unchanged is None else f"{unchanged} unchanged, "
         screen.say(
-            f"{screen.count(files, 'file')}, {screen.size(size_bytes)}; {len(skipped)} skipped"
+            f"{screen.count(files, 'file')}, {screen.size(size_bytes)};"
+            f" {same}{len(skipped)} skipped"
         )
     if skipped:
         click.get_current_context().exit(screen.ERROR)
+
+
+class _There:
+    """What the keys of an import hold before it."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._client = client
+        self._kept = {entry.key: (entry.size_bytes, entry.is_json) for entry in client.ls(prefix)}
+        self._is_fresh = False
+
+    def has(self, key: str, raw: bytes, is_json: bool) -> bool:
+        """Whether the value of `key` is this one, also for the cluster: a copy may be behind."""
+        from aegis_edge.client import NotFound
+
+        if self._kept.get(key) != (len(raw), is_json):
+            return False
+        try:
+            entry = self._client.get(key, linearizable=not self._is_fresh)
+        except NotFound:  # deleted since it was listed
+            return False
+        self._is_fresh = True
+        return (entry.raw, entry.is_json) == (raw, is_json)
 
 
 class _Sent:
@@ -104,11 +142,12 @@ class _Sent:
     def __init__(self, skipped: list[tuple[str, str]]) -> None:
         self.files = 0
         self.size_bytes = 0
+        self.unchanged = 0
         self._skipped = skipped
         self._open: list[tuple[Path, int]] = []
         self._open_bytes = 0
 
-    def send(self, pipeline: Pipeline, key: str, path: Path) -> None:
+    def send(self, pipeline: Pipeline, there: _There, key: str, path: Path) -> None:
         from aegis_edge.client import Invalid
         from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
 
@@ -120,7 +159,11 @@ class _Sent:
                 self._skipped.append((str(path), reason))
                 return
             data = path.read_bytes()
-            pipeline.put(key, _as_value(path, data))
+            value = _as_value(path, data)
+            if there.has(key, data, is_json=value is not data):
+                self.unchanged += 1
+                return
+            pipeline.put(key, value)
         except Invalid as error:
             self._skipped.append((str(path), error.message))
             return
@@ -221,6 +264,8 @@ def export(places: Sequence[str], prefix: str | None, dotfiles: bool) -> None:
                         size_bytes += len(data)
                 except NotFound:
                     continue  # deleted since it was listed
+                except FileExistsError:
+                    reason = "it is there already, and nothing is overwritten"
                 except OSError as error:
                     reason = error.strerror or str(error)
                 if reason:

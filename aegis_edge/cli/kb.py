@@ -7,10 +7,10 @@ Refuses to know how a write is agreed on.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,28 +20,46 @@ from aegis_edge.cli.folders import export, import_
 from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
-    from aegis_edge.client import Change, Version
+    from aegis_edge.client import Change, Client, Version
 
-COMPLETED_KEYS = 100
+COMPLETED_MAX = 100
+#: The last of all characters: behind it comes nothing that begins like what stands before it.
+_LAST = "\U0010ffff"
 
 
 def _keys(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The keys that a shell may complete; none if the node does not answer at once."""
+    """What a shell may offer: keys and folders; nothing if the node does not answer at once.
+
+    Where a folder is the only way on, what is in it: a shell would end the word behind it.
+    """
     try:
         with ctx, screen.client(timeout_s=1) as client:
-            return [version.key for version in islice(client.ls(incomplete), COMPLETED_KEYS)]
+            found = _level(client, incomplete)
+            while len(found) == 1 and found[0].endswith("/"):
+                found = _level(client, found[0])
+            return found
     except Exception:  # somebody is typing: nothing that goes wrong here is worth a word
         return []
 
 
-wait = click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0.001, 3600),
-    default=30.0,
-    metavar="SECONDS",
-    help="How long to wait for the cluster.  [default: 30]",
-)
+def _level(client: Client, start: str) -> list[str]:
+    """The keys that begin with `start`, each up to its next slash; once for all in a folder."""
+    found: dict[str, None] = {}
+    after: str | None = ""
+    while after is not None:
+        keys = client.ls(start, after=after, page=COMPLETED_MAX)
+        after = None
+        for version in keys:
+            if len(found) == COMPLETED_MAX:
+                break
+            name, slash, _ = version.key[len(start) :].partition("/")
+            found[start + name + slash] = None
+            if slash:
+                after = max(version.key, start + name + slash + _LAST)
+                break
+    return list(found)
+
+
 expect = click.option(
     "--expect",
     "--expected",
@@ -75,7 +93,7 @@ command.add_command(export)
 @click.option("--file", "file", metavar="FILE", type=click.File("rb"), help="The value's bytes.")
 @click.option("--json-value", is_flag=True, help="The value is JSON, and is checked to be.")
 @expect
-@wait
+@patience.option
 @screen.common
 def put(
     key: str,
@@ -111,7 +129,7 @@ def put(
         try:
             data = JsonText.of(data)
         except Invalid as error:
-            raise click.UsageError(f"--json-value: {error}") from None
+            raise click.UsageError(f"--json-value: {error.message}") from None
     with _until_written(), screen.client(timeout_s) as client, patience.shown(client):
         written = client.put(key, data, expected=expected)
     _wrote(key, written.revision, written.time_ms)
@@ -120,7 +138,7 @@ def put(
 @command.command("rm")
 @click.argument("key", shell_complete=_keys)
 @expect
-@wait
+@patience.option
 @screen.common
 def rm(key: str, expected: int | None, timeout_s: float) -> None:
     """Delete KEY; its history stays.
@@ -160,7 +178,7 @@ def _wrote(key: str, revision: int, time_ms: int) -> None:
 @click.option(
     "--linearizable", is_flag=True, help="Through the cluster: sees every acknowledged write."
 )
-@wait
+@patience.option
 @screen.common
 def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s: float) -> None:
     """Read KEY from this node's copy, or through the cluster.
@@ -174,7 +192,7 @@ def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s
       aegis-edge kb get greenhouse/door --linearizable --json
     """
     with screen.client(timeout_s) as client:
-        with patience.shown(client) if linearizable else nullcontext():
+        with _advised(key), patience.shown(client) if linearizable else nullcontext():
             entry = client.get(key, revision=revision, linearizable=linearizable)
     if screen.wants_json():
         said: dict[str, Any] = {
@@ -191,6 +209,20 @@ def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s
         sys.stdout.buffer.flush()
     else:
         screen.say(_readable(entry.raw))
+
+
+@contextmanager
+def _advised(key: str) -> Iterator[None]:
+    """What the node advises programs, for whoever typed the command."""
+    from aegis_edge.client import ClientError, Invalid
+
+    try:
+        yield
+    except ClientError as error:
+        if isinstance(error, Invalid) and key.endswith("/"):
+            error.advice = f"list them: aegis-edge kb ls {shlex.quote(key)}"
+        error.advice = error.advice.replace("without linearizable", "without --linearizable")
+        raise
 
 
 def on_terminal() -> bool:
@@ -321,15 +353,23 @@ def watch(prefix: str, after: int | None) -> None:
       aegis-edge kb watch greenhouse/
       aegis-edge kb watch --after 0 --json | jq -c .key
     """
+    from aegis_edge.client import Disconnected
+
     with screen.client() as client:
         names = {} if screen.wants_json() else screen.member_names(client)
-        for change in client.watch(after=after, prefix=prefix):
-            if screen.wants_json():
-                value = {} if change.version.deleted else _value(change.value)
-                screen.print_json(_described(change.version) | value)
-            else:
-                screen.say(line_of(change, names))
-            sys.stdout.flush()
+        try:
+            for change in client.watch(after=after, prefix=prefix):
+                if screen.wants_json():
+                    value = {} if change.version.deleted else _value(change.value)
+                    screen.print_json(_described(change.version) | value)
+                else:
+                    screen.say(line_of(change, names))
+                sys.stdout.flush()
+                after = change.version.revision
+        except Disconnected as error:
+            again = "watch again" if after is None else f"go on with --after {after}"
+            error.advice = f"look at the node's log; once it runs again, {again}"
+            raise
 
 
 def line_of(change: Change, names: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What a person is told who waits for the cluster: why, and for whom, once it takes a while.
+"""Waiting for the cluster: for how long, and what a person is told meanwhile and in the end.
 
 Knows a second caller, who asks the node where it stands.  Refuses to know what is waited for, and
 to hold it up: whatever goes wrong here is not worth a word.
@@ -17,11 +17,21 @@ import click
 from aegis_edge.cli import screen
 
 if TYPE_CHECKING:
-    from aegis_edge.client import Client
+    from aegis_edge.client import Client, ClientError
 
 #: How long nothing is said.
 SILENT_S = 2.0
 ANSWER_S = 5.0
+
+
+option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.001, 3600),
+    default=30.0,
+    metavar="SECONDS",
+    help="How long to wait for the cluster.  [default: 30]",
+)
 
 
 @contextmanager
@@ -55,16 +65,50 @@ def _say(line: str) -> None:
     click.echo(fresh + line, err=True)
 
 
+@contextmanager
+def explained(client: Client) -> Iterator[None]:
+    """Who waits in vain on a way where the node says nothing of itself is told why all the same."""
+    from aegis_edge.client import TimedOut
+
+    try:
+        yield
+    except TimedOut as late:
+        raise _reason(client) or late from None
+
+
+def _reason(client: Client) -> ClientError | None:
+    """That there is no quorum, in the words that the node has for it; None if there is one."""
+    from aegis_edge.client import ClientError, NoQuorum
+
+    with suppress(ClientError, KeyError):
+        status = client.status()
+        if not status["has_quorum"]:
+            missing = _missing(client.peers()["peers"])
+            return NoQuorum(
+                f"no quorum: {_here(status)}; waiting for {missing}",
+                "start the missing nodes, or mend the network between them",
+            )
+    return None
+
+
 def words(status: dict[str, Any], peers: list[dict[str, Any]]) -> str:
     """Why an operation waits; raises `KeyError` if another version of the node does not say."""
     if not status["has_quorum"]:
-        here = f"{len(status['reachable']) + 1} of {status['nodes']} nodes reachable"
-        missing = [screen.shown(peer["name"]) for peer in peers if peer["state"] != "linked"]
         return (
-            f"waiting for a quorum: {here}, {status['quorum']} needed;"
-            f" missing {', '.join(missing)} (Ctrl-C gives up)"
+            f"waiting for a quorum: {_here(status)}, {status['quorum']} needed;"
+            f" missing {_missing(peers)} (Ctrl-C gives up)"
         )
     primary = screen.shown(status["primary_name"])
     if status["view_changing"]:
         return f"waiting for the nodes to replace {primary} as the leader"
     return f"waiting for the cluster: there is a quorum, and {primary} leads"
+
+
+def _here(status: dict[str, Any]) -> str:
+    return f"{len(status['reachable']) + 1} of {status['nodes']} nodes reachable"
+
+
+def _missing(peers: list[dict[str, Any]]) -> str:
+    """The members without a link, in the order in which the node names them elsewhere."""
+    names = sorted(peer["name"] for peer in peers if peer["state"] != "linked")
+    return ", ".join(map(screen.shown, names))

@@ -29,7 +29,12 @@ def command() -> None:
         return
     screen.pairs(rows(said))
     for alarm in said.get("alarms", []):
-        screen.say(f"{screen.bad('alarm')}  {screen.shown(str(alarm.get('reason', alarm)))}")
+        screen.say(f"{screen.bad('alarm')}  {screen.shown(_alarm(alarm))}")
+
+
+def _alarm(said: dict[str, Any]) -> str:
+    """Whom it is about, if it is about a member, and what."""
+    return ": ".join(filter(None, (said.get("about"), said.get("reason"))))
 
 
 def tolerance(nodes: int, quorum: int, faulty_max: int) -> str:
@@ -66,7 +71,8 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if "executed" in said:
         found.append(("agreed", f"batch {said['executed']}; checkpoint at {said.get('stable', 0)}"))
     if "revision" in said:
-        found.append(("revision", f"{said['revision']}; {said.get('pending', 0)} writes waiting"))
+        waiting = screen.count(said.get("pending", 0), "write")
+        found.append(("revision", f"{said['revision']}; {waiting} waiting"))
     if said.get("state_root"):
         at = f"at batch {said.get('state_root_executed', '?')}"
         found.append(("state root", f"{said['state_root']} {screen.faint(at)}"))

@@ -134,13 +134,16 @@ class Client:
         """Read this node's copy, or `linearizable` through the cluster; may raise `NotFound`."""
         return self._do(protocol.get(key, revision, linearizable, self.timeout_s))
 
-    def ls(self, prefix: str = "") -> Iterator[Version]:
-        """The keys under `prefix` in bytewise order, without their values."""
-        after: str | None = ""
-        while after is not None:
-            page = self._do(protocol.ls(prefix, after, PAGE))
-            yield from page.entries
-            after = page.more
+    def ls(self, prefix: str = "", *, after: str = "", page: int = PAGE) -> Iterator[Version]:
+        """The keys under `prefix` in bytewise order, without their values.
+
+        Those behind the key `after`, which need not exist; so many to a `page`, which is a call.
+        """
+        more: str | None = after
+        while more is not None:
+            found = self._do(protocol.ls(prefix, more, page))
+            yield from found.entries
+            more = found.more
 
     def history(self, key: str, *, limit: int = 100) -> list[Version]:
         """The versions of a key that are kept, the newest first."""
@@ -216,7 +219,8 @@ class Pipeline:
         from aegis_edge.client import flight
 
         self._flight = flight.Flight()
-        self._wire = _Wire(path, timeout_s + GRACE_S)
+        # No grace: on this way the node has no time of its own after which it would say why.
+        self._wire = _Wire(path, timeout_s)
         try:
             self._wire.send(protocol.upgrade())
             self._wire.read(protocol.upgraded(self._wire.inbox))
@@ -278,7 +282,7 @@ def not_running(path: str, error: OSError) -> ClientError:
             "ask to join the group that owns the socket, or use the account of the node",
         )
     if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
-        return NotRunning("the node is not running", "start it with: aegis-edge run")
+        return NotRunning(f"no node answers at {path}", "start it with: aegis-edge run")
     return NotRunning(
         f"cannot reach the node at {path}: {error.strerror or error}",
         "check the path of the socket",

@@ -21,12 +21,15 @@ T = TypeVar("T")
 
 
 class ClientError(Exception):
-    """Something that a node said, or could not say.  `advice` is what to do next."""
+    """Something that a node said, or could not say.  `advice` is what to do next.
+
+    `str` gives both; `message` is without the advice.
+    """
 
     code = "error"
 
     def __init__(self, message: str, advice: str = "", revision: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(f"{message}; {advice}" if advice else message)
         self.message = message
         self.advice = advice
         #: For a conflict: the revision that the key has now, 0 if it has none.

@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from aegis_edge.cli import kb
 from tests.api.node import Replication
 from tests.cli.conftest import Cli
 
@@ -46,8 +48,35 @@ def test_keys_are_completed(node: Replication, home: Path) -> None:
     for key in ("greenhouse/door", "greenhouse/lamp", "barn/hens"):
         node.write(key, b"x", 0, False)
     assert completed("aegis-edge kb get greenhouse/") == ["greenhouse/door", "greenhouse/lamp"]
+    assert completed("aegis-edge kb get gre") == ["greenhouse/door", "greenhouse/lamp"]
     assert completed(f"aegis-edge --home {home} kb history barn") == ["barn/hens"]
     assert completed(f"aegis-edge kb rm --home {home}/none gre") == []
+
+
+def test_folders_are_completed_a_level_at_a_time(
+    node: Replication, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kb, "COMPLETED_MAX", 4)
+    keys = [f"many/{number:03}" for number in range(300)]
+    for key in (
+        *keys,
+        "many0",
+        "odd/\U0010ffff/a",
+        "odd/\U0010ffffz",
+        "one/way/down",
+        "one/way/on",
+    ):
+        node.write(key, b"x", 0, False)
+    assert offered("") == ["many/", "many0", "odd/", "one/"]
+    assert offered("many/") == keys[:4]
+    assert offered("on") == ["one/way/down", "one/way/on"]
+    assert offered("odd") == ["odd/\U0010ffff/", "odd/\U0010ffffz"]
+    assert offered("none") == []
+
+
+def offered(incomplete: str) -> list[str]:
+    command = click.Command("get")
+    return kb._keys(click.Context(command), click.Argument(["key"]), incomplete)
 
 
 def test_the_scripts_are_taken_by_the_shells_as_the_help_says(cli: Cli) -> None:

@@ -42,6 +42,34 @@ def test_there_and_back(cli: Cli, node: Replication, documents: Path, tmp_path: 
     assert (tmp_path / "all" / "other" / "key").exists()
 
 
+def test_what_is_there_already_is_not_written_again(
+    cli: Cli, node: Replication, documents: Path
+) -> None:
+    assert "5 files, 274 B; 0 unchanged, 0 skipped" in cli("kb", "import", documents, "docs").out
+    before = node.revision
+    said = cli("kb", "import", documents, "docs")
+    assert said.code == 0
+    assert "0 files, 0 B; 5 unchanged, 0 skipped" in said.out
+    assert node.revision == before
+    assert node.barriers == 1, "this node's copy may be behind, at most at the first look"
+    (documents / "a.txt").write_text("HELLO\n")  # of the same length
+    (documents / "broken.json").write_text("1")  # of the same length, and JSON now
+    (documents / "empty").write_text("more")
+    cli("kb", "rm", "docs/data.json")
+    said = cli("kb", "import", documents, "docs", "--json")
+    assert (said.json["files"], said.json["unchanged"]) == (4, 1)
+    assert node.revision == before + 5
+    assert cli("kb", "get", "docs/broken.json", "--json").json["value"] == 1
+
+
+def test_a_key_that_goes_while_it_is_looked_at_is_written(
+    cli: Cli, node: Replication, documents: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("kb", "import", documents)
+    monkeypatch.setattr(node.database, "get", lambda *_: None)
+    assert cli("kb", "import", documents, "--json").json["files"] == 5
+
+
 def test_many_files_settle_on_the_way(
     cli: Cli, node: Replication, documents: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +116,7 @@ def test_an_export_stays_in_its_directory_and_overwrites_nothing(
     said = cli("kb", "export", target)
     assert said.code == 1
     assert "skipped d/secret" in said.err
-    assert "skipped mine" in said.err
+    assert "skipped mine: it is there already, and nothing is overwritten" in said.err
     assert list(outside.iterdir()) == []
     assert (target / "mine").read_text() == "old"
     assert (target / "fine").read_text() == "x"
@@ -110,7 +138,10 @@ def test_an_import_that_ends_early_says_how_far_it_came(
     monkeypatch.setattr(Pipeline, "settle", once)
     said = cli("kb", "import", documents)
     assert said.code == 1
-    assert "2 files written; others may be yet.  Import again" in said.err
+    assert (
+        "2 files written; others may be yet.  Import again: what is there is left as it is"
+        in said.err
+    )
 
 
 HOSTILE = (

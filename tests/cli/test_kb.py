@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aegis_edge.cli import kb
-from aegis_edge.client import Change, Version
+from aegis_edge.client import Change, Client, Disconnected, Version
 from tests.api.node import AUTHOR, Failure, Replication
 from tests.cli.conftest import Cli
 
@@ -73,6 +74,31 @@ def test_no_quorum_is_5(cli: Cli, node: Replication) -> None:
     assert "do what the test says" in said.err
     node.failing = Failure("timeout")
     assert cli("kb", "get", "a", "--linearizable").code == 5
+
+
+def test_advice_is_for_whoever_typed_the_command(cli: Cli, node: Replication) -> None:
+    said = cli("kb", "get", "green house/")
+    assert said.code == 1
+    assert "list them: aegis-edge kb ls 'green house/'" in said.err
+    node.failing = Failure("no_quorum")
+    said = cli("kb", "get", "a", "--linearizable")
+    assert "can be read without --linearizable" in said.err
+
+
+def test_a_watch_that_the_node_ends_says_where_to_go_on(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ending(self: Client, *, after: int | None, prefix: str) -> Iterator[Change]:
+        if after == 0:
+            yield Change(version("a"), b"x")
+        raise Disconnected("the node closed the connection", "read before you retry")
+
+    monkeypatch.setattr(Client, "watch", ending)
+    said = cli("kb", "watch", "--after", "0")
+    assert said.code == 1
+    assert "once it runs again, go on with --after 7" in said.err
+    assert "read before you retry" not in said.err
+    assert "once it runs again, watch again" in cli("kb", "watch").err
 
 
 def test_listing_and_history(cli: Cli, node: Replication) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ STATUS: dict[str, Any] = {
 }
 PEERS = [
     {"name": "barn", "state": "linked"},
-    {"name": "cellar", "state": "waiting"},
     {"name": "do\x1bck", "state": "expected"},
+    {"name": "cellar", "state": "waiting"},
 ]
 LINE = (
     "waiting for a quorum: 2 of 4 nodes reachable, 3 needed;"
@@ -80,6 +81,24 @@ def test_an_import_is_no_less_patient(cli: Cli, waiting: Replication, tmp_path: 
     said = cli("kb", "import", tmp_path / "docs")
     assert said.code == 0
     assert LINE in said.err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (STATUS, "no quorum: 2 of 4 nodes reachable; waiting for cellar, do"),
+        (STATUS | {"has_quorum": True}, "the node did not answer in time"),
+    ],
+)
+def test_an_import_that_waited_in_vain_says_for_whom(
+    more: dict[str, Any], words: str, cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    node.more, node.peers, node.held = more, PEERS, True
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "b").write_text("x")
+    said = cli("kb", "import", tmp_path / "docs", "--timeout", "0.2", "--json")
+    assert said.code == 5
+    assert words in json.loads(said.err)["message"]
 
 
 def test_a_program_is_not_told(

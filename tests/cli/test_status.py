@@ -53,6 +53,22 @@ def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replicat
     assert "tor" not in dict(status.rows({**node.status(), "tor": None}))
 
 
+def test_an_alarm_says_whom_it_is_about(cli: Cli, node: Replication) -> None:
+    node.more = {
+        "alarms": [
+            {"about": "bar\x1bn", "reason": "two proposals"},
+            {"about": "", "reason": "a key was copied"},
+        ],
+        "pending": 1,
+    }
+    lines = cli("status").out.splitlines()
+    assert "alarm  bar\N{REPLACEMENT CHARACTER}n: two proposals" in lines
+    assert "alarm  a key was copied" in lines
+    assert "revision  0; 1 write waiting" in lines
+    node.more = {"pending": 2}
+    assert "revision  0; 2 writes waiting" in cli("status").out
+
+
 @pytest.mark.parametrize(
     ("nodes", "ratio_percent", "words"),
     [

@@ -132,7 +132,7 @@ def test_a_node_that_came_back_is_found_again(path: Path) -> None:
     with Client(path) as kb:
         with serving(path):
             kb.put("a", 1)
-        with pytest.raises(NotRunning, match="not running"):
+        with pytest.raises(NotRunning, match=f"no node answers at {path}; start it"):
             kb.put("a", 1)
         with serving(path):
             kb.put("a", 1)
@@ -185,8 +185,11 @@ def test_who_never_answers_is_not_waited_for(path: Path, monkeypatch: pytest.Mon
 
 
 def test_places_without_a_node_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(NotRunning, match="not running") as caught:
+    with pytest.raises(NotRunning) as caught:
         Client(tmp_path / "none").status()
+    assert str(caught.value) == f"no node answers at {tmp_path}/none; start it with: aegis-edge run"
+    assert caught.value.message == f"no node answers at {tmp_path}/none"
+    assert str(NotRunning("nobody")) == "nobody"
     assert caught.value.advice == "start it with: aegis-edge run"
     with pytest.raises(NotRunning, match="cannot reach"):
         Client(tmp_path / ("x" * 200)).status()
