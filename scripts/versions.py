@@ -4,13 +4,13 @@ import platform
 import sqlite3
 from importlib import metadata
 
-NAMES = ("trio", "trio-websocket", "pynacl", "cbor2", "click", "h11", "stem")
+from aegis_edge.cli.version import LIBRARIES
 
 
 def line() -> str:
     """For example: python 3.11.2, sqlite 3.40.1, trio 0.22.0, ..."""
     parts = [f"python {platform.python_version()}", f"sqlite {sqlite3.sqlite_version}"]
-    return ", ".join([*parts, *(f"{name} {metadata.version(name)}" for name in NAMES)])
+    return ", ".join([*parts, *(f"{name} {metadata.version(name)}" for name in LIBRARIES)])
 
 
 if __name__ == "__main__":

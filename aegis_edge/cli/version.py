@@ -12,7 +12,8 @@ import click
 import aegis_edge
 from aegis_edge.cli import screen
 
-LIBRARIES = ("cbor2", "click", "h11", "pynacl", "trio", "trio-websocket")
+#: As in setup.cfg; a test sees to that.
+LIBRARIES = ("cbor2", "click", "h11", "pynacl", "stem", "trio", "trio-websocket")
 
 
 @click.command("version")
