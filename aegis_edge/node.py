@@ -32,6 +32,7 @@ from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
 from aegis_edge.net.channel import LinkError, WayError
+from aegis_edge.net.clock import now_ticks
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
@@ -164,8 +165,7 @@ async def _links(
 ) -> Links:
     """The links, with what they learnt of the members before, and will keep from now on."""
     kept = _kept_records(await thread.call(database.node_records))
-    now_ticks = int(trio.current_time() * 1000)
-    book = Book(record.signer, genesis.records, way.transports, now_ticks, kept)
+    book = Book(record.signer, genesis.records, way.transports, now_ticks(), kept)
     links = Links(
         poller=poller,
         book=book,
@@ -239,6 +239,7 @@ async def _replication(
         thread=thread,
         read=partial(messages.read, open_=opener.open),
         revision=revision,
+        alarms=links.alarms,
     )
 
 
@@ -253,9 +254,7 @@ def _speaker(
     }
 
     def status() -> Mapping[str, Any]:
-        said = replication.status()
-        said["alarms"] = said["alarms"] + [{"about": "", "reason": r} for r in links.alarms]
-        return said | cluster | {"tor": dict(way.status()) or None}
+        return replication.status() | cluster | {"tor": dict(way.status()) or None}
 
     def peers() -> Mapping[str, Any]:
         return {

@@ -183,6 +183,27 @@ async def test_a_cluster_of_one_needs_nobody(tmp_path: Path) -> None:
                 nursery.cancel_scope.cancel()
 
 
+async def test_what_the_links_raise_is_in_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Links] = []
+    begin = Links.__init__
+
+    def kept(links: Links, **more: Any) -> None:
+        made.append(links)
+        begin(links, **more)
+
+    monkeypatch.setattr(Links, "__init__", kept)
+    (alone,) = cluster(tmp_path, 1)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            replication = await Running(nursery).start(alone)
+            made[0].alarms.add("a key was copied")
+            alarms = replication.status()["alarms"]
+            assert alarms == [{"about": "", "reason": "a key was copied"}]
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_path: Path) -> None:
     homes = cluster(tmp_path, 4)
     with trio.fail_after(TIMEOUT_S):

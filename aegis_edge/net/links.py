@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 
 import trio
 
+from aegis_edge.net import clock
+from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book, Dial
@@ -48,7 +50,6 @@ QUEUE_MESSAGES_MAX = 4_096
 QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 #: How much is sealed at once: about one frame of the largest size.
 BATCH_BYTES = 60_000
-ALARMS_MAX = 16
 STEP_ENTROPY_BYTES = 32
 #: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
 DOUBT_TICKS = 1_000
@@ -250,7 +251,7 @@ class Links:
         self._posted: list[_Link] = []
         #: Called with each record that is newer than what was known of a member: to keep it.
         self.learnt: Callable[[Verified[NodeRecord]], None] = lambda _: None
-        self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
+        self.alarms = Alarms()
         self.refused = 0
 
     # --- for their user ---------------------------------------------------------------------
@@ -318,7 +319,7 @@ class Links:
 
     def statistics(self) -> tuple[PeerStatistics, ...]:
         """All other members, in the order of their keys."""
-        now_ticks = _now_ticks()
+        now_ticks = clock.now_ticks()
         return tuple(self._statistics(peer, now_ticks) for peer in self._book.members)
 
     async def run(
@@ -355,7 +356,7 @@ class Links:
         """Dial what is due, look after idle and silent links, and sleep until something is next."""
         while True:
             self._changed = trio.Event()
-            now_ticks = _now_ticks()
+            now_ticks = clock.now_ticks()
             for dial in self._book.dials(now_ticks):
                 nursery.start_soon(self._outgoing, dial)
             wake_at = [self._look_after(link, now_ticks) for link in self._open.values()]
@@ -465,7 +466,7 @@ class Links:
                 f"{short(peer)} is no member; do both have the same genesis?",
                 Goodbye.NOT_A_MEMBER,
             )
-        now_ticks = _now_ticks()
+        now_ticks = clock.now_ticks()
         if expected is None and self._book.deaf_ticks(peer, now_ticks):
             raise LinkError(
                 f"the last links of {self._name(peer)} were short; is it started again and again?",
@@ -487,12 +488,12 @@ class Links:
             return
         if not self._book[expected].tries:
             log.info("no link to %s at %s: %s", self._name(expected), where, failure)
-        self._book.dial_failed(expected, _now_ticks(), str(failure), self._jitter())
+        self._book.dial_failed(expected, clock.now_ticks(), str(failure), self._jitter())
         self._changed.set()
 
     def _admit(self, link: _Link) -> bool:
         """Whether this link is the one of its pair that stays."""
-        now_ticks = _now_ticks()
+        now_ticks = clock.now_ticks()
         self._changed.set()
         if not self._book.opened(link.peer, link.outbound, now_ticks):
             return False
@@ -543,7 +544,7 @@ class Links:
         assert failure is not None, "a link ends for a reason"
         if self._open.get(peer) is link:
             del self._open[peer]
-            self._book.closed(peer, _now_ticks(), str(failure), self._jitter())
+            self._book.closed(peer, clock.now_ticks(), str(failure), self._jitter())
             self._changed.set()
             log.info("link to %s ended: %s", self._name(peer), failure)
         self._retire(link)
@@ -562,7 +563,7 @@ class Links:
             return
         if link.channel.has_more:
             self._unread.append(link)
-        link.heard_at = _now_ticks()
+        link.heard_at = clock.now_ticks()
         link.doubted_at = 0
         link.session, effects = link.session.received(data)
         messages = [Arrived(link.peer, e.message) for e in effects if type(e) is Delivered]
@@ -622,7 +623,7 @@ class Links:
             messages.append(raw)
             size += len(raw)
         link.queue_bytes -= size
-        link.sent_at = _now_ticks()
+        link.sent_at = clock.now_ticks()
         link.session, frames = link.session.send(
             messages, link.sent_at, self._entropy(STEP_ENTROPY_BYTES), cells=cells
         )
@@ -635,9 +636,8 @@ class Links:
     # --- for people ---------------------------------------------------------------------------
 
     def _alarm(self, words: str) -> None:
-        if words not in self.alarms:
+        if self.alarms.add(words):
             log.error("alarm: %s", words)
-            self.alarms.append(words)
 
     def _name(self, peer: bytes) -> str:
         return f"{self._book[peer].record.message.name} ({short(peer)})"
@@ -694,7 +694,3 @@ def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes) -> bool:
 
 def _scheme(address: str) -> str:
     return address.partition(":")[0]
-
-
-def _now_ticks() -> int:
-    return int(trio.current_time() * 1000)

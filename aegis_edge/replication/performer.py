@@ -21,6 +21,8 @@ import trio
 
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.operations import Barrier, Outcome
+from aegis_edge.net import clock
+from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.net.poller import Poller
@@ -72,8 +74,6 @@ QUIET_TICKS = 300
 BURST_MESSAGES_MAX = 64
 BURST_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 BURST_S = 0.02
-#: The last alarms that `status` shows.
-ALARMS_MAX = 16
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
 EVIDENCE_BYTES_LOGGED = 1024
 #: Certificates sent at a time to a peer that catches up.
@@ -104,7 +104,8 @@ class Replication:
 
     `key`: this node's public key; `names`: the members' keys and names, this node's among them;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
-    `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something.
+    `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something;
+    `alarms`: where others, such as the links, raise theirs too.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Replication:
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
+        alarms: Alarms | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.key = key
@@ -128,7 +130,7 @@ class Replication:
         self.quorum = quorum
         self.faulty_max = faulty_max
         self.counters = Counters()
-        self.alarms: deque[dict[str, str]] = deque(maxlen=ALARMS_MAX)
+        self.alarms = Alarms() if alarms is None else alarms
         self.revision = revision
         self._core = core
         self._store = store
@@ -273,7 +275,7 @@ class Replication:
             "messages_in": counters.messages_in,
             "messages_out": counters.messages_out,
             "refused": {self.names[key]: count for key, count in counters.refused.items()},
-            "alarms": [*self.alarms, *self._learning_alarm()],
+            "alarms": [*self.alarms.kept(), *self._learning_alarm()],
         }
 
     def _learning_alarm(self) -> Iterator[dict[str, str]]:
@@ -294,7 +296,7 @@ class Replication:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the replica until cancelled or `stop`.  Raises what the database raises."""
         task_status.started()
-        self._quiet_at = _now_ticks() + QUIET_TICKS
+        self._quiet_at = clock.now_ticks() + QUIET_TICKS
         try:
             while not self._is_over:
                 with trio.CancelScope() as self._timer:
@@ -332,7 +334,7 @@ class Replication:
         if self._stopping:
             self._wires.receive()  # or the poller would not wait
             return not self._writes.under_way
-        now_ticks = _now_ticks()
+        now_ticks = clock.now_ticks()
         is_tick = now_ticks >= min(self._wake_at, self._tick_at + TICK_TICKS)
         if is_tick:
             self._tick_at = now_ticks
@@ -408,7 +410,7 @@ class Replication:
             effect.reason,
             " ".join(raw[:EVIDENCE_BYTES_LOGGED].hex() for raw in effect.evidence) or "none",
         )
-        self.alarms.append({"about": about, "reason": effect.reason})
+        self.alarms.add(effect.reason, about=about)
         if self._core.halted is not None:
             self._callers.refuse(Halted(self._core.halted))
 
@@ -530,16 +532,15 @@ class Replication:
     def _cannot_help(self, peer: bytes) -> None:
         """A member was away for so long that the batches it missed are no longer kept here."""
         about = self.names.get(peer, peer.hex())
-        alarm = {"about": about, "reason": "it missed more than this node still keeps"}
-        if alarm not in self.alarms:
-            log.error("alarm about %s: it missed more batches than this node still keeps", about)
-            self.alarms.append(alarm)
+        reason = "it missed more than this node still keeps"
+        if self.alarms.add(reason, about=about):
+            log.error("alarm about %s: %s", about, reason)
 
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""
         self.counters.batches += 1
         self._executed = effect.sequence
-        self._quiet_at = _now_ticks() + QUIET_TICKS
+        self._quiet_at = clock.now_ticks() + QUIET_TICKS
         newest = self.revision
         for bundle, of_bundle in zip(effect.bundles, outcomes, strict=True):
             self.counters.operations += len(of_bundle)
@@ -554,7 +555,3 @@ class Replication:
             if self._moved.statistics().tasks_waiting:
                 self._moved.set()
                 self._moved = trio.Event()
-
-
-def _now_ticks() -> int:
-    return int(trio.current_time() * 1000)
