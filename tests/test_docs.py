@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import click
@@ -23,6 +24,11 @@ import aegis_edge
 from aegis_edge import config
 from aegis_edge.cli import screen
 from aegis_edge.cli.root import EPILOG, root
+from aegis_edge.disk.database import CERTIFICATE_BYTES_MAX
+from aegis_edge.knowledge.operations import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from aegis_edge.pbft.clocks import STEP_MS
+from aegis_edge.pbft.configuration import Parameters as Pace
+from aegis_edge.peers.genesis import NONCE_BYTES, Parameters
 from cluster import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,6 +127,41 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     found = dict(re.findall(cells, table, re.MULTILINE))
     assert found == dict(re.findall(cells, EPILOG, re.MULTILINE))
     assert {int(code) for code in found} == {*range(7), 74, 75, 78, screen.INTERRUPTED}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    said = " ".join(README.partition("## Limits")[2].partition("##")[0].split())
+    usual = Parameters(created_ms=0, nonce=bytes(NONCE_BYTES))
+    for limit in (
+        f"Values are at most {VALUE_BYTES_MAX / 1024:g} KiB, keys {KEY_BYTES_MAX} bytes;",
+        f"; {usual.history_versions} versions of a key are kept.",
+        f"while more than {CERTIFICATE_BYTES_MAX / 2**20:g} MiB were written cannot catch up",
+        f"a time up to {Pace().status_ticks / 1000:g} seconds old.",
+    ):
+        assert limit in said
+    assert ("median of the boards' clocks, to the second" in said) == (STEP_MS == 1000)
+
+
+def test_each_setting_is_a_flag_where_the_readme_says() -> None:
+    elsewhere = {"--byzantine-threshold-ratio"}
+    for setting in config.SETTINGS:
+        places = [["genesis", "create"], ["init"]] if setting.flag in elsewhere else [["run"]]
+        for words in places:
+            resolve([*words, setting.flag])
+    with pytest.raises(AssertionError, match="no option"):
+        resolve(["run", *elsewhere])
+
+
+def test_the_service_starts_what_there_is_and_stops_where_a_person_must_act() -> None:
+    unit = ConfigParser(interpolation=None)
+    unit.read_string(README.partition("```ini\n")[2].partition("```")[0])
+    program, *words = unit["Service"]["ExecStart"].split()
+    assert program.startswith("%h/aegis-edge-venv/bin/")
+    assert "python3 -m venv ~/aegis-edge-venv && . ~/aegis-edge-venv/bin/activate" in shown()
+    assert Path(program).name == "aegis-edge"
+    resolve(words)
+    codes = unit["Service"]["RestartPreventExitStatus"].split()
+    assert codes == [str(screen.USAGE), str(os.EX_CONFIG)]
 
 
 def test_the_house_is_drawn_as_it_stands() -> None:

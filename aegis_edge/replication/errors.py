@@ -5,6 +5,8 @@ Knows the words.  Refuses to know when they are said.
 
 from __future__ import annotations
 
+from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
+
 
 class ReplicationError(Exception):
     """Why an operation was not confirmed; `code` for programs, `advice` for people."""
@@ -24,7 +26,7 @@ class TooLarge(ReplicationError):
     """One operation is above the bound; nothing was taken."""
 
     code = "too_large"
-    advice = "split the value: one entry holds at most 256 KiB"
+    advice = f"split the value: one entry holds at most {VALUE_BYTES_MAX // 1024} KiB"
 
 
 class NoQuorum(ReplicationError):
