@@ -12,6 +12,7 @@ import click
 import pytest
 
 from aegis_edge.cli import kb
+from aegis_edge.disk.reads import Listing
 from tests.api.node import Replication
 from tests.cli.conftest import Cli
 
@@ -67,7 +68,16 @@ def test_folders_are_completed_a_level_at_a_time(
         "one/way/on",
     ):
         node.write(key, b"x", 0, False)
+    asked: list[str] = []
+    listed = node.database.ls
+
+    def counted(prefix: str, after: str, limit: int) -> Listing:
+        asked.append(after)
+        return listed(prefix, after, limit)
+
+    monkeypatch.setattr(node.database, "ls", counted)
     assert offered("") == ["many/", "many0", "odd/", "one/"]
+    assert len(asked) <= 5, "a folder of 300 keys is jumped over"
     assert offered("many/") == keys[:4]
     assert offered("on") == ["one/way/down", "one/way/on"]
     assert offered("odd") == ["odd/\U0010ffff/", "odd/\U0010ffffz"]
