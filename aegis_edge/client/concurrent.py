@@ -110,14 +110,19 @@ class TrioClient:
         """Read a key: this node's copy, or `linearizable` through the cluster."""
         return await self._do(protocol.get(key, revision, linearizable, self.timeout_s))
 
-    async def ls(self, prefix: str = "") -> AsyncIterator[Version]:
-        """The keys under `prefix` in bytewise order, without their values."""
-        after: str | None = ""
-        while after is not None:
-            page = await self._do(protocol.ls(prefix, after, PAGE))
-            for version in page.entries:
+    async def ls(
+        self, prefix: str = "", *, after: str = "", page: int = PAGE
+    ) -> AsyncIterator[Version]:
+        """The keys under `prefix` in bytewise order, without their values.
+
+        Those behind the key `after`, which need not exist; so many to a `page`, which is a call.
+        """
+        more: str | None = after
+        while more is not None:
+            found = await self._do(protocol.ls(prefix, more, page))
+            for version in found.entries:
                 yield version
-            after = page.more
+            more = found.more
 
     async def history(self, key: str, *, limit: int = 100) -> list[Version]:
         """The versions of a key that are kept, the newest first."""

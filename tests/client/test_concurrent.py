@@ -51,6 +51,8 @@ async def test_many_tasks_share_one_client(path: Path, nursery: trio.Nursery) ->
                 for number in range(32):
                     callers.start_soon(kb.put, f"k{number:02}", number)
             assert [entry.key async for entry in kb.ls()] == [f"k{n:02}" for n in range(32)]
+            rest = [entry.key async for entry in kb.ls("k", after="k29x", page=1)]
+            assert rest == ["k30", "k31"]
         nursery.cancel_scope.cancel()
 
 
