@@ -26,6 +26,7 @@ from aegis_edge.cli import screen
 from aegis_edge.cli.root import EPILOG, root
 from aegis_edge.disk.database import CERTIFICATE_BYTES_MAX
 from aegis_edge.knowledge.operations import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from aegis_edge.net.tor import levels
 from aegis_edge.pbft.clocks import STEP_MS
 from aegis_edge.pbft.configuration import Parameters as Pace
 from aegis_edge.peers.genesis import NONCE_BYTES, Parameters
@@ -142,6 +143,13 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert ("median of the boards' clocks, to the second" in said) == (STEP_MS == 1000)
 
 
+def test_the_cost_of_a_link_through_tor_is_that_of_its_level() -> None:
+    for name in config.SECURITY_LEVELS:
+        shape = levels.TABLE[levels.SecurityLevel(name)].shape
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| `{name}`")]
+        assert f"| {shape.link_bytes_a_day / 1e6:.1f} MB a day" in row
+
+
 def test_each_setting_is_a_flag_where_the_readme_says() -> None:
     elsewhere = {"--byzantine-threshold-ratio"}
     for setting in config.SETTINGS:
@@ -245,8 +253,9 @@ def boards() -> Iterator[list[Board]]:
 
 
 def make(made: list[Board]) -> None:
+    """Over TCP; the same through Tor: tests/tor/test_way.py."""
     wanted = ("aegis-edge init", "aegis-edge record", "aegis-edge genesis")
-    lines = [line for line in shown() if line.startswith(wanted)]
+    lines = [line for line in shown() if line.startswith(wanted) and "--tor" not in line]
     init, record, create, install = lines
     for board in made:
         here = init.replace("attic", board.name)
