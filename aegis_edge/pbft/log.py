@@ -104,6 +104,11 @@ class Log:
         assert self.in_window(sequence), "a slot outside the watermarks"
         return self.slots.setdefault(sequence, Slot(sequence))
 
+    def forget_accepted(self) -> None:
+        """A new view begins: no slot has a pre-prepare in it yet; votes and certificates stay."""
+        for slot in self.slots.values():
+            slot.pre_prepare, slot.journalled = None, False
+
     # --- bodies ---
 
     def add_body(self, sequence: int, batch: Batch) -> None:

@@ -182,7 +182,7 @@ def test_s6_10_old_requests_are_no_reason_to_suspect_a_primary() -> None:
         for peer in (stage["B"].key, stage["D" if name != "D" else "C"].key):
             for bundle in bundles:
                 assert stage[name].step(Received(peer, bundle)) == []
-        assert stage[name].replica._oldest_ticks() is None
+        assert stage[name].replica.pacing.oldest_ticks() is None
     stage.crash("A", notice=False)
     stage.wait(10 * stage.parameters.timeout_ticks, 500)
     assert in_view(stage, 0, "BCD")
@@ -232,7 +232,7 @@ def test_s6_13_the_next_primary_gets_the_whole_time_out() -> None:
         stage.tick(50)
     for replica in (stage[n].replica for n in "BCD"):
         assert replica.pool.oldest_ticks() == stage.now
-        due = replica._change_due()
+        due = replica.pacing.change_due()
         assert due is not None
         assert due >= stage.now + stage.parameters.timeout_ticks
     stage.wait(stage.parameters.timeout_ticks - 200)

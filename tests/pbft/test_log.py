@@ -157,3 +157,17 @@ def test_an_empty_log_ends_at_its_low_watermark() -> None:
     made = log()
     made.advance(4, stable(4))
     assert made.last_accepted() == 4
+
+
+def test_a_new_view_forgets_what_was_accepted_and_nothing_that_was_voted() -> None:
+    made = log()
+    slot = made.slot(1)
+    slot.pre_prepare = SIGNERS[0].sign(PrePrepare(0, 0, 1, BATCH.digest))
+    slot.journalled = True
+    slot.prepares[SIGNERS[1].public] = SIGNERS[1].sign(Prepare(0, 0, 1, BATCH.digest))
+    slot.own_commit = slot.commits[SIGNERS[2].public] = commit(2)
+    made.add_body(1, BATCH)
+    made.forget_accepted()
+    assert (slot.pre_prepare, slot.journalled) == (None, False)
+    assert (len(slot.prepares), len(slot.commits), slot.own_commit) == (1, 1, commit(2))
+    assert made.body(BATCH.digest) == BATCH

@@ -301,7 +301,7 @@ def test_s8_16_a_certified_root_is_compared_wherever_it_becomes_known(how: str) 
         event = b.signer.sign(NewView(0, 1, changes, opens))
     elif how == "later":  # the root is taken after the quorum's word for it was believed
         d.replica.past._roots.clear()
-        d.replica._rootless = 5
+        d.replica.checkpoints._rootless = 5
         d.step(Received(b.key, StableCheckpoint(proof)))
         assert (d.replica.halted, d.replica.stable) == (None, 4)
         event = None
@@ -505,7 +505,7 @@ def test_s8_23_view_changes_that_are_known_or_over_are_not_opened() -> None:
     assert not spared(new)
     a.replica._start_view_change(1)
     assert not spared(new), "it waits for that one"
-    a.replica.changing = False
+    a.replica._at.changing = False
     assert spared(new)
     a.replica._start_view_change(4)
     assert spared(new)

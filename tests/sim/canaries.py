@@ -14,7 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aegis_edge.knowledge.operations import Outcome, Status
-from aegis_edge.pbft import amnesia, certificates, clocks, journal, log, pool, view_change
+from aegis_edge.pbft import (
+    amnesia,
+    certificates,
+    clocks,
+    execution,
+    journal,
+    log,
+    pacing,
+    pool,
+    repair,
+    view_change,
+    views,
+)
 from aegis_edge.pbft.events import Alarm, Effect, LinkDown, Restored, Send
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
@@ -28,6 +40,13 @@ from tests.sim.plan import Plan
 from tests.sim.world import Build, Result, World
 
 Patch = tuple[Any, str, Any]
+
+# What a broken function does beside its mistake.
+_SOUND_CONSIDER = views.Views._consider
+_SOUND_ASK = views.Views.ask
+_SOUND_RESTORE = views.Views.restore
+_SOUND_ON_STATUS = repair.Repair.on_status
+_SOUND_RUN = execution.Execution.run
 
 
 @dataclass(frozen=True)
@@ -169,9 +188,12 @@ def _with_quorum(count: Callable[[int, int], int]) -> type[Replica]:
 
 def _forgetting(*kinds: int) -> type[Replica]:
     class Forgets(Replica):
-        def _restore(self, restored: Restored, open_: Any) -> None:
+        def __init__(
+            self, signer: Any, configuration: Any, parameters: Any, restored: Restored, open_: Any
+        ) -> None:
             kept = tuple(r for r in restored.records if r.kind not in kinds)
-            super()._restore(replace(restored, records=kept), open_)
+            poorer = replace(restored, records=kept)
+            super().__init__(signer, configuration, parameters, poorer, open_)
 
     return Forgets
 
@@ -179,47 +201,11 @@ def _forgetting(*kinds: int) -> type[Replica]:
 class VotesAtOnce(Replica):
     """Forgot its votes, and votes."""
 
-    def _restore(self, restored: Restored, open_: Any) -> None:
-        super()._restore(replace(restored, rebuilt=False), open_)
-
-
-class BelievesOne(Replica):
-    """Follows a single VIEW-CHANGE."""
-
-    def _consider_views(self) -> None:
-        higher = sorted(
-            c.message.view for c in self._view_changes.values() if c.message.view > self.view
-        )
-        if higher:
-            self._start_view_change(higher[0])
-            return
-        super()._consider_views()
-
-
-class NeverResends(Replica):
-    """Trusts the network to deliver everything the first time."""
-
-    def _help(self, peer: bytes, said: wire.Status) -> None:
-        pass
-
-
-class NeverHelps(NeverResends):
-    """And gives nobody the batches that he missed."""
-
-    def _on_fetch_batches(self, fetch: Any, peer: bytes) -> None:
-        pass
-
-
-class Patient(Replica):
-    """Is content with a primary as long as anything at all gets executed."""
-
-    def _change_due(self) -> int | None:
-        if self.changing:
-            return self.suspicion.give_up_at(self.primary)
-        oldest = self._oldest_ticks()
-        if oldest is not None:
-            oldest = 1 << 60
-        return self.suspicion.suspect_at(self.primary, oldest)
+    def __init__(
+        self, signer: Any, configuration: Any, parameters: Any, restored: Restored, open_: Any
+    ) -> None:
+        bold = replace(restored, rebuilt=False)
+        super().__init__(signer, configuration, parameters, bold, open_)
 
 
 class Gullible(Replica):
@@ -230,21 +216,6 @@ class Gullible(Replica):
         said = message.message if isinstance(message, wire.Verified) else None
         if isinstance(said, (wire.Commit, wire.Status)):
             self.readings.note(message)
-
-
-class Chatterbox(Replica):
-    """Says where it stands all the time."""
-
-    def _status_due(self) -> int:
-        return self._status_at + 3
-
-
-class Scribbler(Replica):
-    """Writes its view down whenever somebody says where he stands."""
-
-    def _on_status(self, status: Any, peer: bytes) -> None:
-        self._persist(journal.view(self.view, self.changing))
-        super()._on_status(status, peer)
 
 
 class Fragile(Replica):
@@ -266,39 +237,64 @@ class Accuser(Replica):
         return effects
 
 
-class Skipper(Replica):
-    """Executes the next batch that it holds, if the one before is not at hand."""
-
-    def _execute(self) -> None:
-        super()._execute()
-        if self.log.certificate(self.executed + 2) is not None:
-            self.executed += 1
-            super()._execute()
-
-
-class SignsAgain(Replica):
-    """Leaves for a view after a restart with what it knows then, not with what it said."""
-
-    def _restore(self, restored: Restored, open_: Any) -> None:
-        super()._restore(restored, open_)
-        if self.changing:
-            for slot in self.log.slots.values():
-                slot.prepared = None
-            change = wire.ViewChange(0, self.view, self.log.low, self.log.stable, ())
-            self._view_changes[self.key] = self._sign(change)
-
-
-class HidesCommits(Replica):
-    """Reports what is prepared in its present view only."""
-
-    def _start_view_change(self, view: int) -> None:
-        for slot in self.log.slots.values():
-            if slot.prepared is not None and not slot.prepared_in(self.view):
-                slot.prepared = None
-        super()._start_view_change(view)
-
-
 # --- broken functions -----------------------------------------------------------------------
+
+
+def _follows_one(self: Any) -> Any:
+    """`Views._consider` that follows a single VIEW-CHANGE."""
+    higher = sorted(
+        c.message.view for c in self._changes.values() if c.message.view > self._at.view
+    )
+    return self.ask(higher[0]) if higher else _SOUND_CONSIDER(self)
+
+
+def _hides_commits(self: Any, view: int) -> Any:
+    """`Views.ask` that reports what is prepared in its present view only."""
+    for slot in self._log.slots.values():
+        if slot.prepared is not None and not slot.prepared_in(self._at.view):
+            slot.prepared = None
+    return _SOUND_ASK(self, view)
+
+
+def _signs_again(self: Any, memory: Any, *, rebuilt: bool) -> None:
+    """`Views.restore` that asks for a view with what it knows then, not with what it said."""
+    _SOUND_RESTORE(self, memory, rebuilt=rebuilt)
+    if self._at.changing:
+        for slot in self._log.slots.values():
+            slot.prepared = None
+        change = wire.ViewChange(0, self._at.view, self._log.low, self._log.stable, ())
+        self._changes[self._at.key] = self._voice.sign(change)
+
+
+def _does_nothing(self: Any, *_: Any) -> None:
+    """A part that helps nobody."""
+
+
+def _is_patient(self: Any) -> int | None:
+    """`Pacing.change_due` of who is content as long as anything at all gets executed."""
+    if self._at.changing:
+        return self._suspicion.give_up_at(self._at.primary)
+    oldest = None if self.oldest_ticks() is None else 1 << 60
+    return self._suspicion.suspect_at(self._at.primary, oldest)
+
+
+def _always_due(self: Any) -> int:
+    """`Pacing.status_due` that says where it stands all the time."""
+    return self._status_at + 3
+
+
+def _scribbles(self: Any, status: Any, peer: bytes) -> None:
+    """`Repair.on_status` that writes the view down whenever somebody says where he stands."""
+    self._voice.persist(journal.view(self._at.view, self._at.changing))
+    _SOUND_ON_STATUS(self, status, peer)
+
+
+def _skips(self: Any) -> None:
+    """`Execution.run` that takes the next batch at hand, if the one before is not."""
+    _SOUND_RUN(self)
+    if self._log.certificate(self._at.executed + 2) is not None:
+        self._at.executed += 1
+        _SOUND_RUN(self)
 
 
 def _prepares_of_any_digest(self: Any, configuration: Any) -> Any:
@@ -515,7 +511,7 @@ CANARIES: tuple[Canary, ...] = (
         "believes_one_view_change",
         "one VIEW-CHANGE moves a replica",
         frozenset({"views", "progress"}),
-        _replica(BelievesOne),
+        patches=((views.Views, "_consider", _follows_one),),
         vice="lie_in_view_change",
     ),
     Canary(
@@ -570,7 +566,7 @@ CANARIES: tuple[Canary, ...] = (
         "hides_old_commits",
         "VIEW-CHANGE leaves out what earlier views prepared",
         CONTRADICTION | AGREEMENT,
-        _replica(HidesCommits),
+        patches=((views.Views, "ask", _hides_commits),),
         sizes=(4, 7),
         seeds=150,
     ),
@@ -578,7 +574,7 @@ CANARIES: tuple[Canary, ...] = (
         "signs_again",
         "a restart says another VIEW-CHANGE for the same view",
         CONTRADICTION,
-        _replica(SignsAgain),
+        patches=((views.Views, "restore", _signs_again),),
         seeds=150,
     ),
     Canary(
@@ -592,7 +588,7 @@ CANARIES: tuple[Canary, ...] = (
         "skips_a_batch",
         "executes what is at hand, not what is next",
         frozenset({"order"}),
-        _replica(Skipper),
+        patches=((execution.Execution, "run", _skips),),
     ),
     Canary(
         "reads_stale",
@@ -640,13 +636,16 @@ CANARIES: tuple[Canary, ...] = (
         "never_resends",
         "what is lost once is lost",
         frozenset({"progress"}),
-        _replica(NeverHelps),
+        patches=(
+            (repair.Repair, "_help", _does_nothing),
+            (repair.Repair, "on_fetch_batches", _does_nothing),
+        ),
     ),
     Canary(
         "content_with_some_progress",
         "a primary may leave one origin out for ever",
         frozenset({"progress"}),
-        _replica(Patient),
+        patches=((pacing.Pacing, "change_due", _is_patient),),
         vice="censor",
         seeds=150,
     ),
@@ -654,13 +653,13 @@ CANARIES: tuple[Canary, ...] = (
         "chatters",
         "an idle cluster is never quiet",
         frozenset({"rest", "storm"}),
-        _replica(Chatterbox),
+        patches=((pacing.Pacing, "status_due", _always_due),),
     ),
     Canary(
         "scribbles",
         "an idle cluster writes",
         frozenset({"rest"}),
-        _replica(Scribbler),
+        patches=((repair.Repair, "on_status", _scribbles),),
     ),
     Canary(
         "raises",

@@ -1,0 +1,85 @@
+"""What is agreed gets executed: once, in order, and compared with what others prove.
+
+Knows the last executed batch, the agreed time there, and what became of it in `past`.
+Refuses to know how agreement came about, and what an operation means.
+Follows: Castro and Liskov (OSDI '99) section 4.2: a request executes when all with lower sequence
+numbers have; s8_16 and s8_17 (tests/pbft/test_checklist.py) for what others prove.
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft import certificates, clocks
+from aegis_edge.pbft.events import Deliver, TakeRoot
+from aegis_edge.pbft.log import Log
+from aegis_edge.pbft.past import Past
+from aegis_edge.pbft.pool import Pool
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.suspicion import Suspicion
+from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.messages import Committed
+
+FORKED = (
+    "a quorum agreed on another batch than was executed here: "
+    "more members are faulty than may be; keep their disks, and find out who signed both"
+)
+IN_USE_ELSEWHERE = (
+    "this node's key is in use elsewhere, or it runs from an old backup: "
+    "stop the other one, or make a new identity"
+)
+
+
+class Execution:
+    """`incarnation`: this node's own, higher than any that it used before."""
+
+    def __init__(
+        self,
+        at: Standing,
+        voice: Voice,
+        log: Log,
+        pool: Pool,
+        past: Past,
+        suspicion: Suspicion,
+        incarnation: int,
+    ) -> None:
+        self._at = at
+        self._voice = voice
+        self._log = log
+        self._pool = pool
+        self._past = past
+        self._suspicion = suspicion
+        self._incarnation = incarnation
+
+    def run(self) -> None:
+        """Execute what is committed here, up to the first batch that is not."""
+        while self._voice.halted is None:
+            committed = self._log.certificate(self._at.executed + 1)
+            if committed is None:
+                return
+            self._deliver(committed)
+
+    def take(self, committed: Committed) -> bool:
+        """Judge a proven batch of another's; True if it was the next one, which is executed now."""
+        if not certificates.is_commit(committed.commits, self._at.configuration):
+            return False
+        sequence = committed.commits[0].message.sequence
+        if sequence == self._at.executed + 1:
+            self._deliver(committed)
+            return True
+        if self._past.denies(sequence, committed.batch.digest):
+            self._voice.halt(FORKED, *(c.raw for c in committed.commits))
+        return False
+
+    def _deliver(self, committed: Committed) -> None:
+        at, batch = self._at, committed.batch
+        at.executed += 1
+        self._past.executed(at.executed, batch.digest)
+        at.time_ms = clocks.agreed_ms(at.time_ms, batch.evidence)
+        oldest = self._pool.since_ticks(batch.bundles)
+        bundles = self._pool.execute(batch.bundles)
+        self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
+        if bundles and not at.changing:  # a batch of nothing is no progress
+            self._suspicion.progressed(at.now_ticks, oldest)
+        if at.executed % at.parameters.checkpoint_interval == 0:
+            self._voice.add(TakeRoot(at.executed))
+        if self._pool.last_executed(at.key)[0] > self._incarnation:
+            self._voice.halt(IN_USE_ELSEWHERE)

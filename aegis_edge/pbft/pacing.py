@@ -1,0 +1,125 @@
+"""When what is due: the next status, complaint and view change, and what a peer may have again.
+
+Knows since when things wait, and what this replica said when.  Refuses to know what it says.
+Follows: s8_10 and s6_13 (tests/pbft/test_checklist.py): the oldest thing that waits sets the pace;
+the longer nothing helps, the rarer it is said again.  `suspicion` says how long to trust a primary.
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.log import Log
+from aegis_edge.pbft.pool import Pool
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.suspicion import Suspicion
+
+
+class Turns:
+    """Each peer once in `pause_ticks`."""
+
+    def __init__(self, pause_ticks: int) -> None:
+        self._pause = pause_ticks
+        self._again_at: dict[bytes, int] = {}
+
+    def take(self, peer: bytes, now_ticks: int) -> bool:
+        """Whether it is this peer's turn; if it is, the pause begins."""
+        if now_ticks < self._again_at.get(peer, now_ticks):
+            return False
+        self._again_at[peer] = now_ticks + self._pause
+        return True
+
+
+class Pacing:
+    """The clock-face of one replica; all times are in ticks."""
+
+    def __init__(
+        self, at: Standing, log: Log, pool: Pool, suspicion: Suspicion, catchup: Catchup
+    ) -> None:
+        self._at = at
+        self._log = log
+        self._pool = pool
+        self._suspicion = suspicion
+        self._catchup = catchup
+        self._status_at = 0
+        self._complain_at = 0
+        self._complaint_ticks = max(1, at.parameters.timeout_ticks // 4)
+
+    def wake_at(self) -> int | None:
+        """The first of all that is due."""
+        times = [self.status_due(), self.complaint_due(), self.change_due()]
+        if self._catchup.request is not None:
+            times.append(self._catchup.request.deadline_ticks)
+        return min((t for t in times if t is not None), default=None)
+
+    def has_come(self, due_ticks: int | None) -> bool:
+        return due_ticks is not None and due_ticks <= self._at.now_ticks
+
+    # --- what waits ---
+
+    def oldest_ticks(self) -> int | None:
+        """Since when the oldest thing that should have been executed waits."""
+        since = [
+            slot.since_ticks
+            for slot in self._log.slots.values()
+            if slot.pre_prepare is not None and slot.sequence > self._at.executed
+        ]
+        oldest = self._pool.oldest_ticks()
+        if oldest is not None:
+            since.append(oldest)
+        return min(since, default=None)
+
+    def is_stalled(self) -> bool:
+        """Nothing was executed for a while."""
+        resend = self._at.parameters.resend_ticks
+        return self._at.now_ticks >= self._suspicion.progress_ticks + resend
+
+    # --- views ---
+
+    def change_due(self) -> int | None:
+        """When to ask for the next view."""
+        if not self._at.voting:
+            return None
+        if self._at.changing:
+            return self._suspicion.give_up_at(self._at.primary)
+        return self._suspicion.suspect_at(self._at.primary, self.oldest_ticks())
+
+    # --- statuses ---
+
+    def status_said(self) -> None:
+        self._status_at = self._at.now_ticks
+
+    def status_due(self) -> int:
+        """Statuses go out every `status_ticks`, and more often while something waits.
+
+        At first every `resend_ticks`; the longer nothing helps, the rarer.
+        """
+        at, last, parameters = self._at, self._status_at, self._at.parameters
+        behind = self._catchup.is_behind(at.executed, at.configuration.f)
+        if at.changing or behind or self.oldest_ticks() is not None:
+            progress = self._suspicion.progress_ticks
+            pause = max(parameters.resend_ticks, (last - progress) // 4)
+            return min(max(last, progress) + pause, last + parameters.status_ticks)
+        return last + parameters.status_ticks
+
+    # --- complaints ---
+
+    def complained(self) -> None:
+        self._complain_at = self._at.now_ticks + self._complaint_ticks
+
+    def entrusted(self) -> None:
+        """The primary was given something new: it has some time for that."""
+        self._complain_at = max(self._complain_at, self._at.now_ticks + self._complaint_ticks)
+
+    def is_overdue(self, since_ticks: int) -> bool:
+        """Whether what waits since then gives reason to complain."""
+        return since_ticks + self._complaint_ticks <= self._at.now_ticks
+
+    def complaint_due(self) -> int | None:
+        """When to say again what waits and the primary has not got executed.
+
+        Also while changing: perhaps nobody follows, and the others go on in the view that we left.
+        """
+        oldest = self._pool.oldest_ticks()
+        if oldest is None or len(self._at.configuration.members) == 1:
+            return None
+        return max(self._complain_at, oldest + self._complaint_ticks)

@@ -1,0 +1,153 @@
+"""What goes to a peer that lacks something, and what is asked of those who have more.
+
+Knows from a STATUS what its sender lacks, and how often each peer may be helped.
+Refuses to know what is done with what comes back; whom to ask for batches is in `catchup`.
+Follows: s6_06, s8_09, s8_11 and s8_18 (tests/pbft/test_checklist.py): nothing relies on a message
+arriving the first time; in kind the STATUS messages of Castro's thesis (2001).
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.clocks import Readings
+from aegis_edge.pbft.events import SendCommitted
+from aegis_edge.pbft.log import Log, Slot
+from aegis_edge.pbft.pacing import Pacing, Turns
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.views import Views
+from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.messages import (
+    Body,
+    FetchBatches,
+    FetchBody,
+    Proposal,
+    StableCheckpoint,
+    Status,
+    Verified,
+)
+
+#: Slots that one STATUS may make us resend.
+RESEND_SLOTS = 8
+
+
+class Repair:
+    def __init__(
+        self,
+        at: Standing,
+        voice: Voice,
+        log: Log,
+        views: Views,
+        readings: Readings,
+        catchup: Catchup,
+        pacing: Pacing,
+    ) -> None:
+        self._at = at
+        self._voice = voice
+        self._log = log
+        self._views = views
+        self._readings = readings
+        self._catchup = catchup
+        self._pacing = pacing
+        resend = at.parameters.resend_ticks
+        self._helped = Turns(resend // 4)
+        self._answered = Turns(resend // 2)
+        self._served: dict[bytes, tuple[int, int]] = {}
+
+    # --- where everybody stands ---
+
+    def tell(self, *peers: bytes) -> None:
+        """Tell these peers, or all, where we stand, so that they can help us or themselves."""
+        status = self._voice.sign(self._at.status(self._log.low))
+        self._readings.note(status)
+        self._voice.send(status.raw, *peers)
+
+    def on_status(self, status: Verified[Status], peer: bytes) -> None:
+        at, said = self._at, status.message
+        if said.configuration != at.configuration.number or peer != status.signer:
+            return  # an old one that another passes on is no news, and asks for nothing
+        self._readings.note(status)
+        self._catchup.note(peer, said)
+        self._views.hear(peer, said)
+        if self._helped.take(peer, at.now_ticks):
+            self._help(peer, said)
+        if (
+            (said.view, said.stable_sequence) > (at.view, self._log.low)
+            or said.executed_sequence != at.executed
+            or said.stable_sequence > self._log.low
+        ) and self._answered.take(peer, at.now_ticks):
+            self.tell(peer)
+        self.fetch(peer)
+
+    def _help(self, peer: bytes, said: Status) -> None:
+        """Resend what a peer's status says that it lacks."""
+        at, begun = self._at, self._views.begun
+        lacks_view = said.view < at.view or (said.view == at.view and said.changing)
+        if begun is not None and not at.changing and lacks_view:
+            self._voice.send(begun.raw, peer)
+        if at.changing and said.view <= at.view:
+            self._voice.send(self._views.own.raw, peer)
+        if said.stable_sequence < self._log.low:
+            self._voice.send(StableCheckpoint(self._log.stable).pack(), peer)
+        else:
+            for checkpoint in self._log.own_checkpoints(at.key):
+                self._voice.send(checkpoint.raw, peer)
+        agreed = not at.changing and not said.changing and said.view == at.view
+        if agreed and at.voting:
+            first = max(said.executed_sequence, self._log.low) + 1
+            for sequence in range(first, first + RESEND_SLOTS):
+                if sequence in self._log.slots:
+                    self._resend(self._log.slots[sequence], peer)
+
+    def _resend(self, slot: Slot, peer: bytes) -> None:
+        """What this replica said in a slot; or the request for the body that it lacks there."""
+        if slot.pre_prepare is None:
+            return
+        body = self._log.body(slot.pre_prepare.message.digest)
+        if not slot.journalled:
+            self.fetch_body(slot.pre_prepare.message.digest, peer)
+        elif slot.pre_prepare.signer != self._at.key:
+            self._voice.send(slot.prepares[self._at.key].raw, peer)
+        elif body is not None:
+            self._voice.send(Proposal(slot.pre_prepare, body).pack(), peer)
+        if slot.own_commit is not None:
+            self._voice.send(slot.own_commit.raw, peer)
+
+    # --- batches ---
+
+    def fetch(self, spoke: bytes | None = None) -> None:
+        """Ask for the batches that others executed, if it is time to; `spoke`: see `catchup`."""
+        at = self._at
+        due = self._catchup.choose(at.executed, self._pacing.is_stalled(), at.now_ticks, spoke)
+        if due is not None:
+            fetch = FetchBatches(at.configuration.number, due.first, due.last)
+            self._voice.send(self._voice.sign(fetch).raw, due.peer)
+
+    def fetched(self) -> None:
+        """A batch came: if it was the last of those that were asked for, ask for more."""
+        request = self._catchup.request
+        if request is not None and self._at.executed >= request.last and self._voice.halted is None:
+            self.fetch()
+
+    def on_fetch_batches(self, fetch: Verified[FetchBatches], peer: bytes) -> None:
+        """Serve a peer that goes on; one that asks for the same again has to wait a while."""
+        now, said = self._at.now_ticks, fetch.message
+        first, again_at = self._served.get(peer, (0, now))
+        if peer != fetch.signer or (said.first <= first and now < again_at):
+            return
+        self._served[peer] = (said.first, now + self._at.parameters.resend_ticks)
+        last = min(said.last, self._at.executed)
+        if said.first <= last:
+            self._voice.add(SendCommitted(peer, said.first, last))
+        self.tell(peer)
+
+    # --- bodies ---
+
+    def fetch_body(self, digest: bytes, *peers: bytes) -> None:
+        """Ask these peers, or all, for the batch with `digest`."""
+        wanted = FetchBody(self._at.configuration.number, digest)
+        self._voice.send(self._voice.sign(wanted).raw, *peers)
+
+    def on_fetch_body(self, fetch: Verified[FetchBody], peer: bytes) -> None:
+        body = self._log.body(fetch.message.digest)
+        if body is not None and peer == fetch.signer:
+            self._voice.send(Body(body).pack(), peer)

@@ -1,0 +1,54 @@
+"""Who a replica is and where it stands: what its parts have to know of each other.
+
+Knows the constants, and the few variables that several parts read; exactly one part writes each.
+Refuses to decide anything.
+Follows: Castro and Liskov (OSDI '99) section 4.2, the state of a replica; a STATUS says most of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.wire.messages import Status
+
+
+@dataclass(slots=True)
+class Standing:
+    """One replica's.
+
+    `view`, `changing` (it asked for `view`, which has not begun) and `voting` (it remembers what it
+    voted for) are written by `views`; `executed` and `time_ms` (the last batch, and the agreed time
+    there) by `execution`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself.
+    """
+
+    key: bytes
+    configuration: Configuration
+    parameters: Parameters
+    executed: int = 0
+    time_ms: int = 0
+    view: int = 0
+    changing: bool = False
+    voting: bool = True
+    now_ticks: int = 0
+    clock_ms: int = 0
+
+    @property
+    def primary(self) -> bytes:
+        return self.configuration.primary(self.view)
+
+    @property
+    def leads(self) -> bool:
+        """It is the primary, and its view has begun."""
+        return self.primary == self.key and not self.changing and self.voting
+
+    def status(self, stable: int) -> Status:
+        """What there is to say of it, with the last checkpoint at `stable`."""
+        return Status(
+            self.configuration.number,
+            self.view,
+            self.changing,
+            stable,
+            self.executed,
+            self.clock_ms,
+        )

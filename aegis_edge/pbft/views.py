@@ -1,0 +1,190 @@
+"""The view that a replica is in, and how it comes to the next one.
+
+Knows who asked for which view, the last one that began, and whether this replica may vote at all.
+Refuses to know when a primary is given up (`suspicion`) and how a new view is worked off
+(`replica`); what makes a view change valid, and what follows from a quorum, is in `view_change`.
+Follows: Castro and Liskov (OSDI '99) sections 4.4 and 4.5.2; s8_06, s8_12 and s8_14
+(tests/pbft/test_checklist.py).
+
+Whoever calls `ask`, `on_view_change`, `on_new_view` or `come_back` and gets a NEW-VIEW back has to
+begin it: this replica entered that view just now.
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft import journal, view_change
+from aegis_edge.pbft.amnesia import Amnesia
+from aegis_edge.pbft.checkpoints import Checkpoints
+from aegis_edge.pbft.log import Log
+from aegis_edge.pbft.restart import Memory
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.suspicion import Suspicion
+from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.envelope import Claim
+from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, ViewChange
+
+
+class Views:
+    """`begun`: the NEW-VIEW of the last view that began here; None before there was one."""
+
+    def __init__(
+        self,
+        at: Standing,
+        voice: Voice,
+        log: Log,
+        suspicion: Suspicion,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._at = at
+        self._voice = voice
+        self._log = log
+        self._suspicion = suspicion
+        self._checkpoints = checkpoints
+        self._changes: dict[bytes, Verified[ViewChange]] = {}
+        self._amnesia: Amnesia | None = None
+        self.begun: Verified[NewView] | None = None
+
+    def restore(self, memory: Memory, *, rebuilt: bool) -> None:
+        """Be where an earlier life was.
+
+        If the records began anew (`rebuilt`) and hold no view change since, votes were forgotten
+        and none is cast yet; unless this member is alone, and has voted against nobody.
+        """
+        at = self._at
+        at.view, at.changing, self.begun = memory.view, memory.changing, memory.begun
+        if memory.asked is not None:
+            self._changes[at.key] = memory.asked
+        elif rebuilt and len(at.configuration.members) > 1:
+            at.voting = False
+            self._amnesia = Amnesia(at.configuration, at.parameters)
+
+    @property
+    def own(self) -> Verified[ViewChange]:
+        """What this replica said last when it left a view; there is such a thing while changing."""
+        return self._changes[self._at.key]
+
+    # --- leaving a view ---
+
+    def ask(self, view: int) -> Verified[NewView] | None:
+        """Leave for `view`: from now on no vote in any lower one."""
+        at = self._at
+        if not at.voting:
+            return None
+        at.view, at.changing = view, True
+        self._suspicion.asked()
+        own = self._voice.sign(
+            ViewChange(
+                at.configuration.number,
+                view,
+                self._log.low,
+                self._log.stable,
+                self._log.prepared(),
+            )
+        )
+        self._changes[at.key] = own
+        self._voice.persist(journal.view_change(own))
+        self._voice.persist(journal.view(view, True))
+        self._voice.send(own.raw)
+        return self._consider()
+
+    def on_view_change(self, change: Verified[ViewChange]) -> Verified[NewView] | None:
+        at, said = self._at, change.message
+        known = self._changes.get(change.signer)
+        if known is not None and known.message.view >= said.view:
+            return None
+        reason = view_change.judge_view_change(change, at.configuration, at.parameters)
+        if reason is not None:
+            words = f"a view change was refused: {reason}"
+            self._voice.alarm(words, change.signer, change.raw)
+            return None
+        if self._checkpoints.denies(said.stable):
+            return None
+        self._changes[change.signer] = change
+        if self.begun is not None and said.view <= self.begun.message.view:
+            self._voice.send(self.begun.raw, change.signer)
+            return None
+        return self._consider()
+
+    def _consider(self) -> Verified[NewView] | None:
+        """Join a view that f+1 others ask for; count a quorum; make the new view if it is ours."""
+        at = self._at
+        higher = sorted(c.message.view for c in self._changes.values() if c.message.view > at.view)
+        if len(higher) > at.configuration.f:
+            return self.ask(higher[0])
+        if not at.changing:
+            return None
+        left = [c for _, c in sorted(self._changes.items()) if c.message.view >= at.view]
+        if len(left) < at.configuration.quorum:
+            return None
+        self._suspicion.left_by_quorum(at.now_ticks)
+        joined = [c for c in left if c.message.view == at.view]
+        if at.primary == at.key and len(joined) >= at.configuration.quorum:
+            return self._enter(self._make(tuple(joined[: at.configuration.quorum])))
+        return None
+
+    # --- entering a view ---
+
+    def _make(self, changes: tuple[Verified[ViewChange], ...]) -> Verified[NewView]:
+        number, view = self._at.configuration.number, self._at.view
+        pre_prepares = tuple(
+            self._voice.sign(PrePrepare(number, view, sequence, digest))
+            for sequence, digest in view_change.order(changes)
+        )
+        return self._voice.sign(NewView(number, view, changes, pre_prepares))
+
+    def on_new_view(self, new: Verified[NewView]) -> Verified[NewView] | None:
+        if self._is_over(new.message.view):
+            return None
+        at = self._at
+        reason = view_change.judge_new_view(new, at.configuration, at.parameters)
+        if reason is not None:
+            self._voice.alarm(f"a new view was refused: {reason}", new.signer, new.raw)
+            return None
+        return self._enter(new)
+
+    def _enter(self, new: Verified[NewView]) -> Verified[NewView] | None:
+        at, said = self._at, new.message
+        if any(self._checkpoints.denies(change.message.stable) for change in said.view_changes):
+            return None
+        at.view, at.changing, self.begun = said.view, False, new
+        self._suspicion.entered(at.now_ticks)
+        self._voice.persist(journal.new_view(new))
+        self._voice.persist(journal.view(said.view, False))
+        if at.primary == at.key:
+            self._voice.send(new.raw)
+        return new
+
+    # --- without memory ---
+
+    def learning(self) -> int | None:
+        """After which sequence it may vote again, 0 if that is not known; None if it votes."""
+        return None if self._amnesia is None else self._amnesia.target() or 0
+
+    def hear(self, peer: bytes, said: Status) -> None:
+        """Where another stands tells one without memory what it may have voted for."""
+        if self._amnesia is not None:
+            self._amnesia.note(peer, said)
+
+    def come_back(self) -> Verified[NewView] | None:
+        """Vote again, if this replica forgot its votes and has caught up with all they can be."""
+        if self._amnesia is None:
+            return None
+        view = self._amnesia.next_view(self._at.view, self._log.low)
+        if view is None:
+            return None
+        self._amnesia, self._at.voting = None, True
+        return self.ask(view)  # whose record says that from now on nothing is forgotten
+
+    # --- what need not be read ---
+
+    def _is_over(self, view: int) -> bool:
+        """Whether a NEW-VIEW for `view` comes too late."""
+        return view < self._at.view or (view == self._at.view and not self._at.changing)
+
+    def is_redundant(self, claim: Claim) -> bool:
+        """True if a VIEW-CHANGE or NEW-VIEW that claims this could change nothing."""
+        view: int = claim.fields[1]
+        if claim.tag == NewView.TAG:
+            return self._is_over(view)
+        known = self._changes.get(claim.signer)
+        return view < self._at.view or (known is not None and view <= known.message.view)

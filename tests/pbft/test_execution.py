@@ -1,0 +1,122 @@
+"""What is agreed executes once and in order; what contradicts it stops everything."""
+
+from typing import Any
+
+from aegis_edge.pbft import execution
+from aegis_edge.pbft.events import Alarm, Deliver, Effect, TakeRoot
+from aegis_edge.wire.messages import NULL_BATCH, Batch, Committed, Status
+from tests.pbft.parts import INCARNATION, KEYS, SIGNERS, Parts, batch, bundle, commits, committed
+
+
+def delivered(effects: list[Effect]) -> list[int]:
+    return [e.sequence for e in effects if isinstance(e, Deliver)]
+
+
+def test_batches_execute_in_order_as_far_as_they_are_committed() -> None:
+    made = Parts()
+    for sequence in (1, 2, 4):
+        made.accepted(sequence, batch(2, sequence), votes=3)
+    effects = made.said(made.execution.run)
+    assert delivered(effects) == [1, 2]
+    first = effects[0]
+    assert isinstance(first, Deliver)
+    assert first.bundles == batch(2, 1).bundles
+    assert first.certificate == committed(1, batch(2, 1)).pack()
+    made.accepted(3, batch(2, 3), votes=2)
+    assert made.said(made.execution.run) == [], "two commits are no quorum"
+    made.accepted(3, batch(2, 3), votes=3)
+    effects = made.said(made.execution.run)
+    assert delivered(effects) == [3, 4]
+    assert effects[-1] == TakeRoot(4), "a checkpoint is due"
+    assert made.at.executed == 4
+
+
+def test_what_was_executed_is_not_executed_again() -> None:
+    made = Parts()
+    made.pool.add(bundle(2), 0)
+    made.accepted(1, batch(2, 1), votes=3)
+    made.accepted(2, batch(2, 1), votes=3)
+    again = made.said(made.execution.run)[1]
+    assert isinstance(again, Deliver)
+    assert again.bundles == ()
+    assert made.pool.oldest_ticks() is None
+
+
+def test_the_agreed_time_follows_the_readings() -> None:
+    made = Parts()
+    evidence = tuple(SIGNERS[i].sign(Status(0, 0, False, 0, 0, 100 * i)) for i in range(3))
+    made.accepted(1, Batch(evidence, (bundle(2),)), votes=3)
+    made.execution.run()
+    assert made.at.time_ms == 100
+
+
+def test_only_bundles_in_a_view_that_has_begun_are_progress() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_100
+    made.accepted(1, NULL_BATCH, votes=3)
+    made.execution.run()
+    assert made.suspicion.progress_ticks == 10_000
+    made.at.changing = True
+    made.accepted(2, batch(2, 1), votes=3)
+    made.execution.run()
+    assert made.suspicion.progress_ticks == 10_000
+    made.at.changing = False
+    made.accepted(3, batch(2, 2), votes=3)
+    made.execution.run()
+    assert made.suspicion.progress_ticks == 10_100
+
+
+def test_a_bundle_that_waited_long_makes_its_primary_slow() -> None:
+    made = Parts(now=10_000)
+    before = made.suspicion.suspect_at(KEYS[0], 20_000)
+    made.pool.add(bundle(2), 10_000)
+    made.at.now_ticks = 12_000
+    made.accepted(1, batch(2, 1), votes=3)
+    made.execution.run()
+    after = made.suspicion.suspect_at(KEYS[0], 20_000)
+    assert before is not None
+    assert after is not None
+    assert after < before
+
+
+def test_a_proven_batch_executes_if_it_is_the_next() -> None:
+    made = Parts()
+    assert not made.execution.take(committed(2, batch(2, 2)))
+    assert made.at.executed == 0
+    effects = made.said(take, made, committed(1, batch(2, 1)), True)
+    assert delivered(effects) == [1]
+    assert made.said(take, made, committed(1, batch(2, 1)), False) == []
+
+
+def take(made: Parts, proof: Committed, expected: bool) -> Any:
+    assert made.execution.take(proof) is expected
+
+
+def test_what_is_not_proven_counts_for_nothing() -> None:
+    made = Parts()
+    few = Committed(commits(1, batch().digest)[:2], batch())
+    assert made.said(take, made, few, False) == []
+    assert made.at.executed == 0
+
+
+def test_another_past_is_the_end() -> None:
+    made = Parts()
+    made.execution.take(committed(1, batch(2, 1)))
+    fork = committed(1, batch(3, 1))
+    effects = made.said(take, made, fork, False)
+    assert effects == [Alarm(execution.FORKED, made.key, tuple(c.raw for c in fork.commits))]
+    assert made.voice.halted == execution.FORKED
+    made.accepted(2, batch(2, 2), votes=3)
+    assert made.said(made.execution.run) == [], "nothing is executed after it"
+
+
+def test_ones_own_key_in_a_later_life_is_the_end() -> None:
+    made = Parts(own=1)
+    for sequence, incarnation in ((1, INCARNATION), (2, INCARNATION + 1)):
+        own = Batch((), (bundle(1, 1, incarnation),))
+        made.accepted(sequence, own, votes=3)
+    made.accepted(3, batch(), votes=3)
+    effects = made.said(made.execution.run)
+    assert delivered(effects) == [1, 2], "what is agreed is agreed"
+    assert effects[-1] == Alarm(execution.IN_USE_ELSEWHERE, made.key)
+    assert made.voice.halted == execution.IN_USE_ELSEWHERE
