@@ -48,10 +48,8 @@ class Proposals:
         self._next = max(sequence, self._at.executed) + 1
 
     def due(self) -> Iterator[Proposal]:
-        """The proposals that there is something for, and room: take in each before the next."""
+        """What there is to propose, for who leads; take in each before the next is asked for."""
         at = self._at
-        if not at.leads:
-            return
         self._next = max(self._next, at.executed + 1)
         while (
             self._log.in_window(self._next)

@@ -105,9 +105,7 @@ def _latest_view(
     """The power may have failed between two records: the later view is the one that counts."""
     if asked is not None and asked.message.view > view:
         view, changing = asked.message.view, True
-    if begun is not None and (
-        begun.message.view > view or (begun.message.view == view and changing)
-    ):
+    if begun is not None and begun.message.view >= view:
         view, changing = begun.message.view, False
     return view, changing
 

@@ -12,7 +12,7 @@ from aegis_edge.pbft import quorum
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.checkpoints import Checkpoints
 from aegis_edge.pbft.clocks import Readings
-from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.events import Effect
 from aegis_edge.pbft.execution import Execution
 from aegis_edge.pbft.log import Log, Slot
@@ -39,9 +39,8 @@ from aegis_edge.wire.messages import (
     Verified,
     ViewChange,
 )
+from tests.pbft.stage import CLUSTER, PARAMETERS
 
-CLUSTER = b"c" * 32
-PARAMETERS = Parameters(checkpoint_interval=4, window=8, timeout_ticks=3000, status_ticks=1000)
 INCARNATION = 5
 ROOT = b"root".ljust(32)
 

@@ -33,15 +33,6 @@ def test_what_waits_becomes_one_signed_batch() -> None:
     assert take(made) == [], "nothing is proposed twice"
 
 
-@pytest.mark.parametrize("reason", ["backup", "changing", "forgot"])
-def test_who_does_not_lead_proposes_nothing(reason: str) -> None:
-    made = Parts(own=1 if reason == "backup" else 0)
-    made.at.changing = reason == "changing"
-    made.at.voting = reason != "forgot"
-    made.pool.add(bundle(2), 0)
-    assert take(made) == []
-
-
 def fill(made: Parts) -> list[Proposal]:
     """As many batches of one bundle each as are taken at once."""
     taken = []
