@@ -80,7 +80,8 @@ def test_a_checkpoint_that_was_believed_is_compared_when_its_root_is_here() -> N
     made.at.executed = 3
     made.checkpoints.advance(4, stable(4, OTHER))
     made.at.executed = 4
-    effects = made.said(made.checkpoints.took, 4, ROOT)
+    effects = made.voice.begin()
+    assert not made.checkpoints.took(4, ROOT)
     assert effects[0] == Persist(journal.diverged(stable(4, OTHER)))
     assert len(effects) == 2, "and no word of its own"
 
@@ -141,6 +142,12 @@ def test_no_root_is_owed(executed: int, low: int) -> None:
     if low:
         made.log.advance(low, stable(low))
     made.checkpoints.restore(Memory())
+    assert made.said(made.checkpoints.ask_again) == []
+
+
+def test_a_root_that_was_signed_is_not_asked_for_again() -> None:
+    made = Parts(own=3, executed=8)
+    made.checkpoints.restore(own_checkpoint(8))
     assert made.said(made.checkpoints.ask_again) == []
 
 

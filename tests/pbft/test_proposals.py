@@ -88,19 +88,19 @@ def test_what_is_executed_meanwhile_makes_room() -> None:
 
 def test_readings_go_along_when_they_move_the_time() -> None:
     made = Parts(own=0)
-    made.at.clock_ms = 5 * STEP_MS
+    made.at.clock_ms = STEP_MS
     for member in (2, 3):
-        made.readings.note(SIGNERS[member].sign(Status(0, 0, False, 0, 0, 5 * STEP_MS)))
+        made.readings.note(SIGNERS[member].sign(Status(0, 0, False, 0, 0, STEP_MS)))
     made.pool.add(bundle(2), 0)
     (proposal,) = take(made)
     assert {r.signer for r in proposal.batch.evidence} == {KEYS[0], KEYS[2], KEYS[3]}
-    assert made.readings.clock_ms(KEYS[0]) == 5 * STEP_MS, "its own reading is as fresh"
-    made.at.time_ms = 5 * STEP_MS
+    assert made.readings.clock_ms(KEYS[0]) == STEP_MS, "its own reading is as fresh"
+    made.at.time_ms = STEP_MS
     made.at.clock_ms += STEP_MS - 1
     made.pool.add(bundle(3), 0)
     (proposal,) = take(made)
     assert proposal.batch.evidence == ()
-    assert made.readings.clock_ms(KEYS[0]) == 5 * STEP_MS, "nor is one signed for nothing"
+    assert made.readings.clock_ms(KEYS[0]) == STEP_MS, "nor is one signed for nothing"
 
 
 def reading(member: int) -> object:
