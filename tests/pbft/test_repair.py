@@ -74,6 +74,15 @@ def test_our_own_status_goes_to_all_and_counts_as_a_reading() -> None:
     assert made.readings.clock_ms(KEYS[1]) == 99
 
 
+def test_who_forgot_its_votes_learns_from_statuses() -> None:
+    made = Parts(own=3)
+    made.views.restore(Memory(), rebuilt=True)
+    for member in range(3):
+        said = SIGNERS[member].sign(Status(0, 0, False, 0, 4, 55))
+        made.repair.on_status(said, KEYS[member])
+    assert made.views.learning() == 4 + PARAMETERS.window
+
+
 # --- views and checkpoints ---
 
 
@@ -169,7 +178,8 @@ def test_one_status_makes_us_say_a_few_slots_again(monkeypatch: pytest.MonkeyPat
 def test_no_votes_where_they_would_not_count(why: str) -> None:
     made = Parts(own=1)
     made.accepted(1, batch())
-    said = status(changing=why == "it changes", view=1 if why == "another view" else 0)
+    view = 1 if why in ("another view", "we change") else 0
+    said = status(changing=why == "it changes", view=view)
     if why == "we change":
         made.views.ask(1)
     made.at.voting = why != "we forgot"
@@ -240,7 +250,8 @@ def test_the_last_batch_of_a_request_asks_for_more() -> None:
     hear(made, status(executed=9))
     hear(made, status(executed=20))
     made.at.executed = 8
-    assert made.said(made.repair.fetched) == []
+    made.at.now_ticks += 500
+    assert made.said(made.repair.fetched) == [], "it is late, but it brings something"
     made.at.executed = 9
     made.voice.halted = "for good"
     assert made.said(made.repair.fetched) == []
@@ -259,6 +270,7 @@ def test_batches_are_served_as_far_as_they_are_here() -> None:
     assert first == SendCommitted(PEER, 2, 5)
     assert kinds(rest) == [Status]
     assert kinds(serve(made, 6, 9)) == [Status], "only where we stand, if there is nothing"
+    assert serve(Parts(executed=5), 5, 9)[0] == SendCommitted(PEER, 5, 5)
     assert serve(made, 7, 9, peer=KEYS[3]) == [], "asked for by another"
 
 

@@ -76,8 +76,8 @@ def test_a_view_change_counts_once_and_the_later_one_of_a_member_counts() -> Non
     assert made.said(made.views.on_view_change, change(0, 1)) == []
     made.views.on_view_change(change(0, 9))
     assert made.at.view == 0, "one member with two view changes is one member"
-    made.views.on_view_change(change(1, 2))
-    assert made.at.view == 2
+    made.views.on_view_change(change(1, 5))
+    assert made.at.view == 5, "nor is its earlier one counted any more"
 
 
 def test_a_view_change_with_a_flaw_accuses_its_sender() -> None:
@@ -98,7 +98,15 @@ def test_a_quorum_that_leaves_starts_the_clock_of_the_next_primary() -> None:
     assert made.suspicion.give_up_at(KEYS[2]) is None
     made.views.on_view_change(change(1, 3))
     assert made.suspicion.give_up_at(KEYS[2]) == 10_500 + 2 * PARAMETERS.timeout_ticks
-    assert made.at.changing, "but the new view is another's to make"
+    assert made.at.changing
+
+
+def test_a_new_view_is_its_primary_s_to_make() -> None:
+    made = Parts(own=3)
+    made.views.ask(2)
+    made.views.on_view_change(change(0, 2))
+    assert made.said(made.views.on_view_change, change(1, 2)) == []
+    assert made.at.changing
 
 
 def test_who_is_not_changing_counts_no_quorum() -> None:
@@ -173,6 +181,7 @@ def test_who_missed_a_view_gets_it() -> None:
     new = new_view(2, *quorum(2))
     made.views.on_new_view(new)
     assert made.said(made.views.on_view_change, change(0, 2)) == [Send((KEYS[0],), new.raw)]
+    assert made.said(made.views.on_view_change, change(0, 2)) == [], "once; it sends statuses too"
     assert made.said(made.views.on_view_change, change(1, 1)) == [Send((KEYS[1],), new.raw)]
     assert made.said(made.views.on_view_change, change(2, 3)) == [], "that is a later one"
 
@@ -245,10 +254,15 @@ def test_a_view_change_on_a_rebuilt_disk_says_that_nothing_is_forgotten_since() 
     assert made.views.learning() is None
 
 
-def test_who_is_alone_forgot_nothing_that_matters() -> None:
-    made = Parts(own=0, n=1)
-    made.views.restore(Memory(), rebuilt=True)
-    assert made.at.voting
+@pytest.mark.parametrize(
+    ("n", "rebuilt", "votes"), [(1, True, True), (2, True, False), (2, False, True)]
+)
+def test_without_records_votes_were_forgotten_if_there_was_anybody_to_vote_with(
+    n: int, rebuilt: bool, votes: bool
+) -> None:
+    made = Parts(own=0, n=n)
+    made.views.restore(Memory(), rebuilt=rebuilt)
+    assert made.at.voting is votes
 
 
 # --- what need not be read ---
@@ -275,4 +289,5 @@ def test_what_is_known_or_over_is_redundant() -> None:
     assert spared(made, new)
     made.at.view = 5
     assert spared(made, change(1, 4))
+    assert not spared(made, change(1, 5)), "for the present one: it may need the new view"
     assert spared(made, new)

@@ -2,6 +2,7 @@
 
 from aegis_edge.pbft.events import Alarm, Persist, Prune, Record, Send
 from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.messages import Checkpoint
 from tests.pbft.parts import KEYS, SIGNERS
 
 RECORD = Record(1, 0, 0, b"r")
@@ -28,6 +29,11 @@ def test_effects_keep_their_order_and_belong_to_their_step() -> None:
     made.add(Prune(8))
     assert second == [Prune(8)]
     assert len(first) == 4
+
+
+def test_it_signs_with_the_member_s_own_key() -> None:
+    signed = voice().sign(Checkpoint(0, 4, b"r" * 32))
+    assert (signed.signer, signed.message) == (KEYS[0], Checkpoint(0, 4, b"r" * 32))
 
 
 def test_who_is_alone_speaks_to_nobody() -> None:
