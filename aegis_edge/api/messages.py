@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aegis_edge.api.room import Room
 from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import MEDIA_JSON, Operation, OperationError, Put
 
@@ -89,13 +90,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a body, or a stream that ends when the client goes."""
+    """An answer: a body, or a stream that ends when the client goes.
+
+    `stream` is given the room that its pages in memory must take their bytes from.
+    """
 
     body: bytes
     content_type: str = JSON_TYPE
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
-    stream: AsyncIterator[bytes] | None = field(default=None)
+    stream: Callable[[Room], AsyncIterator[bytes]] | None = field(default=None)
 
 
 def json_reply(value: Mapping[str, Any], status: int = 200) -> Reply:

@@ -1,11 +1,12 @@
 """The pipeline: many writes on the way at once over one connection, at the least cost for each.
 
 Knows frames: a 4-byte big-endian length, then a CBOR array.  Refuses to know what operations do.
-After ``101 Switching Protocols`` both sides send frames of any number of items, in any order:
+After ``101 Switching Protocols`` both sides send frames of items, in any order:
 
     client   (number, operation)             operation: bytes as in `knowledge.operations`
     node     (number, "ok", revision, time_ms)      or (number, error code, revision, message)
 
+A frame has at most `FRAME_ITEMS_MAX` items and `FRAME_BYTES_MAX` bytes.
 `number` is the client's, from 0 to 2^63-1, unused while it waits.  (None, code, 0, message) is the
 last item before the node closes: the client broke a rule.
 """
@@ -15,27 +16,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
 from aegis_edge.api.messages import Refusal, check_encoded
 from aegis_edge.api.port import Replication, Ticket
+from aegis_edge.api.room import Room
 from aegis_edge.api.routes import refusal_words
 from aegis_edge.knowledge.operations import Outcome, Status
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
 
 FRAME_BYTES_MAX = 1024 * 1024
-#: A frame above this size takes one of the few places for large ones while it comes in.
-SMALL_FRAME_BYTES = 64 * 1024
+FRAME_ITEMS_MAX = 4096
 RECEIVE_BYTES = 64 * 1024
 #: What one connection may have on its way, in operations; then it is not read any further.
 FLIGHT_MAX = 4096
+#: What all connections together may.
+OPERATIONS_MAX = 8192
+#: An item of a frame takes so much memory beside its bytes; the shortest takes so much of a frame.
+ITEM_COST_BYTES = 160
+ITEM_BYTES_MIN = 3
 ANSWERS_PER_FRAME = 4096
 FRAME_S = 30.0
 SEND_S = 30.0
 NUMBER_MAX = 2**63 - 1
+
+
+class Bounds(NamedTuple):
+    """What all pipelines share: bytes of frames that are not in line yet, and operations."""
+
+    incoming: Room
+    operations: Room
 
 
 class _Broken(Exception):
@@ -43,13 +56,13 @@ class _Broken(Exception):
 
 
 async def speak(
-    stream: trio.SocketStream, early: bytes, replication: Replication, large: trio.Semaphore
+    stream: trio.SocketStream, early: bytes, replication: Replication, bounds: Bounds
 ) -> None:
     """Serve a pipeline until the client closes it; what has no answer then, gets none.
 
-    `early`: what came with the request; `large`: the places for large frames.
+    `early`: what came with the request.
     """
-    link = _Link(stream, early, replication, large)
+    link = _Link(stream, early, replication, bounds)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.write, nursery.cancel_scope)
@@ -65,12 +78,14 @@ class _Link:
         stream: trio.SocketStream,
         early: bytes,
         replication: Replication,
-        large: trio.Semaphore,
+        bounds: Bounds,
     ) -> None:
         self._stream = stream
         self._inbox = bytearray(early)
         self._replication = replication
-        self._large = large
+        self._bounds = bounds
+        self._held_bytes = 0
+        self._held_operations = 0
         self._tickets: dict[int, Ticket | None] = {}
         self._answers: list[tuple[int | None, str, int, int | str]] = []
         self._answered = trio.Event()
@@ -83,7 +98,11 @@ class _Link:
         """Take frames until the client closes its side; False if it is lost."""
         try:
             while (data := await self._frame()) is not None:
-                await self._take(data)
+                items = self._items(data)
+                del data
+                await self._take(items)
+                del items
+                self._let_bytes_go()
         except _Broken as error:
             self._answers.append((None, "invalid", 0, str(error)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -102,13 +121,12 @@ class _Link:
         if size > FRAME_BYTES_MAX:
             raise _Broken(f"a frame of {size} bytes; at most {FRAME_BYTES_MAX} are allowed")
         end = 4 + size
+        cost = size + ITEM_COST_BYTES * min(FRAME_ITEMS_MAX, size // ITEM_BYTES_MIN)
+        await self._bounds.incoming.take(cost)
+        self._held_bytes = cost
         if len(inbox) < end:
             with trio.move_on_after(FRAME_S) as scope:
-                if size <= SMALL_FRAME_BYTES:
-                    await self._fill(end)
-                else:
-                    async with self._large:
-                        await self._fill(end)
+                await self._fill(end)
             if scope.cancelled_caught:
                 raise _Broken(f"a frame that was not whole within {FRAME_S:g} s")
         data = bytes(inbox[4:end])
@@ -125,13 +143,18 @@ class _Link:
         self._inbox += data
         return bool(data)
 
-    async def _take(self, data: bytes) -> None:
+    def _items(self, data: bytes) -> tuple[Any, ...]:
         try:
-            items = codec.decode(data)
+            items = codec.decode(data, items_max=3 * FRAME_ITEMS_MAX)
         except WireError as error:
             raise _Broken(f"a frame that is not CBOR: {error}") from None
-        if type(items) is not tuple:
-            raise _Broken("a frame that is no array")
+        if type(items) is not tuple or len(items) > FRAME_ITEMS_MAX:
+            raise _Broken(f"a frame that is no array of at most {FRAME_ITEMS_MAX} items")
+        return items
+
+    async def _take(self, items: tuple[Any, ...]) -> None:
+        await self._bounds.operations.take(len(items))
+        self._held_operations += len(items)
         tickets = self._tickets
         for item in items:
             if type(item) is not tuple or len(item) != 2:
@@ -200,12 +223,24 @@ class _Link:
                     await self._stream.send_all(len(data).to_bytes(4, "big") + data)
                 if patience.cancelled_caught:
                     break
+                self._let_operations_go(len(answers))
                 if len(self._tickets) + len(self._answers) < FLIGHT_MAX:
                     self._room.set()
         scope.cancel()
 
+    def _let_bytes_go(self) -> None:
+        self._bounds.incoming.give(self._held_bytes)
+        self._held_bytes = 0
+
+    def _let_operations_go(self, count: int) -> None:
+        count = min(count, self._held_operations)  # the last item of all is none of the client's
+        self._held_operations -= count
+        self._bounds.operations.give(count)
+
     def withdraw(self) -> None:
-        """Ask for no answer any more to whatever still waits."""
+        """Ask for no answer any more to whatever still waits, and hold nothing."""
+        self._let_bytes_go()
+        self._let_operations_go(self._held_operations)
         tickets, self._tickets = self._tickets, {}
         for ticket in tickets.values():
             if ticket is not None:

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 from binascii import b2a_base64
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
+
+import trio
 
 from aegis_edge.api import metrics
 from aegis_edge.api.messages import (
@@ -29,11 +32,13 @@ from aegis_edge.api.messages import (
     unquoted,
 )
 from aegis_edge.api.port import Node
-from aegis_edge.disk.reads import PAGE_ENTRIES_MAX, Pruned
+from aegis_edge.api.room import Room
+from aegis_edge.disk.reads import PAGE_ENTRIES_MAX, PAGE_VALUE_BYTES_MAX, Pruned
 from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.operations import (
     MEDIA_BYTES,
     MEDIA_JSON,
+    VALUE_BYTES_MAX,
     Delete,
     OperationError,
     Outcome,
@@ -47,6 +52,9 @@ PAGE = 100
 PAGE_MAX = PAGE_ENTRIES_MAX
 #: Versions that a watch holds at a time; their values are bounded by the database's page.
 WATCH_ROWS = 64
+#: How long one page may keep its room, and how much: its values, and copies of a line of it.
+PAGE_S = 5.0
+WATCH_BYTES = PAGE_VALUE_BYTES_MAX + 4 * VALUE_BYTES_MAX
 
 #: What there is, for whoever asks GET /.
 INDEX = {
@@ -73,6 +81,11 @@ Handler = Callable[[Node, Request], Awaitable[Reply]]
 async def answer(node: Node, request: Request) -> Reply:
     """The reply to a request; raises `Refusal`, or what the node raises."""
     return await handler_of(request.method, request.path)(node, request)
+
+
+def waits(request: Request) -> bool:
+    """Whether the answer must wait for the other nodes, however long they take."""
+    return request.method not in ("GET", "HEAD") or "linearizable" in request.query
 
 
 def handler_of(method: str, path: str) -> Handler:
@@ -235,21 +248,30 @@ async def _watch(node: Node, request: Request) -> Reply:
     after = number(request.query, "after")
     if after is None:
         after = await node.replication.revision_after(-1)
-    return Reply(
-        b"", "application/x-ndjson", stream=_changes(node, after, request.query.get("prefix", ""))
-    )
+    prefix = request.query.get("prefix", "")
+    return Reply(b"", "application/x-ndjson", stream=partial(_changes, node, after, prefix))
 
 
-async def _changes(node: Node, after: int, prefix: str) -> AsyncIterator[bytes]:
+async def _changes(node: Node, after: int, prefix: str, room: Room) -> AsyncIterator[bytes]:
     def rows_after(database: Any) -> Any:
         return database.changes(after, WATCH_ROWS, prefix)
 
     while True:
         await node.replication.revision_after(after)
-        page = await node.replication.read(rows_after)
-        for row in page.versions:
-            yield _line(node, row)
-        after = page.upto
+        await room.take(WATCH_BYTES)
+        try:
+            page = await node.replication.read(rows_after)
+            until = trio.current_time() + PAGE_S
+            for row in page.versions:
+                yield _line(node, row)
+                after = row.revision
+                if trio.current_time() > until:
+                    break  # others want room too: the rest is read again
+            else:
+                after = page.upto
+            page = row = None
+        finally:
+            room.give(WATCH_BYTES)
 
 
 def _line(node: Node, row: Any) -> bytes:

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 SETTLE_FILES = 256
 SETTLE_BYTES = 4 * 1024 * 1024
 
+#: What nobody sees beside category Cf: Unicode's Default_Ignorable_Code_Point.
+_IGNORABLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\ufff0-\ufff8"
+    "\U000e0000-\U000e0fff]"
+)
 #: The short name by which a FAT or NTFS file system knows a long one as well, such as GIT~1.
 _SHORT_NAME = re.compile(r"[^.]{0,7}~[0-9]{1,6}(\.[^.]{0,3})?").fullmatch
 
@@ -290,7 +295,10 @@ def _refused(key: str, inside: str, dotfiles: bool) -> str:
     except operations.OperationError as error:
         return f"no path: {error}"
     for part in inside.split("/"):
+        if "\\" in part:
+            return "no path: on some file systems a backslash leads into a folder"
         seen = "".join(c for c in part if unicodedata.category(c) != "Cf")
+        seen = _IGNORABLE.sub("", seen)
         if not seen.strip(". "):
             return "no path: on some file systems it leads to another folder"
         if not dotfiles and (seen.startswith(".") or _SHORT_NAME(seen)):

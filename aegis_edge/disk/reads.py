@@ -16,7 +16,7 @@ from aegis_edge.knowledge.state import Version, newest_retained, unpack_retained
 #: What one call returns, and what it looks at, at most.
 PAGE_ENTRIES_MAX = 1000
 SCAN_ROWS_MAX = 4096
-PAGE_VALUE_BYTES_MAX = 1024 * 1024
+PAGE_VALUE_BYTES_MAX = 256 * 1024
 
 #: Above every key that has a given prefix: one character of four bytes more than a key can hold.
 _ABOVE = "\U0010ffff" * (KEY_BYTES_MAX // 4 + 1)

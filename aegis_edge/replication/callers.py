@@ -16,7 +16,7 @@ from aegis_edge.wire.messages import BUNDLE_BYTES_MAX, BUNDLE_OPERATIONS_MAX, OP
 
 #: What may wait for a bundle, in operations and in bytes; more is refused with `Busy`.
 PENDING_OPERATIONS_MAX = 16 * 1024
-PENDING_BYTES_MAX = 16 * 1024 * 1024
+PENDING_BYTES_MAX = 8 * 1024 * 1024
 
 #: Called once, from the owner's task, with the outcome of an operation or why there is none.
 #: It must be quick and must not raise.

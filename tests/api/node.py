@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import trio
 
@@ -185,6 +186,10 @@ def node_of(replication: Replication) -> Node:
     )
 
 
+#: Servers that look for clients who hang up, in a task of the first connection.
+_WATCHED: WeakSet[Server] = WeakSet()
+
+
 @asynccontextmanager
 async def talking(
     replication: Replication, server: Server | None = None
@@ -193,10 +198,21 @@ async def talking(
     ours, theirs = trio.socket.socketpair()
     server = Server(node_of(replication)) if server is None else server
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(server.handle, trio.SocketStream(theirs))
+        if server not in _WATCHED:
+            _WATCHED.add(server)
+            nursery.start_soon(server.departures.run)
+        served = trio.Event()
+
+        async def handle() -> None:
+            await server.handle(trio.SocketStream(theirs))
+            served.set()
+
+        nursery.start_soon(handle)
         async with trio.SocketStream(ours) as stream:
             yield stream
         nursery.cancel_scope.deadline = trio.current_time() + 5
+        await served.wait()
+        nursery.cancel_scope.cancel()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import shutil
@@ -19,9 +20,10 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_edge.api import http
+from aegis_edge.api import http, routes
 from aegis_edge.api.http import Server
 from aegis_edge.api.messages import STATUS
+from aegis_edge.api.room import Room
 from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
 from tests.api.node import Failure, Replication, node_of, serving, talking
 
@@ -260,18 +262,18 @@ async def test_who_does_not_read_is_let_go(autojump_clock: trio.testing.MockCloc
         await stream.send_all(get("/v1/kb/big") * 4)
         await trio.sleep(http.SEND_S + 1)
         assert server.connections == 0
-    assert server.large.value == http.LARGE_MAX
+    assert server.outgoing.free == http.OUTGOING_BYTES_MAX
 
 
 async def test_large_values_wait_for_a_place(autojump_clock: trio.testing.MockClock) -> None:
     server = Server(node_of(Replication()))
-    server.large = trio.Semaphore(1)
+    server.incoming = Room(http.COPIES * VALUE_BYTES_MAX)
     size = http.LARGE_BYTES + 1
     head = f"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n".encode()
     async with talking(Replication(), server) as first, talking(Replication(), server) as second:
         await first.send_all(head)
         await trio.testing.wait_all_tasks_blocked()
-        assert server.large.value == 0
+        assert server.incoming.free == 0
         assert b"503" in await ask(second, head)
         assert b"408" in await first.receive_some(4096)
 
@@ -280,22 +282,188 @@ async def test_what_waits_for_the_cluster_keeps_no_place() -> None:
     replication = Replication()
     replication.held = True
     server = Server(node_of(replication))
-    server.large = trio.Semaphore(1)
+    server.incoming = Room(http.COPIES * VALUE_BYTES_MAX)
     body = b"x" * (http.LARGE_BYTES + 1)
     head = f"PUT /v1/kb/a HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with talking(replication, server) as waiting:
         await waiting.send_all(head + body)
         await trio.testing.wait_all_tasks_blocked()
-        assert server.large.value == 1
+        assert server.waits == 1
+        assert server.incoming.free == http.COPIES * VALUE_BYTES_MAX
 
 
 async def test_too_many_connections_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECTIONS_MAX", 1)
-    server = Server(node_of(Replication()))
-    async with talking(Replication(), server) as first:
-        await ask(first, get("/v1/status"))
-        async with talking(Replication(), server) as second:
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    async with talking(replication, server) as first:
+        await first.send_all(put(0))
+        await trio.testing.wait_all_tasks_blocked()
+        async with talking(replication, server) as second:
             assert b"too many connections" in await rest(second)
+            assert server.connections == 1
+            replication.release()
+        assert b'"revision": 1' in await first.receive_some(4096)
+
+
+async def test_a_newcomer_takes_the_place_of_who_waits_for_its_client_for_longest(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    monkeypatch.setattr(http, "CONNECTIONS_MAX", 3)
+    replication = Replication()
+    server = Server(node_of(replication))
+    async with (
+        talking(replication, server) as slow,
+        talking(replication, server) as idle,
+        talking(replication, server) as young,
+    ):
+        await slow.send_all(b"GET /v1/sta")
+        await trio.testing.wait_all_tasks_blocked()
+        await ask(idle, get("/v1/status"))
+        await trio.testing.wait_all_tasks_blocked()
+        await ask(young, get("/v1/status"))
+        await trio.testing.wait_all_tasks_blocked()
+        async with talking(replication, server) as one, talking(replication, server) as other:
+            for gone, fresh in ((slow, one), (idle, other)):
+                assert (await ask(fresh, get("/v1/status"))).startswith(b"HTTP/1.1 200")
+                assert await rest(gone) == b""
+            assert (await ask(young, get("/v1/status"))).startswith(b"HTTP/1.1 200")
+        assert trio.current_time() < 1
+
+
+@pytest.mark.parametrize("request_", [put(0, "/v1/kb/a?timeout=3600"), put(0)])
+async def test_who_waits_for_the_cluster_and_hangs_up_keeps_no_place(request_: bytes) -> None:
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    async with talking(replication, server) as stream:
+        await stream.send_all(request_)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.connections, server.waits) == (1, 1)
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.connections, server.waits) == (0, 0)
+    replication.release()
+    assert replication.revision == 0
+
+
+async def test_who_only_has_no_more_to_ask_is_answered() -> None:
+    replication = Replication()
+    replication.held = True
+    async with talking(replication) as stream:
+        await stream.send_all(put(0))
+        await stream.send_eof()
+        await trio.testing.wait_all_tasks_blocked()
+        replication.release()
+        assert b'"revision": 1' in await rest(stream)
+
+
+@pytest.mark.parametrize("kind", ["WAITS_MAX", "PIPELINES_MAX"])
+async def test_what_stays_long_leaves_places_for_what_does_not(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, kind, 1)
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    long = {
+        "WAITS_MAX": put(0),
+        "PIPELINES_MAX": b"POST /v1/pipeline HTTP/1.1\r\nHost: x\r\n"
+        b"Connection: Upgrade\r\nUpgrade: aegis-pipeline\r\n\r\n",
+    }[kind]
+    async with talking(replication, server) as first:
+        await first.send_all(long)
+        await trio.testing.wait_all_tasks_blocked()
+        async with talking(replication, server) as second:
+            assert b"503" in await ask(second, long)
+        async with talking(replication, server) as third:
+            assert b"200 OK" in await ask(third, get("/v1/status"))
+    async with talking(replication, server) as fourth:  # places are given back
+        await fourth.send_all(long)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.waits + server.pipelines == 1
+
+
+async def test_a_large_reply_is_in_memory_only_where_there_is_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    replication = Replication()
+    replication.write("big", b"x" * VALUE_BYTES_MAX, 0, False)
+    server = Server(node_of(replication))
+    server.outgoing = Room(http.COPIES * VALUE_BYTES_MAX)
+    reads = 0
+    query = replication.read
+
+    async def counted(asked: object) -> object:
+        nonlocal reads
+        reads += 1
+        return await query(asked)  # type: ignore[arg-type]
+
+    replication.read = counted  # type: ignore[method-assign,assignment]
+    async with talking(replication, server) as first, talking(replication, server) as second:
+        await first.send_all(get("/v1/kb/big") * 4)
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.outgoing.free == 0
+        before = reads
+        await second.send_all(get("/v1/kb/big", "Connection: close"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert reads == before + 1
+        await first.aclose()
+        assert len(await rest(second)) > VALUE_BYTES_MAX
+        assert reads == before + 2
+    assert server.outgoing.free == http.COPIES * VALUE_BYTES_MAX
+
+
+async def test_pages_of_watches_are_in_memory_only_where_there_is_room(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    replication = Replication()
+    for number in range(4):
+        replication.write(f"k{number}", b"x" * 200_000, 0, False)
+    server = Server(node_of(replication))
+    server.outgoing = Room(routes.WATCH_BYTES)
+    async with talking(replication, server) as slow, talking(replication, server) as other:
+        await slow.send_all(get("/v1/watch?after=0"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert server.outgoing.free == 0
+        await other.send_all(get("/v1/watch?after=3"))
+        assert b"k3" not in await other.receive_some(4096)
+        await trio.sleep(routes.PAGE_S + 1)
+        said = b""
+        while b'"key": "k1"' not in said:  # the rest of its page is read again, after the other
+            said += await slow.receive_some(1 << 16)
+        assert b'"key": "k3"' in await other.receive_some(4096)
+        lines = b""
+        while lines.count(b'"revision"') < 2:
+            lines += await slow.receive_some(1 << 16)
+    assert server.outgoing.free == routes.WATCH_BYTES
+
+
+async def test_without_descriptors_the_api_waits_and_says_so_once(
+    caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    replication = Replication()
+    server = Server(node_of(replication))
+
+    class Listener:
+        tries = 0
+
+        async def accept(self) -> trio.SocketStream:
+            await trio.lowlevel.checkpoint()
+            self.tries += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    listener = Listener()
+    async with talking(replication, server) as idle:
+        with trio.move_on_after(http.ACCEPT_WORD_S - 1):
+            await server.accept(listener)  # type: ignore[arg-type]
+        assert await rest(idle) == b""
+    assert listener.tries > 100
+    assert [record.getMessage() for record in caplog.records] == [
+        "the API cannot take a connection: Too many open files"
+    ]
+    assert caplog.records[0].exc_info is None
 
 
 async def test_a_watch_streams_and_ends_with_its_client() -> None:

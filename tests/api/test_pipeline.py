@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from contextlib import suppress
 from typing import Any
 
@@ -11,11 +12,12 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_edge.api import pipeline
-from aegis_edge.api.http import LARGE_MAX
+from aegis_edge.api import http, pipeline
+from aegis_edge.api.http import Server
+from aegis_edge.api.room import Room
 from aegis_edge.knowledge.operations import MEDIA_JSON, Delete, Put
 from aegis_edge.wire import codec
-from tests.api.node import TIME_MS, Failure, Replication, talking
+from tests.api.node import TIME_MS, Failure, Replication, node_of, talking
 
 UPGRADE = (
     b"POST /v1/pipeline HTTP/1.1\r\nHost: x\r\n"
@@ -40,6 +42,10 @@ async def frame(stream: trio.SocketStream, inbox: bytearray) -> Any:
     return answers
 
 
+def bounds() -> pipeline.Bounds:
+    return pipeline.Bounds(Room(http.INCOMING_BYTES_MAX), Room(pipeline.OPERATIONS_MAX))
+
+
 async def spoken(replication: Replication, *data: bytes) -> list[Any]:
     """All answers of a pipeline that is given `data`, and then its end."""
     near, far = trio.socket.socketpair()
@@ -48,7 +54,7 @@ async def spoken(replication: Replication, *data: bytes) -> list[Any]:
 
         async def speak() -> None:
             async with trio.SocketStream(far) as stream:
-                await pipeline.speak(stream, b"", replication, trio.Semaphore(LARGE_MAX))
+                await pipeline.speak(stream, b"", replication, bounds())
 
         nursery.start_soon(speak)
         stream = trio.SocketStream(near)
@@ -132,6 +138,8 @@ async def test_frames_may_come_byte_by_byte() -> None:
         framed((True, b"")),
         framed((-1, b"")),
         framed((1, "text")),
+        framed(*[(1, b"")] * (pipeline.FRAME_ITEMS_MAX + 1)),
+        framed(*[{}] * (3 * pipeline.FRAME_ITEMS_MAX + 1)),
     ],
 )
 async def test_who_breaks_a_rule_is_told_and_closed(data: bytes) -> None:
@@ -224,6 +232,87 @@ async def test_what_waits_is_withdrawn_when_its_client_is_lost() -> None:
         await trio.aclose_forcefully(stream)
         await trio.testing.wait_all_tasks_blocked()
     assert [ticket.withdrawn for _, ticket in replication.tickets] == [True, True]
+
+
+async def test_a_frame_of_too_many_items_is_not_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    decode = codec.decode
+
+    def measured(data: bytes, **limits: int) -> Any:
+        tracemalloc.start()
+        try:
+            return decode(data, **limits)
+        finally:
+            made.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+
+    data = framed(*[(number, b"") for number in range(20_000)])
+    monkeypatch.setattr(codec, "decode", measured)
+    near, far = trio.socket.socketpair()
+    async with trio.SocketStream(near) as stream, trio.SocketStream(far) as served:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pipeline.speak, served, b"", Replication(), bounds())
+            await stream.send_all(data)
+            await stream.send_eof()
+    assert made[0] < pipeline.ITEM_COST_BYTES * pipeline.FRAME_ITEMS_MAX
+
+
+async def test_frames_that_are_not_in_line_yet_share_a_bound_in_bytes() -> None:
+    replication = Replication()
+    server = Server(node_of(replication))
+    server.operations = Room(1)
+    assert server.operations.take_now(1)  # so that no frame comes into line
+    data = framed(*[put(number) for number in range(100)])
+    cost = len(data) - 4 + pipeline.ITEM_COST_BYTES * ((len(data) - 4) // pipeline.ITEM_BYTES_MIN)
+    server.incoming = Room(cost + 1)
+    async with talking(replication, server) as first, talking(replication, server) as second:
+        for stream in (first, second):
+            await stream.send_all(UPGRADE + data)
+            await trio.testing.wait_all_tasks_blocked()
+            assert server.incoming.free == 1
+        await first.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.connections, server.incoming.free) == (1, 1)
+    assert server.incoming.free == cost + 1
+
+
+async def test_all_pipelines_together_have_so_many_operations_on_their_way() -> None:
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    server.operations = Room(4)
+    async with talking(replication, server) as first, talking(replication, server) as second:
+        for stream in (first, second):
+            await stream.send_all(UPGRADE + framed(*[put(number) for number in range(3)]))
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(replication.tickets) == 3
+        replication.release()
+        said = b""
+        while said.count(b"ok") < 3:
+            said += await second.receive_some(4096)
+    assert server.operations.free == 4
+
+
+@pytest.mark.parametrize("more", [b"", framed(put(20))])
+async def test_a_pipeline_that_is_not_read_ends_when_its_client_hangs_up(
+    monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    monkeypatch.setattr(pipeline, "FLIGHT_MAX", 3)
+    replication = Replication()
+    replication.held = True
+    server = Server(node_of(replication))
+    async with talking(replication, server) as stream:
+        await stream.send_all(UPGRADE + framed(*[put(number) for number in range(10)]) + more)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(replication.tickets) == 3
+        await stream.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (server.connections, server.pipelines) == (0, 0)
+        assert server.incoming.free == http.INCOMING_BYTES_MAX
+        assert server.operations.free == pipeline.OPERATIONS_MAX
+    assert all(ticket.withdrawn for _, ticket in replication.tickets)
 
 
 async def test_a_frame_that_is_never_whole_is_not_waited_for(

@@ -11,6 +11,8 @@ import pytest
 from aegis_edge.api import routes
 from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
 from aegis_edge.api.messages import refused as refused_reply
+from aegis_edge.api.room import Room
+from aegis_edge.api.routes import WATCH_BYTES
 from tests.api.node import AUTHOR, Failure, Replication, node_of
 
 
@@ -123,8 +125,9 @@ async def test_a_watch_shows_what_others_call_json_as_bytes() -> None:
     node.write("a", b"{not json", 1, False)
     node.write("a", b"NaN", 1, False)
     node.write("a", b"", 0, True)
-    stream = (await answer(node, "GET", "/v1/watch?after=0")).stream
-    assert stream is not None
+    made = (await answer(node, "GET", "/v1/watch?after=0")).stream
+    assert made is not None
+    stream = made(Room(WATCH_BYTES))
     lines = [json.loads(await stream.__anext__()) for _ in range(3)]
     await stream.aclose()  # type: ignore[attr-defined]
     assert lines[0]["value_base64"] == "e25vdCBqc29u"

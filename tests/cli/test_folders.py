@@ -146,6 +146,7 @@ def test_an_import_that_ends_early_says_how_far_it_came(
 
 HOSTILE = (
     *("../evil", "a/../../evil", "/etc/evil", "a//b", ".", "a/./b", "x\x00y", "k" * 600),
+    *("a\\b", "..\\evil", "\u034f./x", "\ufe0f..\U000e0100/x", "\u3164"),  # Windows; seen by nobody
     *("\u200c./x", "b/.\u200d./x", ".../x", ". ./x", " ./x"),  # other file systems see ".", ".."
 )
 HIDDEN = (
@@ -153,6 +154,7 @@ HIDDEN = (
     "a/.git/hooks/x",
     "a/.GIT/config",
     "\u200c.git/hooks/x",  # HFS+ looks away from characters that nobody sees
+    *(f"{unseen}.git{unseen}/x" for unseen in "\u034f\u115f\u17b4\u180b\ufe0f\uffa0\U000e01ef"),
     "GIT~1/hooks/x",  # what a FAT card calls .git as well
 )
 
