@@ -428,6 +428,7 @@ async def test_pages_of_watches_are_in_memory_only_where_there_is_room(
         await trio.testing.wait_all_tasks_blocked()
         assert server.outgoing.free == 0
         await other.send_all(get("/v1/watch?after=3"))
+        await trio.testing.wait_all_tasks_blocked()
         assert b"k3" not in await other.receive_some(4096)
         await trio.sleep(routes.PAGE_S + 1)
         said = b""
