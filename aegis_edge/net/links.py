@@ -9,8 +9,8 @@ driven.  Refuses to know what messages say.  What a peer does wrong ends here, w
 A queue that is full drops the newest message: what is in it stays gapless, and the agreement
 protocol asks for the rest.  Nothing is queued for a member without a link; `LinkOpened` says when
 to begin, and that whatever was sent before may be lost.  Nothing is read ahead of `receive`: what
-its caller has no time for waits in the sender, and a peer that floods delays each other peer by
-one frame at a time.
+its caller has no time for waits in the sender, a peer that floods delays each other peer by one
+frame at a time, and one that has to `rest` delays nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -169,6 +169,7 @@ class _Link:
         "sent_at",
         "session",
         "wake",
+        "watched",
         "writing",
     )
 
@@ -196,6 +197,7 @@ class _Link:
         self.failure: LinkError | None = None
         self.ended = trio.Event()
         self.announced = False
+        self.watched = False
         self.doubted_at = 0
         self.heard_at = self.sent_at = self.pause_ticks = 0
 
@@ -246,6 +248,7 @@ class Links:
         self._events: list[Event] = []
         self._unread: list[_Link] = []  # links with bytes that are read, but not looked at
         self._open: dict[bytes, _Link] = {}
+        self._resting: set[bytes] = set()
         self._traffic = {peer: Traffic() for peer in book.members}
         self._changed = trio.Event()
         self._posted: list[_Link] = []
@@ -292,24 +295,47 @@ class Links:
             except Exception as error:
                 link.end(_failure(error))
 
-    def receive(self) -> Sequence[Event]:
+    def receive(self, but: Container[bytes] = ()) -> Sequence[Event]:
         """What happened since the last call, and one frame of each link that has some.
 
+        Nothing is read of the peers in `but`, this once.
         Never waits; whoever got something asks again, and waits on the poller after nothing.
         """
         ready = dict.fromkeys(self._unread)
         self._unread.clear()
         ready.update(dict.fromkeys(self._poller.ready()))
         for link in ready:
-            if link.failure is None:
-                try:
-                    self._read(link)
-                except Exception as error:
-                    link.end(_failure(error))
+            if link.failure is not None or link.peer in self._resting:
+                continue
+            if link.peer in but:
+                if link.channel.has_more:
+                    self._unread.append(link)
+                continue
+            try:
+                self._read(link)
+            except Exception as error:
+                link.end(_failure(error))
         if self._unread:
             self._poller.wake()
         events, self._events = self._events, []
         return events
+
+    def rest(self, peer: bytes) -> None:
+        """Read nothing of `peer` until `resume`, whatever links it makes: it waits with its peer.
+
+        For less than the silence that ends a link, for its end is not noticed either.
+        """
+        self._resting.add(peer)
+        link = self._open.get(peer)
+        if link is not None:
+            self._unwatch(link)
+
+    def resume(self, peer: bytes) -> None:
+        """Read again what `peer` sends."""
+        self._resting.discard(peer)
+        link = self._open.get(peer)
+        if link is not None:
+            self._watch(link)
 
     def close(self, peer: bytes, reason: str) -> None:
         """End the link to `peer`, if there is one, because of what it sent; it is dialled anew."""
@@ -425,6 +451,8 @@ class Links:
                 self._alarm(f"this node's own key {where}: {error}")
             self._missed(expected, channel.remote, failure)
             return failure.goodbye
+        # Whoever was sent away while its proof was on its way to us must not become a link.
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._admit(link):
             return await self._carry(link)
         return Goodbye.DUPLICATE
@@ -525,30 +553,45 @@ class Links:
 
     async def _carry(self, link: _Link) -> Goodbye:
         """Run an admitted link to its end."""
-        peer, descriptor = link.peer, link.channel.fileno()
+        peer = link.peer
         if link.older is not None:
             self._retire(link.older)
             link.older = None
         link.announced = True
         self._events += (LinkOpened(peer, link.record), *link.early)
-        self._unread.append(link)
-        self._poller.add(descriptor, link)
-        self._poller.wake()
+        self._watch(link)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guarded_write, link)
                 await link.ended.wait()
-        finally:
-            self._poller.remove(descriptor)
-        failure = link.failure
-        assert failure is not None, "a link ends for a reason"
-        if self._open.get(peer) is link:
-            del self._open[peer]
-            self._book.closed(peer, clock.now_ticks(), str(failure), self._jitter())
+        finally:  # also when it is cancelled: what is not here must not be on the plan as a link
+            link.end(LinkError("it was given up here", Goodbye.GOING_AWAY))
+            self._unwatch(link)
+            self._leave(link)
+        assert link.failure is not None, "a link ends for a reason"
+        return link.failure.goodbye
+
+    def _watch(self, link: _Link) -> None:
+        """Have it read, unless its peer rests: first what the handshake or a rest has left."""
+        if not link.watched and link.failure is None and link.peer not in self._resting:
+            link.watched = True
+            self._poller.add(link.channel.fileno(), link)
+            self._unread.append(link)
+        self._poller.wake()
+
+    def _unwatch(self, link: _Link) -> None:
+        if link.watched:
+            link.watched = False
+            self._poller.remove(link.channel.fileno())
+
+    def _leave(self, link: _Link) -> None:
+        """The end of a link that was admitted."""
+        if self._open.get(link.peer) is link:
+            del self._open[link.peer]
+            self._book.closed(link.peer, clock.now_ticks(), str(link.failure), self._jitter())
             self._changed.set()
-            log.info("link to %s ended: %s", self._name(peer), failure)
+            log.info("link to %s ended: %s", self._name(link.peer), link.failure)
         self._retire(link)
-        return failure.goodbye
 
     def _retire(self, link: _Link) -> None:
         if link.announced:

@@ -409,6 +409,131 @@ async def test_a_peer_that_floods_delays_the_others_by_one_frame(
         assert len(events) == 4
 
 
+async def test_who_has_to_rest_is_not_read_and_wakes_nobody_until_it_has_rested(
+    autojump_clock: MockClock,
+) -> None:
+    one, two, three = cluster(1, 2, 3)
+    network = MemoryNetwork()
+    two.record, three.record = two.says((), 1), three.says((), 1)
+    links = one.links([two.record, three.record], {"tcp": network})
+    async with running((links, [f"tcp:board{one.seed}:1"])):
+        flooder = await network.dial(f"tcp:board{one.seed}:1")
+        state = await prove(flooder, two)
+        other = await network.dial(f"tcp:board{one.seed}:1")
+        quiet = await prove(other, three)
+        await until(links, LinkOpened)
+        await until(links, LinkOpened)
+        links.rest(two.key)
+        for number in range(3):
+            state, frames = state.send([b"flood %d" % number], 0, bytes(32))
+            await flooder.send(frames)
+        counter = Wakeups()
+        trio.lowlevel.add_instrument(counter)
+        await trio.sleep(5)
+        trio.lowlevel.remove_instrument(counter)
+        assert counter.steps < 50
+        assert drain(links) == []
+        quiet, frames = quiet.send([b"urgent"], 0, bytes(32))
+        await other.send(frames)
+        assert await next_event(links) == Arrived(three.key, b"urgent")
+        links.resume(two.key)
+        for number in range(3):
+            assert await next_event(links) == Arrived(two.key, b"flood %d" % number)
+
+
+async def test_a_rest_outlives_the_link_and_whoever_rests_may_come_and_go(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"tcp": network})
+    links.rest(two.key)
+    async with running((links, ["tcp:board1:1"])):
+        first = await network.dial("tcp:board1:1")
+        await prove(first, two)
+        assert await until(links, LinkOpened)
+        second = await network.dial("tcp:board1:1")
+        state = await prove(second, two)
+        assert await until(links, LinkClosed)
+        assert await until(links, LinkOpened)
+        state, frames = state.send([b"patient"], 0, bytes(32))
+        await second.send(frames)
+        await trio.sleep(1)
+        assert drain(links) == []
+        links.resume(two.key)
+        assert await next_event(links) == Arrived(two.key, b"patient")
+
+
+async def test_one_call_may_leave_peers_unread_and_the_next_one_reads_them() -> None:
+    """What was read from the socket but not looked at wakes its reader all the same."""
+    one, two = await boards(2)
+    one.member.record = one.member.says((), 1)
+    first, second = one.links(two), two.links(one)
+    async with running((first, []), (second, [two.address])):
+        await until(first, LinkOpened)
+        await until(second, LinkOpened)
+        Taker.of(second).resting = True
+        for number in range(3):
+            send(first, two.member.key, b"%d" % number)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        key = one.member.key
+        assert second.receive(but={key}) == []
+        assert second.receive() == [Arrived(key, b"0")]
+        assert second.receive(but={key}) == []
+        with trio.fail_after(5):
+            await second._poller.wait()
+        assert second.receive() == [Arrived(key, b"1")]
+        assert second.receive() == [Arrived(key, b"2")]
+
+
+async def test_a_caller_who_was_dismissed_as_its_proof_came_is_no_link(
+    autojump_clock: MockClock,
+) -> None:
+    """Else it would be one for ever: nobody reads it, and its member could never be dialled."""
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [])), trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def handler(channel: Channel) -> Goodbye:
+            with scope:
+                return await links._incoming(channel)
+            return Goodbye.NORMAL
+
+        await nursery.start(network.serve, handler, "tcp:board1:1")
+        caller = await network.dial("tcp:board1:1")
+        entropy = bytes(64)
+        state, hello = Session.initiate(two.record.raw, two.noise_private, CLUSTER, entropy)
+        await caller.send([hello])
+        _, effects = state.received(await caller.receive())
+        caller._out.into.send_nowait(effects[0].data)  # type: ignore[union-attr]
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert drain(links) == []
+        assert links.statistics()[0].state != "linked"
+        assert links._book[two.key].link is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_is_given_up_here_is_on_the_plan_again(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    two.record = two.says((), 1)
+    links = one.links([two.record], {"tcp": network})
+    async with running((links, [])):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(network.serve, links._incoming, "tcp:board1:1")
+            await prove(await network.dial("tcp:board1:1"), two)
+            await until(links, LinkOpened)
+            nursery.cancel_scope.cancel()
+        assert (await until(links, LinkClosed)).reason == "it was given up here"
+        assert links.statistics()[0].state == "expected"
+
+
 # --- who is not welcome --------------------------------------------------------------------------
 
 
@@ -756,7 +881,7 @@ class Board:
 
     def links(self, *others: Board, hold_s: float = HOLD_S, **options: Any) -> Links:
         known = [other.member.record for other in others]
-        transport = Direct(arrivals=Arrivals(SILENCE_S, hold_s=hold_s))
+        transport = Direct(is_on_one_host=True, arrivals=Arrivals(SILENCE_S, hold_s=hold_s))
         return self.member.links(known, {"tcp": transport}, **options)
 
 
@@ -898,7 +1023,7 @@ async def test_a_member_that_calls_in_a_loop_pays_for_it_and_nobody_else_does(
         nonlocal calls
         while True:
             try:
-                channel = await Direct().dial(one.address)
+                channel = await Direct(is_on_one_host=True).dial(one.address)
                 await prove(channel, two.member)
                 calls += 1
                 await channel.send([bytes(256)])
