@@ -263,7 +263,7 @@ def caller(settings: Config, version: int) -> Links:
     keys = keyfile.read(settings.key_file)
     record = NodeRecord(version, keys.noise_public, (), 2**31, settings.name)
     genesis = read_genesis(settings)
-    transports = {TCP: Direct()}
+    transports = {TCP: Direct(is_on_one_host=True)}
     return Links(
         poller=Poller(),
         book=Book(keys.public, genesis.records, transports),

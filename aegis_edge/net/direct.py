@@ -35,9 +35,9 @@ log = logging.getLogger(__name__)
 class Direct:
     """The transport; one object serves and dials any number of addresses.
 
-    `is_on_one_host`: members share this machine, so a name may lead back to it.  Otherwise nothing
-    is sent there: whoever owns a name could make this node talk to services that listen for this
-    host alone.
+    `is_on_one_host`: members share this machine, so an address may lead back to it.  Otherwise
+    nothing is sent there: whoever owns a name, or says that it is at an address of this host, could
+    make this node talk to services that listen for this host alone.
     `arrivals`: who may come in; by default with `SILENCE_S`.
     """
 
@@ -59,10 +59,11 @@ class Direct:
             ) from None
         except (OSError, ValueError) as error:
             raise LinkError(_why(error, place)) from None
-        if place.is_name and not self._is_on_one_host and _leads_back(stream):
+        if not self._is_on_one_host and _leads_back(stream):
             await trio.aclose_forcefully(stream)
             raise LinkError(
-                f"the name {place.host!r} leads back to this host; use that board's IP address"
+                f"{place.host} leads back to this host; correct `advertise` on that board: its own "
+                "IP address, and none that this host has too"
             )
         channel = await websocket.connect(stream, max(0.0, deadline - trio.current_time()))
         _describe(channel, stream)
@@ -155,8 +156,10 @@ def _cannot_listen(place: Address, error: Exception) -> ListenError:
 
 
 def _leads_back(stream: trio.SocketStream) -> bool:
+    """Whether the other end is this very host: at loopback, or at an address of its own."""
     try:
-        return peculiarity(stream.socket.getpeername()[0]) == "loopback"
+        there = stream.socket.getpeername()[0]
+        return peculiarity(there) == "loopback" or there == stream.socket.getsockname()[0]
     except OSError:
         return False  # it is gone, and the next step will say so
 

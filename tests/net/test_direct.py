@@ -28,7 +28,7 @@ class Place:
         self.opened: list[trio.abc.AsyncResource] = []
 
     async def dial(self) -> WebSocket:
-        channel = await Direct().dial(self.address)
+        channel = await Direct(is_on_one_host=True).dial(self.address)
         self.opened.append(channel._stream)
         return channel
 
@@ -145,6 +145,20 @@ async def test_a_name_leads_back_to_this_host_only_where_members_share_it() -> N
         await channel.send([b"x"])
         assert await channel.receive() == b"x"
         await channel.aclose()
+
+
+@pytest.mark.parametrize("sort", ["loopback", ""])
+async def test_an_address_of_this_host_is_not_dialled_either(
+    sort: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At loopback, or at any address that both ends of the connection have."""
+    monkeypatch.setattr(direct, "peculiarity", lambda _: sort)
+    async with serving(Direct(), echo, "tcp:127.0.0.1:0") as at:
+        with pytest.raises(LinkError, match=r"127\.0\.0\.1 leads back to this host"):
+            await Direct().dial(at.address)
+    async with serving(Direct(), echo, "tcp:127.0.0.2:0") as at:
+        if not sort:  # another address than our end has, which is 127.0.0.1
+            await (await Direct().dial(at.address)).aclose()
 
 
 @pytest.mark.parametrize(

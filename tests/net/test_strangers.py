@@ -185,7 +185,8 @@ async def test_a_member_on_a_slow_path_links_in_spite_of_a_flood_of_strangers(
             slow, tries = await slow_path(address, crowd.arrive, nursery)
             one.record = one.says((slow,), 1)
             # What one says of itself in the handshake is older than what two was told.
-            calling = two.links([one.record], {"tcp": Direct()}, jitter=lambda: 0.0)
+            near = {"tcp": Direct(is_on_one_host=True)}
+            calling = two.links([one.record], near, jitter=lambda: 0.0)
             listening._credentials = (one.record.raw, *listening._credentials[1:])
             async with running((calling, [])):
                 await until(listening, LinkOpened, timeout_s=60)
