@@ -162,7 +162,15 @@ class Alarm:
     evidence: tuple[bytes, ...] = ()
 
 
-Effect = Persist | Send | Bundled | Deliver | TakeRoot | Prune | SendCommitted | Alarm
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the link to `peer`: it signed what no correct member signs."""
+
+    peer: bytes
+    reason: str
+
+
+Effect = Persist | Send | Bundled | Deliver | TakeRoot | Prune | SendCommitted | Alarm | HangUp
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Repair:
         self._helped = Turns(resend // 4)
         self._answered = Turns(resend // 2)
         self._served: dict[bytes, tuple[int, int]] = {}
+        self._given: dict[bytes, dict[bytes, int]] = {}
 
     # --- where everybody stands ---
 
@@ -148,6 +149,13 @@ class Repair:
         self._voice.send(self._voice.sign(wanted).raw, *peers)
 
     def on_fetch_body(self, fetch: Verified[FetchBody], peer: bytes) -> None:
-        body = self._log.body(fetch.message.digest)
-        if body is not None and peer == fetch.signer:
+        """Give a peer a body; one that asks for the same again has to wait a while."""
+        now, digest = self._at.now_ticks, fetch.message.digest
+        body = self._log.body(digest)
+        if body is None or peer != fetch.signer:
+            return
+        given = {d: again_at for d, again_at in self._given.get(peer, {}).items() if now < again_at}
+        self._given[peer] = given
+        if digest not in given:
+            given[digest] = now + self._at.parameters.resend_ticks
             self._voice.send(Body(body).pack(), peer)

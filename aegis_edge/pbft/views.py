@@ -94,8 +94,7 @@ class Views:
             return None
         reason = view_change.judge_view_change(change, at.configuration, at.parameters)
         if reason is not None:
-            words = f"a view change was refused: {reason}"
-            self._voice.alarm(words, change.signer, change.raw)
+            self._voice.refuse(f"a view change was refused: {reason}", change)
             return None
         if self._checkpoints.denies(said.stable):
             return None
@@ -138,7 +137,7 @@ class Views:
         at = self._at
         reason = view_change.judge_new_view(new, at.configuration, at.parameters)
         if reason is not None:
-            self._voice.alarm(f"a new view was refused: {reason}", new.signer, new.raw)
+            self._voice.refuse(f"a new view was refused: {reason}", new)
             return None
         return self._enter(new)
 
@@ -185,6 +184,6 @@ class Views:
         """True if a VIEW-CHANGE or NEW-VIEW that claims this could change nothing."""
         view: int = claim.fields[1]
         if claim.tag == NewView.TAG:
-            return self._is_over(view)
+            return self._is_over(view) or claim.signer != self._at.configuration.primary(view)
         known = self._changes.get(claim.signer)
         return view < self._at.view or (known is not None and view <= known.message.view)

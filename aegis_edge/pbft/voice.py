@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from aegis_edge.pbft.events import Alarm, Effect, Persist, Record, Send
+from aegis_edge.pbft.events import Alarm, Effect, HangUp, Persist, Record, Send
 from aegis_edge.wire.messages import Verified
 
 
@@ -58,6 +58,11 @@ class Voice:
         if (reason, about) not in self._alarmed:
             self._alarmed.add((reason, about))
             self._effects.append(Alarm(reason, about, evidence))
+
+    def refuse(self, reason: str, message: Verified[Any]) -> None:
+        """Accuse the signer of what no correct member signs, and hear no more of it for now."""
+        self.alarm(reason, message.signer, message.raw)
+        self._effects.append(HangUp(message.signer, reason))
 
     def halt(self, reason: str, *evidence: bytes) -> None:
         """The last word: this replica cannot go on."""

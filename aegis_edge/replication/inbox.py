@@ -7,13 +7,13 @@ Refuses to know what a message says.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Container
 
 
 class Inbox:
-    """All that came in and was not looked at; `len` counts it, `size_bytes` is what it holds."""
+    """All that came in and was not looked at; `len` counts it."""
 
     def __init__(self) -> None:
-        self.size_bytes = 0
         self._queues: dict[bytes, deque[bytes]] = {}
         self._count = 0
 
@@ -24,21 +24,28 @@ class Inbox:
         """Take a message in, behind all others of its peer."""
         self._queues.setdefault(peer, deque()).append(raw)
         self._count += 1
-        self.size_bytes += len(raw)
 
-    def next_round(self) -> list[tuple[bytes, bytes]]:
-        """The oldest message of each peer that has one, as (peer, message)."""
+    def __contains__(self, peer: object) -> bool:
+        """Whether something of `peer` waits."""
+        return peer in self._queues
+
+    def has_mail(self, but: Container[bytes] = ()) -> bool:
+        """Whether something waits of anybody `but` these."""
+        return any(peer not in but for peer in self._queues)
+
+    def next_round(self, but: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
+        """The oldest message of each peer `but` these that has one, as (peer, message)."""
         found = []
         for peer, queue in list(self._queues.items()):
+            if peer in but:
+                continue
             found.append((peer, queue.popleft()))
             if not queue:
                 del self._queues[peer]
         self._count -= len(found)
-        self.size_bytes -= sum(len(raw) for _, raw in found)
         return found
 
     def drop(self, peer: bytes) -> None:
         """Forget what waits of this peer."""
         queue = self._queues.pop(peer, ())
         self._count -= len(queue)
-        self.size_bytes -= sum(map(len, queue))

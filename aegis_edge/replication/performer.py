@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    HangUp,
     LinkDown,
     LinkUp,
     Persist,
@@ -56,10 +56,11 @@ from aegis_edge.replication.errors import (
 )
 from aegis_edge.replication.inbox import Inbox
 from aegis_edge.replication.port import Core, Store, Wires
+from aegis_edge.replication.shares import Shares
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
-from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, Message
+from aegis_edge.wire.messages import Message
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +70,9 @@ T = TypeVar("T")
 TICK_TICKS = 100
 #: How long nothing must have happened before the state root is taken for `status`.
 QUIET_TICKS = 300
-#: What one burst takes in before it looks at the clock and the callers again: messages of peers and
-#: the bytes in them, which one more of each peer may exceed; and for how long it handles them.
+#: What one burst handles before it looks at the callers again: messages of peers, and for how long;
+#: both may be exceeded by one more of each peer.
 BURST_MESSAGES_MAX = 64
-BURST_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 BURST_S = 0.02
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
 EVIDENCE_BYTES_LOGGED = 1024
@@ -105,7 +105,8 @@ class Replication:
     `key`: this node's public key; `names`: the members' keys and names, this node's among them;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
     `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something;
-    `alarms`: where others, such as the links, raise theirs too.
+    `alarms`: where others, such as the links, raise theirs too; `busy_s`: seconds that this thread
+    has used of the processor.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Replication:
         revision: int = 0,
         alarms: Alarms | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self.key = key
         self.names = names
@@ -139,10 +141,11 @@ class Replication:
         self._thread = thread
         self._read = read
         self._wall_ms = wall_ms
+        self._busy_s = busy_s
         # What comes in.
         self._reachable: set[bytes] = set()
-        self._link_events: deque[LinkUp | LinkDown] = deque()
         self._inbox = Inbox()
+        self._shares = Shares(len(names))
         self._poked = False
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
@@ -339,11 +342,10 @@ class Replication:
         if is_tick:
             self._tick_at = now_ticks
             self._step(Tick(now_ticks, self._wall_ms()))
-        is_more = self._hear_all()
-        while self._link_events:
-            self._step(self._link_events.popleft())
-        if self._inbox:
-            self._open_mail()
+        if self._shares.resting:
+            for peer in self._shares.rested(trio.current_time()):
+                self._wires.resume(peer)
+        self._hear_and_open()
         if self._core.learning is not None:
             self._stir()
         self._bundle()
@@ -354,17 +356,21 @@ class Replication:
                 self._write()
         self._wires.flush()
         self._set_timer(is_tick)
-        return is_more or len(self._inbox) > 0 or self._landed is not None
+        return self._inbox.has_mail(but=self._shares.resting) or self._landed is not None
 
     def _set_timer(self, is_tick: bool) -> None:
-        """Wake when the replica wants to be; it is asked at ticks only, for asking is not cheap."""
+        """Wake when the replica wants to be, or when somebody has rested.
+
+        The replica is asked at ticks only, for asking is not cheap.
+        """
         wake_at: float = self._tick_at + TICK_TICKS
         if is_tick:
             wake_at = math.inf if self._core.wake_at is None else self._core.wake_at
             wake_at = max(min(wake_at, self._root_due), self._tick_at + 1)
-        if wake_at != self._wake_at or self._timer.deadline == math.inf:
+        resting = self._shares.resting
+        if wake_at != self._wake_at or resting or self._timer.deadline == math.inf:
             self._wake_at = wake_at
-            self._timer.deadline = (wake_at + 0.5) / 1000
+            self._timer.deadline = min((wake_at + 0.5) / 1000, self._shares.wake_at)
 
     @property
     def _root_due(self) -> float:
@@ -373,9 +379,12 @@ class Replication:
             return math.inf
         return self._quiet_at
 
-    def _step(self, event: Event) -> None:
-        self._take(self._core.step(event))
+    def _step(self, event: Event) -> Sequence[Effect]:
+        """Tell the replica of `event`, and do what it wants; gives that."""
+        effects = self._core.step(event)
+        self._take(effects)
         self._tell_of_leader()
+        return effects
 
     def _tell_of_leader(self) -> None:
         """A change of leader is worth a line in the log."""
@@ -388,12 +397,18 @@ class Replication:
     def _take(self, effects: Sequence[Effect]) -> None:
         """Do what may be done at once; the rest waits for a write, in order."""
         for effect in effects:
-            if isinstance(effect, Send) and self._writes.may_pass(effect):
-                self._send(effect)
+            if isinstance(effect, Send):
+                now, later = self._writes.part(effect)
+                if now is not None:
+                    self._send(now)
+                if later is not None:
+                    self._writes.hold(later)
             elif isinstance(effect, Bundled):
                 self._callers.bundled(effect.incarnation, effect.number)
             elif isinstance(effect, Alarm):
                 self._alarm(effect)
+            elif isinstance(effect, HangUp):
+                self._hang_up(effect.peer, effect.reason)
             else:
                 self._writes.hold(effect)
 
@@ -416,47 +431,66 @@ class Replication:
 
     # --- from the links ---------------------------------------------------------------------
 
-    def _hear_all(self) -> bool:
-        """Take what the links bring, a bounded burst of it; True if there may be more."""
-        inbox = self._inbox
-        while len(inbox) < BURST_MESSAGES_MAX and inbox.size_bytes < BURST_BYTES_MAX:
-            events = self._wires.receive()
-            if not events:
-                return False
-            for event in events:
+    def _hear_and_open(self) -> None:
+        """Take what the links bring, one message of each peer in turn, for a bounded burst.
+
+        A peer of whom something waits is not read further: so it holds here what one frame brings,
+        and however much that is, what others send meanwhile comes up in the next round.  What the
+        hearing of a round cost is added to the first message in it.
+        """
+        inbox, left = self._inbox, BURST_MESSAGES_MAX
+        until, before_s = trio.current_time() + BURST_S, self._busy_s()
+        while left > 0:
+            for event in self._wires.receive(but=inbox):
                 self._hear(event)
-        return True
+            mail = inbox.next_round(but=self._shares.resting)
+            if not mail:
+                return
+            left -= len(mail)
+            for peer, raw in mail:
+                is_idle = self._open(peer, raw)
+                after_s = self._busy_s()
+                if is_idle:
+                    self._charge(peer, after_s - before_s)
+                before_s = after_s
+            if trio.current_time() >= until:
+                return
 
     def _hear(self, event: LinkEvent) -> None:
         if isinstance(event, Arrived):
             self._inbox.put(event.peer, event.raw)
         elif isinstance(event, LinkOpened):
             self._reachable.add(event.peer)
-            self._link_events.append(LinkUp(event.peer))
+            self._step(LinkUp(event.peer))
         else:
             self._reachable.discard(event.peer)
-            self._link_events.append(LinkDown(event.peer))
+            self._step(LinkDown(event.peer))
 
-    def _open_mail(self) -> None:
-        until = trio.current_time() + BURST_S
-        while self._inbox and trio.current_time() < until:
-            for peer, raw in self._inbox.next_round():
-                self._open(peer, raw)
-
-    def _open(self, peer: bytes, raw: bytes) -> None:
+    def _open(self, peer: bytes, raw: bytes) -> bool:
+        """Give the replica a message; True if nothing came of it but a complaint."""
         self.counters.messages_in += 1
         claim = claimed(raw)
         if claim is not None and self._core.is_redundant(claim):
-            return
+            return True
         try:
             message = self._read(raw)
         except WireError as error:
-            self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
-            log.warning("%s sent what is no message: %s", self.names.get(peer, "?"), error)
-            self._inbox.drop(peer)
-            self._wires.close(peer, f"it sent what is no message: {error}")
-            return
-        self._step(Received(peer, message))
+            self._hang_up(peer, f"it sent what is no message: {error}")
+            return True
+        effects = self._step(Received(peer, message))
+        return all(isinstance(effect, (Alarm, HangUp)) for effect in effects)
+
+    def _hang_up(self, peer: bytes, reason: str) -> None:
+        """What came from `peer` is against the rules: hear nothing more of it on this link."""
+        self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
+        log.warning("the link to %s is ended: %s", self.names.get(peer, "?"), reason)
+        self._inbox.drop(peer)
+        self._wires.close(peer, reason)
+
+    def _charge(self, peer: bytes, took_s: float) -> None:
+        """`peer` kept this node busy for nothing: if it does so too much, it has to rest."""
+        if self._shares.charge(peer, took_s, trio.current_time()):
+            self._wires.rest(peer)
 
     def _stir(self) -> None:
         """See to it that checkpoints come, where nobody else writes: this node waits for some.

@@ -30,9 +30,19 @@ class Writes:
         """Whether a write has begun and not ended."""
         return self._flying is not None
 
-    def may_pass(self, send: Send) -> bool:
-        """Whether `send` may go at once: nothing that it must not overtake waits."""
-        return not self._unsafe and self._serving.isdisjoint(send.peers)
+    def part(self, send: Send) -> tuple[Send | None, Send | None]:
+        """What of `send` may go at once, and what must be held: it would overtake what waits.
+
+        A vote for everybody does not wait for what is read from the disk for one of them; but to
+        that one it comes after it, and after all that was held before.
+        """
+        if self._unsafe:
+            return None, send
+        if self._serving.isdisjoint(send.peers):
+            return send, None
+        free = tuple(peer for peer in send.peers if peer not in self._serving)
+        busy = tuple(peer for peer in send.peers if peer in self._serving)
+        return (Send(free, send.raw) if free else None), Send(busy, send.raw)
 
     def hold(self, effect: Effect) -> None:
         """Keep `effect` for the next write, behind all others."""

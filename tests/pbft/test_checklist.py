@@ -159,6 +159,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "s8_23": (
         "a flood starves nobody: queues per peer, in turn, limits before proofs",
         "replication/test_performer.py::test_a_flood_of_one_peer_does_not_starve_the_others",
+        "replication/test_performer.py::test_who_keeps_the_node_busy_for_nothing_gets_half_an_even_share_of_it",
         "net/test_links.py::test_a_peer_that_floods_delays_the_others_by_one_frame",
         "net/test_strangers.py::test_a_member_on_a_slow_path_links_in_spite_of_a_flood_of_strangers",
     ),

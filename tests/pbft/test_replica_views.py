@@ -1,10 +1,12 @@
 """Plays of view changes and restarts: who leads when the primary is gone, and what survives."""
 
+from typing import Any
+
 import pytest
 
 from aegis_edge.pbft import journal, view_change
 from aegis_edge.pbft.configuration import Parameters
-from aegis_edge.pbft.events import LinkUp, Received, Send, TakeRoot, Tick
+from aegis_edge.pbft.events import HangUp, LinkUp, Received, Send, TakeRoot, Tick
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
     Batch,
@@ -90,6 +92,24 @@ def test_s8_08_a_bad_view_change_is_refused_whole_and_noted() -> None:
     assert a.alarms[0].about == d.key
     a.step(Received(d.key, d.signer.sign(ViewChange(0, 1, 4, (), ()))))
     assert len(a.alarms) == 1, "once is enough"
+
+
+def test_s8_23_who_sends_a_bad_view_change_of_its_own_is_hung_up_on_each_time() -> None:
+    """The check cost hundreds of signatures.  It is the signer's fault, whoever passes it on."""
+    stage = Stage(4)
+    a, c, d = stage["A"], stage["C"], stage["D"]
+    bad = d.signer.sign(ViewChange(0, 1, 4, (), ()))
+    new = a.replica.configuration.primary(1)
+    maker = next(x for x in stage.actors if x.key == new)
+    worse = maker.signer.sign(NewView(0, 1, (bad,), ()))
+
+    def hung_up(message: Any, peer: bytes) -> list[bytes]:
+        return [e.peer for e in a.step(Received(peer, message)) if isinstance(e, HangUp)]
+
+    assert hung_up(bad, c.key) == [d.key]
+    for _ in range(2):
+        assert hung_up(bad, d.key) == [d.key]
+        assert hung_up(worse, maker.key) == [maker.key]
 
 
 def test_s8_06_a_new_view_needs_a_quorum_and_the_right_primary() -> None:

@@ -31,6 +31,7 @@ from aegis_edge.wire.messages import (
     Commit,
     Committed,
     FetchBatches,
+    FetchBody,
     NewView,
     Prepare,
     PrePrepare,
@@ -510,6 +511,35 @@ def test_s8_23_view_changes_that_are_known_or_over_are_not_opened() -> None:
     a.replica._start_view_change(4)
     assert spared(new)
     assert spared(b.signer.sign(ViewChange(0, 3, 0, (), ()))), "everybody is beyond that"
+
+
+def test_s8_23_a_new_view_of_anybody_but_its_primary_is_not_opened() -> None:
+    """Else each member could make all others check hundreds of signatures, of any view it likes."""
+    stage = Stage(4)
+    a, b, c, _ = stage.actors
+    change = c.signer.sign(ViewChange(0, 1_000_001, 0, (), ()))
+    for view in (1, 1_000_001):
+        claims = [claimed(x.signer.sign(NewView(0, view, (change,), ())).raw) for x in (b, c)]
+        assert [a.replica.is_redundant(claim) for claim in claims if claim] == [False, True]
+
+
+def test_s8_23_a_body_is_given_to_each_peer_once_in_a_while() -> None:
+    """Whoever asks for the same megabyte again and again has to wait."""
+    stage = Stage(4)
+    stage.submit("A", b"x")
+    a, b, c, _ = stage.actors
+    slot = a.replica.log.slots[1]
+    assert slot.pre_prepare is not None
+    fetch = FetchBody(0, slot.pre_prepare.message.digest)
+
+    def answers(asking: Actor) -> int:
+        return len(a.step(Received(asking.key, asking.signer.sign(fetch))))
+
+    assert [answers(b) for _ in range(20)] == [1, *[0] * 19]
+    assert [answers(c), answers(c)] == [1, 0], "others do not wait for it"
+    stage.now += stage.parameters.resend_ticks
+    a.step(Tick(stage.now, CLOCK_MS))
+    assert [answers(b), answers(b)] == [1, 0]
 
 
 def test_s8_23_a_fetch_costs_its_sender_a_pause() -> None:

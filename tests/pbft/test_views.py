@@ -3,7 +3,7 @@
 import pytest
 
 from aegis_edge.pbft import journal, view_change
-from aegis_edge.pbft.events import Alarm, Effect, Persist, Send
+from aegis_edge.pbft.events import Alarm, HangUp, Effect, Persist, Send
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire.envelope import claimed
 from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, ViewChange
@@ -83,8 +83,10 @@ def test_a_view_change_counts_once_and_the_later_one_of_a_member_counts() -> Non
 def test_a_view_change_with_a_flaw_accuses_its_sender() -> None:
     made = Parts(own=2)
     bad = SIGNERS[0].sign(ViewChange(0, 1, 4, (), ()))
-    (alarm,) = made.said(made.views.on_view_change, bad)
+    alarm, hang_up = made.said(made.views.on_view_change, bad)
     assert isinstance(alarm, Alarm)
+    assert isinstance(hang_up, HangUp)
+    assert hang_up.peer == KEYS[0]
     assert (alarm.about, alarm.evidence) == (KEYS[0], (bad.raw,))
     made.views.on_view_change(change(3, 1))
     assert made.at.view == 0, "and does not count"

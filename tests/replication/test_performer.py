@@ -6,7 +6,8 @@ interfaces.  A write becomes durable exactly when the test says so.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    HangUp,
     LinkDown,
     LinkUp,
     Persist,
@@ -145,14 +147,29 @@ class Wires:
         self.sent: list[tuple[bytes, bytes]] = []
         self._posted: list[tuple[bytes, bytes]] = []
         self.closed: list[tuple[bytes, str]] = []
+        self.resting: set[bytes] = set()
+        self.frame = 60
 
-    def receive(self) -> Sequence[Any]:
-        """Some of what came, as if each frame held as much."""
+    def receive(self, but: Container[bytes] = ()) -> Sequence[Any]:
+        """Of each peer that is to be read some of what came, as if each frame held as much."""
         self._poller.ready()
-        events, self.incoming = self.incoming[:60], self.incoming[60:]
-        if self.incoming:
+        counts = Counter[bytes]()
+        events, left = [], []
+        for event in self.incoming:
+            counts[event.peer] += 1
+            is_read = not (event.peer in but or event.peer in self.resting)
+            (events if is_read and counts[event.peer] <= self.frame else left).append(event)
+        self.incoming = left
+        if any(event.peer not in self.resting for event in left):
             self._poller.wake()
         return events
+
+    def rest(self, peer: bytes) -> None:
+        self.resting.add(peer)
+
+    def resume(self, peer: bytes) -> None:
+        self.resting.remove(peer)
+        self._poller.wake()
 
     def post(self, peer: bytes, raw: bytes) -> None:
         self._posted.append((peer, raw))
@@ -204,6 +221,8 @@ class Stage:
         self.poller: Poller[Any] = Poller()
         self.core, self.store, self.wires = Core(), Store(), Wires(self.poller)
         self.disk = Disk(eager=eager)
+        #: What the thread of the node has used of the processor, as far as a test says so.
+        self.busy_s = 0.0
         self.node = Replication(
             key=ME,
             names=NAMES,
@@ -216,6 +235,7 @@ class Stage:
             thread=self.disk,  # type: ignore[arg-type]
             read=read,
             wall_ms=lambda: 1_000_000,
+            busy_s=lambda: self.busy_s,
         )
 
     @asynccontextmanager
@@ -539,10 +559,148 @@ async def test_a_burst_is_bounded_so_that_callers_get_their_turn() -> None:
         assert turn <= 2 * performer.BURST_MESSAGES_MAX
 
 
-async def test_what_a_burst_has_no_room_for_is_left_with_the_links(
-    monkeypatch: pytest.MonkeyPatch,
+async def test_a_burst_has_its_time_so_that_callers_get_their_turn(
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
-    monkeypatch.setattr(performer, "BURST_BYTES_MAX", 1000)
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.core.bundle_room = 1
+
+        def play(event: Event) -> Sequence[Effect]:
+            if isinstance(event, Received):
+                autojump_clock.jump(0.4 * performer.BURST_S)
+            return ()
+
+        stage.core.plays = play
+        for number in range(40):
+            stage.brings(Arrived(ANNA, b"%d" % number))
+        stage.node.enqueue(b"op", lambda _: None)
+        await stage.quiet()
+        kinds = [type(event) for event in stage.core.heard[2:]]
+        assert kinds.count(Received) == 40
+        assert kinds.index(Submitted) == 3
+
+
+async def test_however_much_a_frame_brings_the_others_have_their_turn() -> None:
+    async with Stage().running() as stage:
+        stage.wires.frame = 530
+
+        def play(event: Event) -> Sequence[Effect]:
+            if isinstance(event, Received) and event.message == b"first":
+                stage.brings(Arrived(BERT, b"meanwhile"))
+            return ()
+
+        stage.core.plays = play
+        stage.brings(Arrived(ANNA, b"first"))
+        for _ in range(529):
+            stage.brings(Arrived(ANNA, b"flood"))
+        await stage.quiet()
+        heard = [event.peer for event in stage.core.heard if isinstance(event, Received)]
+        assert len(heard) == 531
+        assert heard.index(BERT) <= 2
+
+
+async def test_who_keeps_the_node_busy_for_nothing_gets_half_an_even_share_of_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whatever comes to nothing counts: what is known, what is no use, what is only complained of.
+
+    The node does not spin meanwhile, and hears the others at once.
+    """
+    async with Stage().running() as stage:
+        start_s = trio.current_time()
+
+        def works(event: Event) -> Sequence[Effect]:
+            if isinstance(event, Received) and event.peer == ANNA:
+                autojump_clock.jump(0.1)
+                stage.busy_s += 0.1
+                return (Alarm("it is refused", ANNA),)
+            return ()
+
+        def heard(peer: bytes) -> int:
+            return sum(isinstance(e, Received) and e.peer == peer for e in stage.core.heard)
+
+        stage.core.plays = works
+        for _ in range(1000):
+            stage.brings(Arrived(ANNA, b"flood"))
+        await stage.quiet()
+        assert stage.wires.resting == {ANNA}
+        before = heard(ANNA)
+        counter = Steps()
+        trio.lowlevel.add_instrument(counter)
+        await trio.sleep(0.05)
+        trio.lowlevel.remove_instrument(counter)
+        assert counter.count < 10, "it waits, without work"
+        stage.brings(Arrived(BERT, b"vote"))
+        await stage.quiet()
+        assert (heard(ANNA), heard(BERT)) == (before, 1)
+        await trio.sleep(40)
+        took_s = 0.1 * heard(ANNA)
+        share = took_s / (trio.current_time() - start_s)
+        assert 0.11 < share < 0.13, "half of one of four"
+
+
+async def test_late_votes_and_garbage_are_charged_for_too() -> None:
+    vote = SIGNERS[ANNA].sign(Commit(0, 0, 1, bytes(32), 0)).raw
+    async with Stage().running(ANNA, BERT) as stage:
+
+        def late(_: Claim) -> bool:
+            stage.busy_s += 1
+            return True
+
+        def slow(raw: bytes) -> Any:
+            stage.busy_s += 1
+            return read(raw)
+
+        stage.core.is_redundant = late  # type: ignore[method-assign]
+        stage.node._read = slow
+        stage.brings(Arrived(ANNA, vote))
+        stage.brings(Arrived(BERT, b"bad"))
+        await stage.quiet()
+        assert stage.wires.resting == {ANNA, BERT}
+
+
+async def test_what_comes_to_something_costs_its_sender_nothing() -> None:
+    async with Stage().running(ANNA) as stage:
+
+        def works(event: Event) -> Sequence[Effect]:
+            stage.busy_s += 1
+            return (send(b"answer"),)
+
+        stage.core.plays = works
+        for _ in range(20):
+            stage.brings(Arrived(ANNA, b"asked for"))
+        await stage.quiet()
+        assert stage.wires.resting == set()
+        assert len(stage.said) == 20
+
+
+async def test_whoever_signed_what_nobody_may_sign_is_hung_up_on() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.core.plays = lambda event: (
+            (HangUp(ANNA, "a view change was refused: a hole"),)
+            if isinstance(event, Received) and event.peer == ANNA
+            else ()
+        )
+        for event in (Arrived(ANNA, b"one"), Arrived(ANNA, b"two"), Arrived(BERT, b"good")):
+            stage.brings(event)
+        await stage.quiet()
+        received = [event.message for event in stage.core.heard if isinstance(event, Received)]
+        assert received == [b"one", b"good"]
+        assert stage.wires.closed == [(ANNA, "a view change was refused: a hole")]
+        assert stage.node.status()["refused"] == {"anna": 1}
+
+
+class Steps(trio.abc.Instrument):
+    """Counts how often any task runs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.count += 1
+
+
+async def test_of_a_peer_whose_mail_waits_no_more_is_taken_than_a_frame() -> None:
     async with Stage().running(ANNA) as stage:
         left: list[int] = []
 
@@ -555,7 +713,8 @@ async def test_what_a_burst_has_no_room_for_is_left_with_the_links(
         for _ in range(150):
             stage.brings(Arrived(ANNA, bytes(20)))
         await stage.quiet()
-        assert left[0] == 90, "what comes at once, 60 messages of 20 bytes, is enough for a burst"
+        assert left[0] == left[59] == 90, "what one frame brought, 60 messages, comes first"
+        assert left[60] == 30
         assert len(left) == 150, "nothing is lost"
 
 

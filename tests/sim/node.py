@@ -20,6 +20,7 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    HangUp,
     LinkDown,
     LinkUp,
     Persist,
@@ -274,6 +275,8 @@ class Node:
                 self._submitting = []
             elif kind is Alarm:
                 self.world.judges.alarmed(self, effect)
+            elif kind is HangUp:
+                pass  # links of the simulator have no memory: a flood costs it nothing
             else:
                 self._unsafe += kind in self._holding
                 queue.append(effect)
