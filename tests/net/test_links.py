@@ -508,6 +508,7 @@ async def test_a_caller_who_was_dismissed_as_its_proof_came_is_no_link(
         state, hello = Session.initiate(two.record.raw, two.noise_private, CLUSTER, entropy)
         await caller.send([hello])
         _, effects = state.received(await caller.receive())
+        await trio.testing.wait_all_tasks_blocked()
         caller._out.into.send_nowait(effects[0].data)  # type: ignore[union-attr]
         scope.cancel()
         await trio.testing.wait_all_tasks_blocked()
