@@ -3,7 +3,7 @@
 import pytest
 
 from aegis_edge.pbft import journal, view_change
-from aegis_edge.pbft.events import Alarm, HangUp, Effect, Persist, Send
+from aegis_edge.pbft.events import Alarm, Effect, HangUp, Persist, Send
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire.envelope import claimed
 from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, ViewChange
@@ -172,7 +172,8 @@ def test_a_new_view_with_a_flaw_accuses_its_primary() -> None:
     bad = new_view(1, *quorum(1)[:2])
     effects = made.voice.begin()
     assert made.views.on_new_view(bad) is None
-    (alarm,) = effects
+    alarm, hang_up = effects
+    assert isinstance(hang_up, HangUp)
     assert isinstance(alarm, Alarm)
     assert (alarm.about, alarm.evidence) == (KEYS[1], (bad.raw,))
     assert made.at.view == 0
