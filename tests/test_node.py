@@ -229,6 +229,23 @@ async def test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others(tmp_p
             nursery.cancel_scope.cancel()
 
 
+async def test_s8_14_a_database_that_is_gone_without_a_trace_was_lost(tmp_path: Path) -> None:
+    """A new card with `identity.key` from its backup: it votes for nothing that it forgot."""
+    homes = cluster(tmp_path, 3)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+            assert [each.status()["learning"] for each in nodes] == [None] * 3, "they never ran"
+            await nodes[1].submit(put("acknowledged"))
+            await running.stop(homes[2])
+            for file in homes[2].directory.glob("*.db*"):
+                file.unlink()
+            back = await running.start(homes[2])
+            assert back.status()["learning"] is not None
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_record_that_was_learnt_cannot_be_rolled_back_by_a_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

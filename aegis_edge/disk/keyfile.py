@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aegis_edge.crypto import sodium
 from aegis_edge.disk.errors import DiskError, disk_errors
-from aegis_edge.disk.schema import sync_folder
+from aegis_edge.disk.schema import mark_new, sync_folder
 
 ENTROPY_BYTES = 64
 _FIRST_LINE = "aegis-edge identity 1"
@@ -51,6 +51,7 @@ class NodeKeys:
 def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
     """Make a new identity at `path`, from 64 bytes of entropy (None: the system's).
 
+    Marks the folder: an identity that was made here has not run yet, one that is put here may have.
     Raises `KeyFileError` if there is one already, for an identity cannot be made again.
     """
     entropy = os.urandom(ENTROPY_BYTES) if entropy is None else entropy
@@ -68,6 +69,7 @@ def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
         finally:
             fresh.unlink()
             sync_folder(path.parent)
+    mark_new(path.parent, keys.public)
     return keys
 
 

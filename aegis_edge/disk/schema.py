@@ -1,6 +1,8 @@
 """Opens the database file: the lock, the settings, the tables, and what to do with a bad file.
 
 Knows SQLite's file format only through its pragmas.  Refuses to know what the tables mean.
+A file that is missing is held to be lost, with all that its node ever said, unless the home still
+bears the mark of a new identity: a lost memory that counts as none would vote against itself.
 Follows: sqlite.org/wal.html, sqlite.org/lockingv3.html and sqlite.org/withoutrowid.html.
 """
 
@@ -29,9 +31,11 @@ WAL_BYTES = 4 * 1024 * 1024
 WAL_BYTES_MAX = 16 * 1024 * 1024
 CACHE_BYTES = 4 * 1024 * 1024
 DAMAGED_SUFFIX = ".damaged-"
+#: Beside the database of an identity that was made here and has not run yet: names that identity.
+NEVER_RAN_NAME = "never-ran"
 
 TABLES = (
-    # One row.  `rebuilt`: this file took the place of a damaged one, so memory has been lost.
+    # One row.  `rebuilt`: this file took the place of one that is lost, and memory with it.
     """CREATE TABLE meta (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         cluster_id BLOB NOT NULL,
@@ -127,7 +131,8 @@ def connect(
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
             if _empty(connection):
                 _settle(connection)
-                rebuilt = any(path.parent.glob(path.name + DAMAGED_SUFFIX + "*"))
+                damaged_before = any(path.parent.glob(path.name + DAMAGED_SUFFIX + "*"))
+                rebuilt = damaged_before or not _never_ran(path.parent, node)
                 _create(connection, (cluster_id, node, history_versions, rebuilt))
             else:
                 _check(path, connection)
@@ -137,6 +142,7 @@ def connect(
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
+            _about_to_run(path.parent)
     except DatabaseDamaged as error:
         if connection is not None:
             connection.close()
@@ -157,6 +163,40 @@ def damaged(path: Path, message: str) -> DatabaseDamaged:
         "the node goes on with an empty database and fetches the state from its peers; keep the "
         "old file until `aegis-edge status` shows their revision",
     )
+
+
+def mark_new(folder: Path, node: bytes) -> None:
+    """Say, durably, that the identity `node` was made in `folder` just now and never ran."""
+    path = folder / NEVER_RAN_NAME
+    with disk_errors(path):
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(_mark_of(node))
+            file.flush()
+            os.fsync(descriptor)
+        sync_folder(folder)
+
+
+def _mark_of(node: bytes) -> bytes:
+    return node.hex().encode() + b"\n"
+
+
+def _never_ran(folder: Path, node: bytes) -> bool:
+    """Whether the mark is there, and of this identity: another one may have been put here since."""
+    try:
+        return (folder / NEVER_RAN_NAME).read_bytes() == _mark_of(node)
+    except FileNotFoundError:
+        return False
+
+
+def _about_to_run(folder: Path) -> None:
+    """Remove the mark, durably: from now on a database that is missing is one that was lost."""
+    mark = folder / NEVER_RAN_NAME
+    if mark.exists():
+        mark.unlink()
+        sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

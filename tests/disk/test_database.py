@@ -34,6 +34,7 @@ def run(database: Database, first: int, last: int) -> None:
 
 
 def test_a_new_node_starts_from_nothing(tmp_path: Path) -> None:
+    schema.mark_new(tmp_path, b"node")
     database = open_database(tmp_path)
     incarnation = database.next_incarnation(1000)
     assert database.restored(incarnation) == Restored(incarnation=1000)
@@ -79,6 +80,7 @@ def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_state_that_differs_from_the_agreed_one_is_set_aside(tmp_path: Path) -> None:
     """The next start begins anew, knows that it does, and fetches everything from the others."""
+    schema.mark_new(tmp_path, b"node")
     database = open_database(tmp_path)
     run(database, 1, 10)
     assert not database.restored(1).rebuilt

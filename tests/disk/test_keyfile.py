@@ -27,7 +27,7 @@ def test_an_identity_comes_back_as_it_was_made(path: Path) -> None:
     assert keyfile.read(path) == keys
     assert keys.public == sodium.ed25519_keypair(ENTROPY[:32])[0]
     assert keys.noise_public == sodium.x25519_public(ENTROPY[32:])
-    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+    assert {p.name for p in path.parent.iterdir()} == {"node.key", "never-ran"}
 
 
 def test_two_identities_differ(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_an_identity_is_never_written_over(path: Path) -> None:
     with pytest.raises(KeyFileError, match="already"):
         keyfile.create(path)
     assert keyfile.read(path).seed == ENTROPY[:32]
-    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+    assert {p.name for p in path.parent.iterdir()} == {"node.key", "never-ran"}
 
 
 def test_a_record_version_is_given_once(path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_record_version_is_given_once(path: Path) -> None:
     versions = [keyfile.next_record_version(path).record_version for _ in range(3)]
     assert versions == [1, 2, 3]
     assert keyfile.read(path) == NodeKeys(ENTROPY[:32], ENTROPY[32:], 3)
-    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+    assert {p.name for p in path.parent.iterdir()} == {"node.key", "never-ran"}
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601, 0o777])
@@ -94,7 +94,7 @@ def test_a_crash_while_writing_leaves_the_old_file(
             keyfile.next_record_version(path)
     assert keyfile.read(path) == keys
     assert keyfile.next_record_version(path).record_version == 1
-    assert [p.name for p in path.parent.iterdir()] == ["node.key"]
+    assert {p.name for p in path.parent.iterdir()} == {"node.key", "never-ran"}
 
 
 def test_what_is_missing_or_no_file_is_a_clear_error(path: Path) -> None:

@@ -217,10 +217,56 @@ def test_a_wal_that_lost_its_file_is_not_played_into_the_next(tmp_path: Path) ->
 
 
 def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
+    schema.mark_new(tmp_path, b"node")
     (tmp_path / "node.db").touch()
     database = open_database(tmp_path)
     assert not info_of(database).rebuilt
     database.close()
+
+
+# --- a missing file: never there, or lost -----------------------------------------------------
+
+
+def is_rebuilt(folder: Path) -> bool:
+    database = open_database(folder)
+    try:
+        return database.info().rebuilt
+    finally:
+        database.close()
+
+
+def test_s8_14_a_missing_database_was_lost_unless_its_node_never_ran(tmp_path: Path) -> None:
+    """Also one that left nothing behind: a new card with the key from its backup, a deleted file."""
+    schema.mark_new(tmp_path, b"node")
+    assert stat.S_IMODE((tmp_path / schema.NEVER_RAN_NAME).stat().st_mode) == 0o600
+    assert not is_rebuilt(tmp_path)
+    assert names(tmp_path) == {"node.db", "node.db.lock"}, "it has run now"
+    assert not is_rebuilt(tmp_path), "and remembers all"
+    for name in names(tmp_path):
+        (tmp_path / name).unlink()
+    assert is_rebuilt(tmp_path)
+    assert is_rebuilt(tmp_path), "for as long as this file lives"
+
+
+def test_s8_14_the_mark_of_another_identity_says_nothing_of_this_one(tmp_path: Path) -> None:
+    """A home that was made anew, into which the old key was put from its backup."""
+    schema.mark_new(tmp_path, b"made with the new home")
+    assert is_rebuilt(tmp_path)
+
+
+def test_s8_14_a_mark_is_worth_nothing_beside_a_damaged_file(tmp_path: Path) -> None:
+    schema.mark_new(tmp_path, b"node")
+    (tmp_path / "node.db.damaged-1").touch()
+    assert is_rebuilt(tmp_path)
+
+
+def test_s8_14_a_mark_that_outlived_the_first_start_goes_with_the_next(tmp_path: Path) -> None:
+    """The power may fail when the database is there, and the mark still is."""
+    filled(tmp_path)
+    schema.mark_new(tmp_path, b"node")
+    open_database(tmp_path).close()
+    (tmp_path / "node.db").unlink()
+    assert is_rebuilt(tmp_path)
 
 
 def test_a_folder_that_is_missing_or_a_file_is_a_clear_error(tmp_path: Path) -> None:
