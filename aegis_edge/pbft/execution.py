@@ -75,7 +75,7 @@ class Execution:
         self._past.executed(at.executed, batch.digest)
         at.time_ms = clocks.agreed_ms(at.time_ms, batch.evidence)
         oldest = self._pool.since_ticks(batch.bundles)
-        bundles = self._pool.execute(batch.bundles)
+        bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
             self._suspicion.progressed(at.now_ticks, oldest)

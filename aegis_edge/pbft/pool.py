@@ -33,6 +33,18 @@ def follows(name: Name, last: Name) -> bool:
     return name[0] > last[0] and name[1] == 1
 
 
+def _wait_anew(
+    waiting: dict[Name, tuple[Verified[Bundle], int]], filled: Name, now_ticks: int
+) -> None:
+    """What comes after a gap could not execute before `filled` was there: it waits since now.
+
+    Else an origin that keeps a gap open, and fills it when it likes, deposes any primary.
+    """
+    for name, (bundle, _) in waiting.items():
+        if name > filled:
+            waiting[name] = (bundle, now_ticks)
+
+
 class Pool:
     """Waiting bundles by origin; `executed` is the de-duplication table of the agreed state."""
 
@@ -67,7 +79,9 @@ class Pool:
             return "stale"
         if name[0] > newest:  # the origin restarted: what it did not get executed is void
             waiting.clear()
-        self._waiting.setdefault(bundle.signer, {})[name] = (bundle, now_ticks)
+        waiting = self._waiting.setdefault(bundle.signer, {})
+        waiting[name] = (bundle, now_ticks)
+        _wait_anew(waiting, name, now_ticks)
         self._oldest_known = False
         return "new"
 
@@ -110,13 +124,14 @@ class Pool:
         return self._oldest
 
     def since_ticks(self, bundles: tuple[Verified[Bundle], ...]) -> int | None:
-        """Since when the longest-waiting of these waits here; None if none does."""
-        ages = []
-        for bundle in bundles:
-            name = (bundle.message.incarnation, bundle.message.number)
-            entry = self._waiting.get(bundle.signer, {}).get(name)
-            if entry is not None:
-                ages.append(entry[1])
+        """Since when the longest-waiting of these that could execute waits here; None: none does."""
+        names = {(b.signer, b.message.incarnation, b.message.number) for b in bundles}
+        ages = [
+            since
+            for origin in {bundle.signer: None for bundle in bundles}
+            for b, since in self.waiting(origin)
+            if (origin, b.message.incarnation, b.message.number) in names
+        ]
         return min(ages, default=None)
 
     def waiting(self, origin: bytes) -> list[tuple[Verified[Bundle], int]]:
@@ -177,13 +192,18 @@ class Pool:
             for name, (bundle, _) in waiting.items():
                 waiting[name] = (bundle, now_ticks)
 
-    def execute(self, bundles: tuple[Verified[Bundle], ...]) -> tuple[Verified[Bundle], ...]:
+    def execute(
+        self, bundles: tuple[Verified[Bundle], ...], now_ticks: int
+    ) -> tuple[Verified[Bundle], ...]:
         """Those of a batch's bundles that execute, in order; the rest are repeats or gaps."""
         self._oldest_known = False
         done = []
         for bundle in bundles:
             name = (bundle.message.incarnation, bundle.message.number)
             if follows(name, self.last_executed(bundle.signer)):
+                waiting = self._waiting.get(bundle.signer, {})
+                if name not in waiting:  # this is the first that is heard of it here
+                    _wait_anew(waiting, name, now_ticks)
                 self.executed[bundle.signer] = name
                 done.append(bundle)
         for origin in {b.signer: None for b in done}:

@@ -98,7 +98,7 @@ class Replica:
             at, voice, log, pool, self.past, self.suspicion, restored.incarnation
         )
         self.checkpoints = Checkpoints(at, voice, log, self.past)
-        self.views = Views(at, voice, log, self.suspicion, self.checkpoints)
+        self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(at, voice, log, self.views, self.readings, self.catchup, self.pacing)
         self._early = Early()
         self._is_ticking = False

@@ -15,7 +15,9 @@ from __future__ import annotations
 from aegis_edge.pbft import journal, view_change
 from aegis_edge.pbft.amnesia import Amnesia
 from aegis_edge.pbft.checkpoints import Checkpoints
+from aegis_edge.pbft.execution import FORKED
 from aegis_edge.pbft.log import Log
+from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
@@ -32,12 +34,14 @@ class Views:
         at: Standing,
         voice: Voice,
         log: Log,
+        past: Past,
         suspicion: Suspicion,
         checkpoints: Checkpoints,
     ) -> None:
         self._at = at
         self._voice = voice
         self._log = log
+        self._past = past
         self._suspicion = suspicion
         self._checkpoints = checkpoints
         self._changes: dict[bytes, Verified[ViewChange]] = {}
@@ -144,6 +148,9 @@ class Views:
     def _enter(self, new: Verified[NewView]) -> Verified[NewView] | None:
         at, said = self._at, new.message
         if any(self._checkpoints.denies(change.message.stable) for change in said.view_changes):
+            return None
+        if any(self._past.denies(p.message.sequence, p.message.digest) for p in said.pre_prepares):
+            self._voice.halt(FORKED, new.raw)  # whoever votes in it votes against what it executed
             return None
         at.view, at.changing, self.begun = said.view, False, new
         self._suspicion.entered(at.now_ticks)

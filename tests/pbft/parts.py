@@ -72,7 +72,7 @@ class Parts:
         self.proposals = Proposals(at, voice, log, pool, self.readings)
         self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, INCARNATION)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
-        self.views = Views(at, voice, log, self.suspicion, self.checkpoints)
+        self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(at, voice, log, self.views, self.readings, self.catchup, self.pacing)
 
     def said(self, act: Callable[..., Any], *arguments: Any) -> list[Effect]:

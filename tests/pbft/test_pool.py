@@ -33,9 +33,9 @@ def test_a_bundle_is_taken_once_and_refused_after_execution() -> None:
     assert pool.add(first, 5) == "new"
     assert pool.add(first, 6) == "known"
     assert pool.add(bundle(ONE, 1, 1, b"other"), 6) == "conflict"
-    assert pool.execute((first,)) == (first,)
+    assert pool.execute((first,), 0) == (first,)
     assert pool.add(first, 7) == "stale"
-    assert pool.execute((first,)) == (), "20: a request executes once"
+    assert pool.execute((first,), 0) == (), "20: a request executes once"
     assert pool.origins() == []
 
 
@@ -44,17 +44,38 @@ def test_a_gap_waits_and_does_not_age() -> None:
     pool.add(bundle(ONE, 1, 3), 5)
     assert pool.oldest_ticks() is None, "a faulty origin must not make a primary look slow"
     assert not pool.has_unproposed()
+    assert pool.since_ticks((bundle(ONE, 1, 3),)) is None
     pool.add(bundle(ONE, 1, 2), 9)
-    assert pool.oldest_ticks() == 5
+    assert pool.oldest_ticks() == 9, "s8_10: nor by the gap that it fills when it likes"
+    assert pool.since_ticks((bundle(ONE, 1, 3),)) == 9
     assert [b.message.number for b, _ in pool.waiting(ONE.public)] == [2, 3]
+
+
+def test_s8_10_a_gap_that_is_filled_elsewhere_does_not_age_either() -> None:
+    """The primary alone is given what is missing; here it comes with its batch."""
+    pool = Pool({ONE.public: (1, 1)})
+    pool.add(bundle(ONE, 1, 3), 5)
+    pool.add(bundle(ONE, 1, 4), 6)
+    missing = (bundle(ONE, 1, 2), bundle(ONE, 1, 3))
+    assert pool.since_ticks(missing) is None
+    assert pool.execute(missing, 9) == missing
+    assert pool.oldest_ticks() == 9
+
+
+def test_what_was_waiting_in_its_place_keeps_its_age() -> None:
+    pool = Pool({})
+    for number in (1, 2):
+        pool.add(bundle(ONE, 1, number), 5)
+    pool.execute((bundle(ONE, 1, 1),), 9)
+    assert pool.oldest_ticks() == 5
 
 
 def test_a_batch_executes_in_the_origins_order_only() -> None:
     pool = Pool({ONE.public: (1, 1)})
     one, two, three = (bundle(ONE, 1, i) for i in (1, 2, 3))
-    assert pool.execute((three, one, two)) == (two,)
+    assert pool.execute((three, one, two), 0) == (two,)
     assert pool.last_executed(ONE.public) == (1, 2)
-    assert pool.execute((three,)) == (three,)
+    assert pool.execute((three,), 0) == (three,)
 
 
 def test_a_restarted_origin_voids_what_it_left_behind() -> None:
@@ -63,8 +84,8 @@ def test_a_restarted_origin_voids_what_it_left_behind() -> None:
     pool.add(old, 0)
     assert pool.add(bundle(ONE, 2, 1), 1) == "new"
     assert pool.add(bundle(ONE, 1, 2), 1) == "stale"
-    assert pool.execute((bundle(ONE, 2, 1),))
-    assert pool.execute((old,)) == ()
+    assert pool.execute((bundle(ONE, 2, 1),), 0)
+    assert pool.execute((old,), 0) == ()
 
 
 def test_s8_22_an_origin_has_a_bounded_share() -> None:
@@ -129,7 +150,7 @@ def test_marked_bundles_are_not_proposed_again() -> None:
 def test_execution_of_an_unknown_bundle_counts() -> None:
     pool = Pool({ONE.public: (1, 1)})
     pool.add(bundle(ONE, 1, 3), 0)
-    assert pool.execute((bundle(ONE, 1, 2),))
+    assert pool.execute((bundle(ONE, 1, 2),), 0)
     assert pool.has_unproposed()
 
 

@@ -80,7 +80,7 @@ def test_what_is_executed_meanwhile_makes_room() -> None:
     for proposal in made.proposals.due():
         taken.append(proposal)
         made.at.executed = proposal.pre_prepare.message.sequence
-        made.pool.execute(proposal.batch.bundles)
+        made.pool.execute(proposal.batch.bundles, 0)
         if len(taken) < PARAMETERS.window:
             made.pool.add(bundle(0, len(taken) + 1), 0)
     assert sequences(taken) == list(range(1, PARAMETERS.window + 1))

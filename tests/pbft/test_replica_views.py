@@ -14,6 +14,7 @@ from aegis_edge.wire.messages import (
     Bundle,
     Checkpoint,
     Commit,
+    Committed,
     NewView,
     Prepare,
     PreparedCertificate,
@@ -435,8 +436,9 @@ def test_a_new_view_may_start_below_our_checkpoint() -> None:
         stage.submit("A", b"%d" % i)
     d = stage["D"]
     assert d.replica.stable == 4
-    batch = Batch((), (stage["A"].signer.sign(Bundle(1, 1, (b"0",))),))
-    fields = (0, 0, 1, batch.digest)
+    executed = messages.read(d.delivered[0].certificate, d.opener.open)
+    assert isinstance(executed, Committed)
+    fields = (0, 0, 1, executed.batch.digest)
     certificate = PreparedCertificate(
         stage["A"].signer.sign(PrePrepare(*fields)),
         tuple(stage[n].signer.sign(Prepare(*fields)) for n in "BC"),

@@ -65,7 +65,7 @@ def test_there_is_room_for_a_few() -> None:
     assert made.requests.room() == 0
     with pytest.raises(AssertionError, match="room"):
         made.requests.submit((b"a",))
-    made.pool.execute(tuple(b for b, _ in made.pool.waiting(KEYS[1]))[:1])
+    made.pool.execute(tuple(b for b, _ in made.pool.waiting(KEYS[1]))[:1], 0)
     assert made.requests.room() == 1
 
 
@@ -114,7 +114,7 @@ def test_an_origin_that_complains_is_heard_by_the_primary() -> None:
     made.at.now_ticks += PARAMETERS.resend_ticks
     assert len(made.said(made.requests.on_bundle, first, KEYS[2])) == 1
     assert made.said(made.requests.on_bundle, bundle(2, 2), KEYS[3]) == [], "not its own word"
-    made.pool.execute((first,))
+    made.pool.execute((first,), 0)
     made.at.now_ticks += PARAMETERS.resend_ticks
     assert made.said(made.requests.on_bundle, first, KEYS[2]) == [], "it is done"
 

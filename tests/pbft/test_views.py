@@ -4,6 +4,7 @@ import pytest
 
 from aegis_edge.pbft import journal, view_change
 from aegis_edge.pbft.events import Alarm, Effect, HangUp, Persist, Send
+from aegis_edge.pbft.execution import FORKED
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire.envelope import claimed
 from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, ViewChange
@@ -203,6 +204,22 @@ def test_a_root_that_differs_is_the_end(how: str) -> None:
     assert [type(e) for e in effects] == [Persist, Alarm]
     assert made.voice.halted is not None
     assert made.at.view == 0
+
+
+def test_s8_07_who_executed_another_batch_than_a_new_view_orders_says_so_and_stops() -> None:
+    """Nobody votes against what it executed: that is how a fork would go unnoticed."""
+    made = Parts(own=3)
+    ordered = batch(2)
+    new = new_view(1, change(0, 1, 0, prepared(1, ordered.digest)), change(1, 1), change(2, 1))
+    made.past.executed(1, batch(1).digest)
+    effects = made.voice.begin()
+    assert made.views.on_new_view(new) is None
+    assert made.voice.halted == FORKED
+    assert effects == [Alarm(FORKED, KEYS[3], (new.raw,))], "no record, and no word in that view"
+    assert (made.at.view, made.views.begun) == (0, None)
+    same = Parts(own=3)
+    same.past.executed(1, ordered.digest)
+    assert same.views.on_new_view(new) is new
 
 
 # --- without memory ---
