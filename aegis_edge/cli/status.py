@@ -65,7 +65,7 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if said.get("halted"):
         found.append(("halted", screen.bad("this node takes no part any more; see its log")))
     if "view" in said:
-        changing = screen.bad(" (being replaced)") if said.get("view_changing") else ""
+        changing = screen.bad(" (waits for the next view)") if said.get("view_changing") else ""
         primary = screen.shown(str(said.get("primary_name", "?")))
         found.append(("primary", f"{primary}{changing}, view {said['view']}"))
     if "executed" in said:

@@ -18,6 +18,7 @@ needed: so many correct others there are, and what they say comes true.
 
 from __future__ import annotations
 
+from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.wire.messages import Status
 
@@ -28,7 +29,7 @@ class Amnesia:
     def __init__(self, configuration: Configuration, parameters: Parameters) -> None:
         self._parameters = parameters
         self._others = len(configuration.members) - 1
-        self.needed = len(configuration.members) - configuration.quorum + configuration.f + 1
+        self.needed = quorum.witnesses(len(configuration.members), configuration.f)
         #: Two members commit nothing without each other, so the other one remembers everything.
         self._is_pair = self._others < configuration.quorum
         self._first: dict[bytes, tuple[int, int]] = {}

@@ -40,6 +40,10 @@ class Catchup:
         """More than `f` peers claim to have executed more: at least one of them is honest."""
         return sum(s.executed_sequence > executed for s in self.statuses.values()) > f
 
+    def is_level(self, executed: int, f: int) -> bool:
+        """So many were heard that one of them is honest, and no such number is ahead."""
+        return len(self.statuses) > f and not self.is_behind(executed, f)
+
     def choose(
         self, executed: int, stalled: bool, now_ticks: int, spoke: bytes | None = None
     ) -> Request | None:

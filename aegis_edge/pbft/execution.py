@@ -26,6 +26,10 @@ IN_USE_ELSEWHERE = (
     "this node's key is in use elsewhere, or it runs from an old backup: "
     "stop the other one, or make a new identity"
 )
+START_AGAIN = (
+    "this node lost its database, and its clock was behind when it began anew: start it again, for "
+    "now it knows better; if it says so again, its key is in use elsewhere"
+)
 
 
 class Execution:
@@ -48,6 +52,24 @@ class Execution:
         self._past = past
         self._suspicion = suspicion
         self._incarnation = incarnation
+        #: This life began without memory, so it may meet bundles of its own past.
+        self._is_forgetful = False
+
+    def restore(self, *, forgetful: bool) -> None:
+        self._is_forgetful = forgetful
+
+    @property
+    def is_outdated(self) -> bool:
+        """Bundles of this node were executed that it cannot have made in this life or before."""
+        return self._pool.last_executed(self._at.key)[0] > self._incarnation
+
+    def caught_up(self) -> None:
+        """All is here that others have, and this life is outdated: its bundles count no more.
+
+        It goes on until then, since the next start counts its life above what it knows by then.
+        """
+        if self._is_forgetful:
+            self._voice.halt(START_AGAIN)
 
     def run(self) -> None:
         """Execute what is committed here, up to the first batch that is not."""
@@ -74,12 +96,13 @@ class Execution:
         at.executed += 1
         self._past.executed(at.executed, batch.digest)
         at.time_ms = clocks.agreed_ms(at.time_ms, batch.evidence)
-        oldest = self._pool.since_ticks(batch.bundles)
+        others = tuple(b for b in batch.bundles if b.signer != at.primary)
+        oldest = self._pool.since_ticks(others)
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
             self._suspicion.progressed(at.now_ticks, oldest)
         if at.executed % at.parameters.checkpoint_interval == 0:
             self._voice.add(TakeRoot(at.executed))
-        if self._pool.last_executed(at.key)[0] > self._incarnation:
+        if self.is_outdated and not self._is_forgetful:
             self._voice.halt(IN_USE_ELSEWHERE)

@@ -22,3 +22,11 @@ def quorum(n: int, f: int) -> int:
     if not 0 <= 3 * f < n:
         raise ValueError("n nodes bear fewer than n/3 faulty ones")
     return (n + f + 2) // 2
+
+
+def witnesses(n: int, f: int) -> int:
+    """How many others meet every quorum in a correct node, for one who has forgotten its part.
+
+    So many may be all others: then nobody else may be off, or have forgotten too.
+    """
+    return n - quorum(n, f) + f + 1

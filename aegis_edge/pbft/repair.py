@@ -14,6 +14,7 @@ from aegis_edge.pbft.events import SendCommitted
 from aegis_edge.pbft.log import Log, Slot
 from aegis_edge.pbft.pacing import Pacing, Turns
 from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.views import Views
 from aegis_edge.pbft.voice import Voice
 from aegis_edge.wire.messages import (
@@ -38,6 +39,7 @@ class Repair:
         log: Log,
         views: Views,
         readings: Readings,
+        suspicion: Suspicion,
         catchup: Catchup,
         pacing: Pacing,
     ) -> None:
@@ -46,6 +48,7 @@ class Repair:
         self._log = log
         self._views = views
         self._readings = readings
+        self._suspicion = suspicion
         self._catchup = catchup
         self._pacing = pacing
         resend = at.parameters.resend_ticks
@@ -69,6 +72,8 @@ class Repair:
         self._readings.note(status)
         self._catchup.note(peer, said)
         self._views.hear(peer, said)
+        if said.executed_sequence < self._log.low:
+            self._suspicion.is_empty(peer, at.now_ticks)
         if self._helped.take(peer, at.now_ticks):
             self._help(peer, said)
         if (

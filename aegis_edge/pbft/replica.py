@@ -99,7 +99,9 @@ class Replica:
         )
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
-        self.repair = Repair(at, voice, log, self.views, self.readings, self.catchup, self.pacing)
+        self.repair = Repair(
+            at, voice, log, self.views, self.readings, self.suspicion, self.catchup, self.pacing
+        )
         self._early = Early()
         self._is_ticking = False
         self._handlers: dict[type, Any] = {
@@ -121,6 +123,7 @@ class Replica:
         restart.refill(log, memory, self.key, voice.sign)
         self.checkpoints.restore(memory)
         self.views.restore(memory, rebuilt=restored.rebuilt)
+        self.execution.restore(forgetful=not at.voting)
         self.proposals.follow(log.last_accepted())
         self._is_opening_owed = memory.opening is not None
 
@@ -210,10 +213,16 @@ class Replica:
                 self._on_root(event.sequence, event.root)
         if self._voice.halted is None:
             self.execution.run()
+            if self.execution.is_outdated and self._has_caught_up():
+                self.execution.caught_up()
+        if self._voice.halted is None:
             self._propose()
             if not self._at.voting:
                 self._begin(self.views.come_back())
         return effects
+
+    def _has_caught_up(self) -> bool:
+        return self.catchup.is_level(self._at.executed, self.configuration.f)
 
     def _on_message(self, message: Message, peer: bytes) -> None:
         if isinstance(message, Verified):
@@ -287,8 +296,12 @@ class Replica:
             named.configuration != self.configuration.number
             or signer != self.configuration.primary(named.view)
             or signer == self.key
-            or not self._timely(named.view, named.sequence, signer, proposal)
         ):
+            return
+        if self.views.left(named.view):
+            self._follow(pre_prepare, batch)
+            return
+        if not self._timely(named.view, named.sequence, signer, proposal):
             return
         slot = self.log.slot(named.sequence)
         if slot.pre_prepare is not None and slot.pre_prepare.message != named:
@@ -302,7 +315,25 @@ class Replica:
             self._voice.alarm(reason, signer, pre_prepare.raw)
             self._start_view_change(self._at.view + 1)
         elif self.log.has_room(named.sequence, batch, self._at.executed):  # else it comes again
+            self.suspicion.proposed(signer)
             self._accept(slot, pre_prepare, batch)
+
+    def _follow(self, pre_prepare: Verified[PrePrepare], batch: Batch) -> None:
+        """Keep what is proposed in the view that was left: perhaps nobody else left it.
+
+        There is no vote for it.  But if the others commit it, it can be executed here as well.
+        """
+        sequence = pre_prepare.message.sequence
+        if (
+            sequence > self._at.executed
+            and self.log.in_window(sequence)
+            and self.log.slot(sequence).pre_prepare is None
+            and is_acceptable(batch, self.configuration)
+            and self.log.has_room(sequence, batch, self._at.executed)
+        ):
+            slot = self.log.slot(sequence)
+            slot.pre_prepare, slot.since_ticks = pre_prepare, self._at.now_ticks
+            self.log.add_body(sequence, batch)
 
     def _on_body(self, carrier: Body, peer: bytes) -> None:
         """The batch that was lacking where a new view named it."""

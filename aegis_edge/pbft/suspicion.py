@@ -6,10 +6,13 @@ Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; s8_10
 (tests/pbft/test_checklist.py): the age of the oldest waiting request decides, not "some progress".
 
 A primary that stays just under the timer does not keep the place either: each request that takes
-more than half of it halves the timer for the next, down to a quarter; a quick one takes that back.
+more than half of it halves the timer for the next, down to a quarter.  A quick one takes a halving
+back, if no slow one was seen for a whole time-out.  A primary's own requests say nothing of how it
+serves others.  Where more than f primaries were given up in a row, with nothing quick between, one
+of them was correct, so it is the cluster that is slow: then the next has the whole timer to itself.
 
 Two time-outs: the full one, and a twentieth of it for a primary whose link is lost, since a broken
-link is much stronger evidence than silence.  Neither runs while fewer than a quorum are linked: a
+link is much stronger evidence than silence; or who lost its disk, by its own word.  Neither runs while fewer than a quorum are linked: a
 view change could not succeed, and a replica that asks for one alone is lost to the current view.
 """
 
@@ -19,6 +22,9 @@ from aegis_edge.pbft.configuration import Configuration, Parameters
 
 DOUBLINGS_MAX = 6
 HALVINGS_MAX = 2
+#: A request that took no more than this part of the timer shows that the cluster can be quick; one
+#: of another member's may have been on its way for a quarter of the timer before we heard of it.
+QUICK = 8
 
 
 class Suspicion:
@@ -28,10 +34,14 @@ class Suspicion:
         self._parameters = parameters
         self.connected: set[bytes] = set()
         self._down_since: dict[bytes, int] = dict.fromkeys(configuration.others(own), 0)
+        self._empty_since: dict[bytes, int] = {}
         self._reachable_since: int | None = None
         self._view_since = 0
         self._attempts = 0
         self._halvings = 0
+        self._slow_at = 0
+        self._is_left = False  # the view that began last
+        self._given_up = 0  # primaries in a row
         self._quorum_since: int | None = None
         self.progress_ticks = 0
 
@@ -49,6 +59,18 @@ class Suspicion:
             self._down_since[peer] = now
         self._note_reach(now)
 
+    def is_empty(self, peer: bytes, now: int) -> None:
+        """A peer says that it executed less than what everybody may have forgotten by now.
+
+        It came back without its disk, or was away for long.  As primary it can propose nothing
+        before it has fetched all that; and without its disk not even then, so that counts no more.
+        """
+        self._empty_since.setdefault(peer, now)
+
+    def proposed(self, primary: bytes) -> None:
+        """The primary of the installed view proposed something, so it remembers its votes."""
+        self._empty_since.pop(primary, None)
+
     def _note_reach(self, now: int) -> None:
         if len(self.connected) + 1 < self._configuration.quorum:
             self._reachable_since = None
@@ -61,28 +83,43 @@ class Suspicion:
     def progressed(self, now: int, oldest_ticks: int | None = None) -> None:
         """A batch was executed in an installed view: the next failure starts with short timers.
 
-        `oldest_ticks`: since when the longest-waiting request in it had been waiting.
+        `oldest_ticks`: since when the longest-waiting request of another than the primary in it had
+        been waiting.
         """
         self.progress_ticks = now
         self._attempts = 0
         if oldest_ticks is None or self._reachable_since is None:
             return
         waited = now - max(oldest_ticks, self._reachable_since, self._view_since)
-        slow = 2 * waited > self._parameters.timeout_ticks >> self._halvings
-        self._halvings = (
-            min(self._halvings + 1, HALVINGS_MAX) if slow else max(0, self._halvings - 1)
-        )
+        timeout = self._parameters.timeout_ticks
+        if 2 * waited > timeout >> self._halvings:
+            self._slow_at = now
+            if self._given_up <= self._configuration.f:
+                self._halvings = min(self._halvings + 1, HALVINGS_MAX)
+        elif now >= self._slow_at + timeout:
+            if self._halvings:
+                self._halvings -= 1
+            elif QUICK * waited <= timeout:
+                self._given_up = 0
 
     def entered(self, now: int) -> None:
         """A view was installed; its primary gets the whole time-out."""
         self._view_since = self.progress_ticks = now
-        self._halvings = 0
+        self._leave()
+        self._is_left = False
+        self._empty_since.clear()
         self._quorum_since = None
 
     def asked(self) -> None:
         """This replica asked for a view; each one that fails doubles the next time-out."""
         self._attempts += 1
         self._quorum_since = None
+        self._leave()
+
+    def _leave(self) -> None:
+        if not self._is_left:
+            self._is_left, self._halvings = True, 0
+            self._given_up += 1
 
     def left_by_quorum(self, now: int) -> None:
         """A quorum asks for this view or a later one: from now on its primary is being timed.
@@ -102,9 +139,11 @@ class Suspicion:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
         at = since + (self._patience(self._parameters.timeout_ticks) >> self._halvings)
+        lost = self._empty_since.get(primary)
         if not self.reachable(primary):
-            lost = max(since, self._down_since[primary])
-            at = min(at, lost + self._patience(self._parameters.lost_primary_ticks))
+            lost = self._down_since[primary]
+        if lost is not None:
+            at = min(at, max(since, lost) + self._patience(self._parameters.lost_primary_ticks))
         return at
 
     def give_up_at(self, primary: bytes) -> int | None:

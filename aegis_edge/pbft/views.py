@@ -67,6 +67,11 @@ class Views:
         """What this replica said last when it left a view; there is such a thing while changing."""
         return self._changes[self._at.key]
 
+    def left(self, view: int) -> bool:
+        """Whether `view` is the last that began here, and was left for one that has not begun."""
+        begun = 0 if self.begun is None else self.begun.message.view
+        return self._at.changing and view == begun
+
     # --- leaving a view ---
 
     def ask(self, view: int) -> Verified[NewView] | None:

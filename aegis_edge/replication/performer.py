@@ -44,6 +44,7 @@ from aegis_edge.pbft.events import (
     TakeRoot,
     Tick,
 )
+from aegis_edge.pbft.quorum import witnesses
 from aegis_edge.peers.identity import node_id
 from aegis_edge.replication.callers import Callers, Done, Ticket
 from aegis_edge.replication.errors import (
@@ -284,7 +285,12 @@ class Replication:
     def _learning_alarm(self) -> Iterator[dict[str, str]]:
         until = self._core.learning
         if until is not None:
-            when = f"batch {until} is stable" if until else "it has heard enough of the others"
+            heard = witnesses(len(self.names), self.faulty_max)
+            when = (
+                f"batch {until} is stable, which takes {self.quorum} nodes that remember theirs"
+                if until
+                else f"it has heard {heard} of the others"
+            )
             reason = f"this node lost its memory of votes: it follows, and votes again once {when}"
             yield {"about": self.names[self.key], "reason": reason}
 

@@ -33,7 +33,7 @@ def test_a_lost_quorum_and_an_alarm_are_seen(cli: Cli, node: Replication) -> Non
     lines = dict(status.rows(node_status))
     assert "no quorum" in lines["members"]
     assert "1 of 4 nodes reachable, 3 needed" in lines["members"]
-    assert "being replaced" in lines["primary"]
+    assert "waits for the next view" in lines["primary"]
     assert "halted" in lines
 
 

@@ -73,7 +73,9 @@ class Parts:
         self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, INCARNATION)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
-        self.repair = Repair(at, voice, log, self.views, self.readings, self.catchup, self.pacing)
+        self.repair = Repair(
+            at, voice, log, self.views, self.readings, self.suspicion, self.catchup, self.pacing
+        )
 
     def said(self, act: Callable[..., Any], *arguments: Any) -> list[Effect]:
         """What a part says when it does something."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aegis_edge.pbft.quorum import faults, quorum
+from aegis_edge.pbft.quorum import faults, quorum, witnesses
 
 
 def test_known_values() -> None:
@@ -17,6 +17,13 @@ def test_s8_01_two_quorums_share_a_correct_node_and_one_is_always_up(n: int) -> 
     assert 2 * q - n >= f + 1, "two quorums may meet in faulty nodes only"
     assert n - f >= q, "the correct nodes alone must make a quorum"
     assert 2 * (q - 1) - n < f + 1, "a smaller quorum would do"
+
+
+@pytest.mark.parametrize("n", range(2, 100))
+def test_s8_14_witnesses_meet_every_quorum_in_a_correct_node(n: int) -> None:
+    f = faults(n)
+    others_in_a_quorum = quorum(n, f) - 1
+    assert witnesses(n, f) + others_in_a_quorum - (n - 1) == f + 1
 
 
 def test_a_ratio_lowers_the_bound() -> None:

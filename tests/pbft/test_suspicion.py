@@ -80,14 +80,63 @@ def test_a_primary_just_under_the_timer_loses_its_patience() -> None:
     assert made.suspect_at(KEYS[1], 4000) == 4500, "a quarter after another one"
     made.progressed(4400, 4000)
     assert made.suspect_at(KEYS[1], 5000) == 5500, "and never less"
-    made.progressed(5100, 5000)
-    assert made.suspect_at(KEYS[1], 6000) == 7000, "a quick one takes one of them back"
-    made.progressed(6100, 6000)
-    made.progressed(7100, 7000)
+    made.progressed(6399, 6300)
+    assert made.suspect_at(KEYS[1], 6400) == 6900, "a quick one excuses nothing so soon"
+    made.progressed(6400, 6300)
+    assert made.suspect_at(KEYS[1], 6400) == 7400, "but later it takes one of them back"
+    made.progressed(6500, 6400)
+    made.progressed(6600, 6500)
     assert made.suspect_at(KEYS[1], 8000) == 10_000
     made.progressed(9900, 8000)
     made.entered(9950)
     assert made.suspect_at(KEYS[1], 9960) == 11_960, "the next primary starts with all of it"
+
+
+def test_where_one_of_them_must_have_been_correct_the_cluster_is_slow() -> None:
+    """More than f primaries in a row were just under the timer: the next one has all of it."""
+    made = suspicion(*KEYS[1:])
+    now = 10_000
+    for _ in range(2):
+        made.progressed(now, now - 1500)
+        made.asked()
+        made.asked()
+        made.entered(now)
+        now += 10_000
+    made.progressed(now, now - 1500)
+    made.progressed(now, now - 1500)
+    assert made.suspect_at(KEYS[1], now) == now + 2000
+    made.progressed(now + 1999, now + 1950)
+    now += 3000
+    made.progressed(now, now - 1500)
+    assert made.suspect_at(KEYS[1], now) == now + 2000, "it was not quick for long enough"
+    made.progressed(now + 2000, now + 1950)
+    now += 5000
+    made.progressed(now, now - 1500)
+    assert made.suspect_at(KEYS[1], now) == now + 1000, "but then that is over"
+
+
+def test_a_view_that_begins_unasked_counts_its_slow_primary_too() -> None:
+    made = suspicion(*KEYS[1:])
+    for now in (10_000, 20_000):
+        made.progressed(now, now - 1500)
+        made.entered(now)
+    made.progressed(30_000, 28_500)
+    assert made.suspect_at(KEYS[1], 30_000) == 32_000
+
+
+def test_s8_10_a_primary_that_came_back_empty_is_as_good_as_lost() -> None:
+    made = suspicion(*KEYS[1:])
+    made.is_empty(KEYS[1], 600)
+    made.is_empty(KEYS[1], 650)
+    assert made.suspect_at(KEYS[1], 500) == 700
+    assert made.suspect_at(KEYS[1], 900) == 1000
+    assert made.suspect_at(KEYS[2], 500) == 2500
+    made.proposed(KEYS[2])
+    made.proposed(KEYS[1])
+    assert made.suspect_at(KEYS[1], 500) == 2500, "it remembers, and was only away"
+    made.is_empty(KEYS[1], 700)
+    made.entered(1000)
+    assert made.suspect_at(KEYS[1], 500) == 3000
 
 
 def test_what_waited_for_a_quorum_is_not_the_primarys_fault() -> None:

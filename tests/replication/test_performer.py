@@ -528,10 +528,12 @@ async def test_a_node_that_forgot_its_votes_stirs_the_cluster_and_says_so() -> N
         assert submitted == [Submitted((Barrier().encode(),))], "one at a time"
         (alarm,) = stage.node.status()["alarms"]
         assert alarm["about"] == "me"
-        assert alarm["reason"].endswith("votes again once it has heard enough of the others")
+        assert alarm["reason"].endswith("votes again once it has heard 3 of the others")
         stage.core.learning = 192
         (alarm,) = stage.node.status()["alarms"]
-        assert alarm["reason"].endswith("votes again once batch 192 is stable")
+        assert alarm["reason"].endswith(
+            "votes again once batch 192 is stable, which takes 3 nodes that remember theirs"
+        )
         assert stage.node.status()["learning"] == 192
         await stage.heard(stage.deliver(1, (ME, 1, 1, 1)))
         stage.disk.finish()
