@@ -124,7 +124,7 @@ class Pool:
         return self._oldest
 
     def since_ticks(self, bundles: tuple[Verified[Bundle], ...]) -> int | None:
-        """Since when the longest-waiting of these that could execute waits here; None: none does."""
+        """Since when the longest-waiting of these that could execute waits; None: none does."""
         names = {(b.signer, b.message.incarnation, b.message.number) for b in bundles}
         ages = [
             since

@@ -12,8 +12,9 @@ serves others.  Where more than f primaries were given up in a row, with nothing
 of them was correct, so it is the cluster that is slow: then the next has the whole timer to itself.
 
 Two time-outs: the full one, and a twentieth of it for a primary whose link is lost, since a broken
-link is much stronger evidence than silence; or who lost its disk, by its own word.  Neither runs while fewer than a quorum are linked: a
-view change could not succeed, and a replica that asks for one alone is lost to the current view.
+link is much stronger evidence than silence, or which by its own word lost its disk.  Neither runs
+while fewer than a quorum are linked: a view change could not succeed, and a replica that asks for
+one alone is lost to the current view.
 """
 
 from __future__ import annotations

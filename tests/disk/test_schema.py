@@ -236,7 +236,7 @@ def is_rebuilt(folder: Path) -> bool:
 
 
 def test_s8_14_a_missing_database_was_lost_unless_its_node_never_ran(tmp_path: Path) -> None:
-    """Also one that left nothing behind: a new card with the key from its backup, a deleted file."""
+    """Also one that left nothing behind: a deleted file, a new card with the old key."""
     schema.mark_new(tmp_path, b"node")
     assert stat.S_IMODE((tmp_path / schema.NEVER_RAN_NAME).stat().st_mode) == 0o600
     assert not is_rebuilt(tmp_path)

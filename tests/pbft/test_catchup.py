@@ -26,6 +26,12 @@ def test_one_liar_does_not_make_us_behind() -> None:
     assert catchup(a=10**9, b=6).is_behind(5, 1)
 
 
+def test_level_is_who_heard_an_honest_one_and_lacks_nothing() -> None:
+    assert not catchup(a=5).is_level(5, 1), "perhaps it lies"
+    assert catchup(a=10**9, b=5).is_level(5, 1)
+    assert not catchup(a=6, b=6).is_level(5, 1)
+
+
 def test_a_small_gap_is_left_to_the_votes_unless_nothing_moves() -> None:
     made = catchup(a=8)
     assert made.choose(5, False, 0) is None

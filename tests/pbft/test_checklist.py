@@ -95,7 +95,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "s8_08": ("a view change with a flaw is refused whole, and its sender noted",),
     "s8_09": ("a body that is lacking is fetched, never invented, and stops no view",),
     "s8_10": (
-        "timers double; the oldest request's age decides, also just under the timer",
+        "timers double; the oldest request's age decides, also just under the timer; no faulty"
+        " member chooses whom it is held against, and a slow cluster settles",
         "pbft/test_suspicion.py::test_patience_doubles_and_is_bounded",
         "pbft/test_suspicion.py::test_the_oldest_request_decides",
     ),
@@ -108,7 +109,8 @@ RULES: dict[str, tuple[str, ...]] = {
         "replication/test_performer.py::test_sends_before_a_persist_go_at_once_and_those_after_it_wait",
     ),
     "s8_14": (
-        "an old self, or one that forgot, votes for nothing that it may have voted on",
+        "who forgot votes for nothing that it may have voted on; a second self, or an old one, is"
+        " known by its links and by its later bundles, and not before those are seen",
         "test_node.py::test_a_damaged_database_is_set_aside_and_rebuilt_from_the_others",
         "net/test_links.py::test_the_own_key_at_the_other_end_is_an_alarm",
     ),

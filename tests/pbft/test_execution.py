@@ -5,7 +5,17 @@ from typing import Any
 from aegis_edge.pbft import execution
 from aegis_edge.pbft.events import Alarm, Deliver, Effect, TakeRoot
 from aegis_edge.wire.messages import NULL_BATCH, Batch, Committed, Status
-from tests.pbft.parts import INCARNATION, KEYS, SIGNERS, Parts, batch, bundle, commits, committed
+from tests.pbft.parts import (
+    INCARNATION,
+    KEYS,
+    PARAMETERS,
+    SIGNERS,
+    Parts,
+    batch,
+    bundle,
+    commits,
+    committed,
+)
 
 
 def delivered(effects: list[Effect]) -> list[int]:
@@ -120,3 +130,33 @@ def test_ones_own_key_in_a_later_life_is_the_end() -> None:
     assert delivered(effects) == [1, 2], "what is agreed is agreed"
     assert effects[-1] == Alarm(execution.IN_USE_ELSEWHERE, made.key)
     assert made.voice.halted == execution.IN_USE_ELSEWHERE
+
+
+def test_who_forgot_goes_on_past_its_later_lives_until_it_has_caught_up() -> None:
+    made = Parts(own=1)
+    made.execution.restore(forgetful=True)
+    for sequence, incarnation in ((1, INCARNATION + 1), (2, INCARNATION + 2)):
+        made.accepted(sequence, Batch((), (bundle(1, 1, incarnation),)), votes=3)
+    assert delivered(made.said(made.execution.run)) == [1, 2]
+    assert made.execution.is_outdated
+    effects = made.said(made.execution.caught_up)
+    assert effects == [Alarm(execution.START_AGAIN, made.key)]
+
+
+def test_a_life_that_remembers_is_told_who_uses_its_key_and_nothing_else() -> None:
+    made = Parts(own=1)
+    made.accepted(1, Batch((), (bundle(1, 1, INCARNATION + 1),)), votes=3)
+    made.execution.run()
+    assert made.said(made.execution.caught_up) == []
+    assert made.voice.halted == execution.IN_USE_ELSEWHERE
+
+
+def test_the_primarys_own_bundles_say_nothing_of_how_it_serves_others() -> None:
+    made = Parts(now=10_000)
+    made.suspicion.entered(10_000)
+    made.pool.add(bundle(0), 10_000)
+    made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks - 1
+    made.accepted(1, Batch((), (bundle(0),)), votes=3)
+    made.execution.run()
+    now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
+    assert made.suspicion.suspect_at(KEYS[0], now) == now + timeout

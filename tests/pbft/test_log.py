@@ -123,6 +123,16 @@ def test_a_replica_that_catches_up_keeps_recent_checkpoints_only() -> None:
     assert made.add_checkpoint(checkpoint(1, 96), 100)
 
 
+def test_only_bodies_that_wait_for_their_turn_take_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was executed is kept up to the next checkpoint, and hinders nothing."""
+    made = log()
+    monkeypatch.setattr("aegis_edge.pbft.log.UNEXECUTED_BYTES_MAX", 2 * len(BATCH.raw) - 1)
+    made.add_body(3, BATCH)
+    assert not made.has_room(5, BATCH, 2)
+    assert made.has_room(5, BATCH, 3)
+    assert made.has_room(3, BATCH, 2), "the next one always has"
+
+
 def test_advancing_forgets_what_is_stable_and_keeps_what_is_not() -> None:
     made = log()
     other = Batch((), (SIGNERS[1].sign(Bundle(1, 1, (b"b",))),))

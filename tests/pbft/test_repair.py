@@ -83,6 +83,15 @@ def test_who_forgot_its_votes_learns_from_statuses() -> None:
     assert made.views.learning() == 4 + PARAMETERS.window
 
 
+@pytest.mark.parametrize(("executed", "is_lost"), [(3, True), (4, False)])
+def test_a_primary_below_our_checkpoint_counts_as_lost(executed: int, is_lost: bool) -> None:
+    made = Parts(executed=5, now=10_000)
+    made.log.advance(4, stable(4))
+    hear(made, status(executed=executed))
+    ticks = PARAMETERS.lost_primary_ticks if is_lost else PARAMETERS.timeout_ticks
+    assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
+
+
 # --- views and checkpoints ---
 
 

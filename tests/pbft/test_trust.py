@@ -11,8 +11,9 @@ from aegis_edge.pbft.configuration import Parameters
 from aegis_edge.pbft.events import Received
 from aegis_edge.pbft.execution import START_AGAIN
 from aegis_edge.wire import messages
+from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import Batch, Bundle, PrePrepare, Proposal
-from tests.pbft.stage import PARAMETERS, Stage
+from tests.pbft.stage import CLUSTER, PARAMETERS, Stage
 from tests.pbft.test_amnesia import forget, said_by
 from tests.pbft.test_rules import kind_of
 
@@ -146,13 +147,13 @@ def test_who_waits_alone_for_the_next_view_executes_with_the_others() -> None:
 
 def test_what_is_kept_of_a_view_that_was_left_is_bounded() -> None:
     stage = Stage(4)
+    stage.submit("B", b"executed")
     a, d = stage["A"], stage["D"]
     d.replica._start_view_change(1)
 
-    def proposal(view: int, sequence: int, *ops: bytes, by: str = "A") -> Proposal:
-        signer = stage[by].signer
-        batch = Batch((), tuple(signer.sign(Bundle(1, 1, (op,))) for op in ops))
-        return Proposal(signer.sign(PrePrepare(0, view, sequence, batch.digest)), batch)
+    def proposal(view: int, sequence: int, op: bytes, origin: Signer = a.signer) -> Proposal:
+        batch = Batch((), (origin.sign(Bundle(1, 1, (op,))),))
+        return Proposal(a.signer.sign(PrePrepare(0, view, sequence, batch.digest)), batch)
 
     def is_kept(offered: Proposal) -> bool:
         assert d.step(Received(a.key, offered)) == []
@@ -160,13 +161,12 @@ def test_what_is_kept_of_a_view_that_was_left_is_bounded() -> None:
 
     assert not is_kept(proposal(4, 1, b"of a later view"))
     assert not is_kept(proposal(0, 9, b"out of the window"))
-    stranger = proposal(0, 1, b"x", by="B").batch.bundles[0]
-    alien = Batch((), (stage["B"].signer.sign(stranger.message),) * 2)
-    assert is_kept(proposal(0, 1, b"one"))
-    assert not is_kept(proposal(0, 1, b"one more")), "one in a slot"
-    assert alien.bundles
+    assert not is_kept(proposal(0, 1, b"executed otherwise"))
+    assert not is_kept(proposal(0, 2, b"a stranger's", Signer(b"s" * 32, CLUSTER)))
+    assert is_kept(proposal(0, 2, b"one"))
+    assert not is_kept(proposal(0, 2, b"one more")), "one in a slot"
     d.replica.log.has_room = lambda *_: False  # type: ignore[method-assign]
-    assert not is_kept(proposal(0, 2, b"no room"))
+    assert not is_kept(proposal(0, 3, b"no room"))
 
 
 # --- those who lost their disk ---

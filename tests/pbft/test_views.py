@@ -62,6 +62,16 @@ def test_each_view_that_fails_is_waited_for_longer() -> None:
     assert timeouts[1] == 2 * timeouts[0]
 
 
+def test_only_the_last_view_that_began_is_the_one_that_was_left() -> None:
+    made = Parts(own=3)
+    assert not made.views.left(0)
+    made.views.ask(1)
+    assert made.views.left(0)
+    made.views.on_new_view(new_view(2, *quorum(2)))
+    made.views.ask(3)
+    assert [view for view in range(5) if made.views.left(view)] == [2]
+
+
 def test_one_moves_nobody_and_f_plus_1_move_to_the_lowest() -> None:
     made = Parts(own=2)
     assert made.said(made.views.on_view_change, change(0, 7)) == []
