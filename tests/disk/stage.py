@@ -80,7 +80,7 @@ def replayed(executed: int) -> Machine:
 
 
 class Info(NamedTuple):
-    """Where a database stands.  `rebuilt`: it took the place of a damaged one."""
+    """Where a database stands.  `rebuilt`: it took the place of one that was lost."""
 
     executed: int
     time_ms: int

@@ -230,7 +230,7 @@ def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
 def is_rebuilt(folder: Path) -> bool:
     database = open_database(folder)
     try:
-        return database.info().rebuilt
+        return info_of(database).rebuilt
     finally:
         database.close()
 
