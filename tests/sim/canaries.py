@@ -22,6 +22,7 @@ from aegis_edge.pbft import (
     journal,
     log,
     pacing,
+    past,
     pool,
     repair,
     view_change,
@@ -536,11 +537,14 @@ CANARIES: tuple[Canary, ...] = (
     Canary(
         "lowest_prepared_view_wins",
         "NEW-VIEW takes the lowest prepared view",
-        # Mostly by the nodes themselves, which hold it against what they executed.
+        # The nodes hold it against what they executed and halt; here they do not, so that it shows.
         AGREEMENT | CONTRADICTION | {"no false alarm"},
-        patches=((view_change, "order", _lowest_order),),
+        patches=(
+            (view_change, "order", _lowest_order),
+            (past.Past, "denies", lambda *_: False),
+        ),
         turbulent=True,
-        seeds=200,
+        seeds=600,
     ),
     Canary(
         "new_view_forgets_prepared",
