@@ -230,8 +230,9 @@ class Gateway:
     async def _is_bootstrapped(self, tor: Control) -> bool:
         reply = await tor.command("GETINFO", "status/bootstrap-phase")
         said = " ".join(reply.values().get("status/bootstrap-phase", ()))
-        percent, summary, warning = _PROGRESS.search(said), _SUMMARY.search(said), None
-        warning = _WARNING.search(said)
+        percent, summary, warning = (
+            pattern.search(said) for pattern in (_PROGRESS, _SUMMARY, _WARNING)
+        )
         self.standing.percent = min(100, int(percent[1])) if percent else 0
         words = f"tor is at {self.standing.percent} %"
         words += f": {lines.printable(summary[1])}" if summary else ""
