@@ -29,7 +29,7 @@ ADDRESS_BYTES_MAX = 128
 LOG_LEVELS = ("debug", "info", "warning", "error")
 TRANSPORTS = ("direct", "tor")
 TORS = ("own", "system")
-SECURITY_LEVELS = ("STANDARD", "HIGH")
+SECURITY_LEVELS = ("STANDARD", "HIGH", "PARANOID")
 
 FILE_NAME = "config.toml"
 HOME_VARIABLE = "AEGIS_EDGE_HOME"
@@ -163,12 +163,6 @@ def _socket_path(value: Any) -> Path:
     return Path(value)
 
 
-def _security_level(value: Any) -> str:
-    if value == "PARANOID":
-        raise ValueError("is not there yet; HIGH is the highest that this version keeps")
-    return _one_of(SECURITY_LEVELS)(value)
-
-
 def _endpoint(value: Any) -> str:
     """A port or a path as text; `net.tor.endpoint` reads it where tor is used."""
     if type(value) is int:
@@ -222,8 +216,9 @@ SETTINGS: tuple[Setting, ...] = (
         "security_level",
         "SECURITY_LEVEL",
         "--security-level",
-        "through Tor: STANDARD hides where boards are, HIGH also whether they have anything to say",
-        _security_level,
+        "through Tor: STANDARD hides where boards are, HIGH also whether they have anything to say,"
+        " PARANOID also that it is Tor, and needs bridges",
+        _one_of(SECURITY_LEVELS),
         lambda _home: "HIGH",
     ),
     Setting(

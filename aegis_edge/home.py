@@ -71,8 +71,9 @@ def own_addresses(config: Config, keys: NodeKeys) -> tuple[str, ...]:
     """The addresses that this node's record shall give; the onion one is known before tor runs."""
     if not config.is_through_tor:
         return config.advertise
-    host = onion.service_address(onion.service_seed(keys.seed, 0))
-    return (str(Address(ONION, host, config.p2p_port)),)
+    seeds = (onion.service_seed(keys.seed, number) for number in keys.onion_generations)
+    hosts = map(onion.service_address, seeds)
+    return tuple(str(Address(ONION, host, config.p2p_port)) for host in hosts)
 
 
 def _record_at(path: Path) -> Verified[NodeRecord] | None:

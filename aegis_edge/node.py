@@ -92,8 +92,9 @@ async def run(
         keys = keyfile.read(config.key_file)
         record = _members_record(config, genesis, keys)
         async with _database(config, genesis, record.signer) as (thread, database):
-            way = await find_way(config, genesis, keys)
-            links = await _links(genesis, keys, record, way, poller, thread, database)
+            kept = tuple(_kept_records(await thread.call(database.node_records)))
+            way = await find_way(config, genesis, keys, (*kept, record))
+            links = _links(genesis, keys, record, kept, way, poller, thread, database)
             pace = _pace(config, genesis, way)
             replication = await _replication(genesis, keys, pace, links, poller, thread, database)
             speaker = _speaker(config, genesis, replication, links, way)
@@ -154,17 +155,17 @@ async def _database(
         thread.close()
 
 
-async def _links(
+def _links(
     genesis: Genesis,
     keys: NodeKeys,
     record: Verified[NodeRecord],
+    kept: Iterable[Verified[NodeRecord]],
     way: Way,
     poller: Poller[Any],
     thread: DatabaseThread,
     database: Database,
 ) -> Links:
     """The links, with what they learnt of the members before, and will keep from now on."""
-    kept = _kept_records(await thread.call(database.node_records))
     book = Book(record.signer, genesis.records, way.transports, now_ticks(), kept)
     links = Links(
         poller=poller,
@@ -180,8 +181,10 @@ async def _links(
     def keep(learnt: Verified[NodeRecord]) -> None:
         job = partial(database.keep_node_record, learnt.signer, learnt.raw)
         thread.post(job, _kept)
+        way.learnt(learnt)
 
     links.learnt = keep
+    links.linked = way.linked
     return links
 
 

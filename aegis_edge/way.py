@@ -1,13 +1,14 @@
 """The way that links travel: straight over TCP, or through Tor, as the settings want it.
 
-Knows what each way needs before the first link, and what runs beside the links to keep it open.
+Knows what each way needs before the first link, what runs beside the links to keep it open, and
+when the onion addresses from before a rotation have served their time.
 Refuses to know what travels.  Tor's modules are imported only where they are used: who links
 directly does not pay for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import trio
 
 from aegis_edge import home
 from aegis_edge.config import Config, ConfigError
+from aegis_edge.disk import keyfile
 from aegis_edge.disk.errors import disk_errors
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.net.channel import Transport
@@ -24,6 +26,9 @@ from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import Schedule, Timing
 from aegis_edge.peers.address import ONION, TCP
 from aegis_edge.peers.genesis import Genesis
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+Record = Verified[NodeRecord]
 
 #: Through Tor a handshake is three round trips over six hops.
 #: What six hops take beside the schedule, on a bad day.
@@ -37,6 +42,7 @@ class Way:
 
     `hop_ticks`: how long nearly all messages take, if they have to wait for their turn; else 0.
     `status`: how far the way is, in plain values; empty if there is nothing to say.
+    `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
     """
 
     transports: Mapping[str, Transport]
@@ -46,14 +52,23 @@ class Way:
     hop_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[], Mapping[str, Any]]
+    learnt: Callable[[Record], None] = lambda _: None
+    linked: Callable[[bytes], None] = lambda _: None
 
 
-async def find(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
-    """The way that `config` wants; raises `ConfigError` where it cannot be gone."""
-    return await (_through_tor if config.is_through_tor else _direct)(config, genesis, keys)
+async def find(
+    config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record] = ()
+) -> Way:
+    """The way that `config` wants; raises `ConfigError` or `WayError` where it cannot be gone.
+
+    `records`: what is known of members, this node included, beyond the genesis.
+    """
+    if config.is_through_tor:
+        return await _through_tor(config, genesis, keys, records)
+    return _direct(config, genesis)
 
 
-async def _direct(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
+def _direct(config: Config, genesis: Genesis) -> Way:
     return Way(
         {TCP: Direct(is_on_one_host=genesis.is_on_one_host)},
         config.listen_address,
@@ -65,16 +80,22 @@ async def _direct(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
     )
 
 
-async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
+async def _through_tor(
+    config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record]
+) -> Way:
     from aegis_edge.net.tor import child, gateway, levels, member
     from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
     from aegis_edge.net.tor.errors import TorError
-    from aegis_edge.net.tor.gateway import Gateway, Tor
+    from aegis_edge.net.tor.gateway import Gateway, LevelError, Tor
     from aegis_edge.net.tor.levels import SecurityLevel
     from aegis_edge.net.tor.torrc import Places
 
     level = SecurityLevel(config["security_level"])
     is_own = config["tor"] == "own"
+    extra = _extra(config.tor_extra_file) if is_own else ()
+    bridges = [value for name, value in extra if name.lower() == "bridge"]
+    if is_own and (problems := levels.lacking_bridges(level, bridges)):
+        raise LevelError(level, problems)
     folder = config.tor_directory
     with disk_errors(folder):
         folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -93,21 +114,30 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
             modules = await child.modules()
     except (EndpointError, TorError) as error:
         raise ConfigError(str(error)) from None
-    own = member.Keys(keys.public, keys.seed, keys.noise_private)
-    target = str(folder / "onion.sock")
-    service = member.own_service(
-        own, genesis.cluster_id, genesis.records, level, config.p2p_port, target
+    own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
+    cluster, known = genesis.cluster_id, (*genesis.records, *records)
+    services = member.own_services(
+        own, cluster, genesis.records, level, config.p2p_port, str(folder / "onion.sock")
     )
-    clients = member.credentials(own, genesis.cluster_id, genesis.records, level)
-    through = Gateway(Tor(control, socks, modules=modules, is_own=is_own), level, service, clients)
+    through = Gateway(
+        Tor(control, socks, folder / "vanguards", modules=modules, is_own=is_own),
+        level,
+        services,
+        member.credentials(own, cluster, known, level),
+    )
     shape = levels.TABLE[level].shape
-    extra = _extra(config.tor_extra_file) if is_own else ()
+    rotation = _Rotation(config.key_file, keys, genesis.members)
 
     async def keep() -> None:
         async with trio.open_nursery() as nursery:
             if is_own:
                 nursery.start_soon(gateway.keep_child, places, level, extra)
             nursery.start_soon(through.run)
+            await rotation.until_everybody_knows()
+            through.retire()
+
+    def learnt(record: Record) -> None:
+        through.meet(member.credentials(own, cluster, [record], level))
 
     def status() -> Mapping[str, Any]:
         standing = through.standing
@@ -119,6 +149,7 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
             "bootstrap_percent": standing.percent,
             "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,
+            "old_addresses": [each.address for each in services[1:] if not rotation.is_over],
         }
 
     return Way(
@@ -129,7 +160,35 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
         int(shape.wait_s(0.99) * 1000) + _TOR_HOP_TICKS if shape.is_scheduled else 0,
         keep,
         status,
+        learnt,
+        rotation.linked,
     )
+
+
+class _Rotation:
+    """Waits until each member has been linked to, and so has this node's record.
+
+    Members that were off when it began still look for this node where it was.
+    """
+
+    def __init__(self, key_file: Path, keys: NodeKeys, members: Iterable[bytes]) -> None:
+        self._key_file, self._generation = key_file, keys.onion_generation
+        self._waited_for = set(members) - {keys.public}
+        self._everybody = trio.Event()
+        self.is_over = len(keys.onion_generations) == 1
+
+    def linked(self, peer: bytes) -> None:
+        self._waited_for.discard(peer)
+        if not self._waited_for:
+            self._everybody.set()
+
+    async def until_everybody_knows(self) -> None:
+        if self.is_over:
+            return
+        if self._waited_for:
+            await self._everybody.wait()
+        await trio.to_thread.run_sync(keyfile.end_rotation, self._key_file, self._generation)
+        self.is_over = True
 
 
 def _extra(path: Path) -> tuple[tuple[str, str], ...]:

@@ -174,7 +174,7 @@ class Demo:
         self.show.step(f"a Tor network of {len(tor.relays)} relays in {took:.0f} s")
         torrc = [
             f"{name} {value}\n"
-            for name, values in tor.torrc.items()
+            for name, values in {**tor.torrc, **tor.torrc_bridged}.items()
             for value in ([values] if isinstance(values, str) else values)
         ]
         self.cluster = Cluster(
@@ -396,6 +396,11 @@ def kept(cluster: Cluster) -> list[str]:
     ]
 
 
+def tor_for(level: str) -> dict[str, Any]:
+    """What the level needs of a network: PARANOID pins twelve relays, and hides behind a bridge."""
+    return {"relays": 16, "bridge": True} if level == "PARANOID" else {}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the cluster running at the end")
@@ -406,7 +411,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--level",
-        choices=("STANDARD", "HIGH"),
+        choices=("STANDARD", "HIGH", "PARANOID"),
         default="STANDARD",
         help="with --tor: the SECURITY_LEVEL",
     )
@@ -424,7 +429,7 @@ def main() -> int:
             parser.error(f"--json: {options.json}: {error.strerror}")
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
-    tor = TorNetwork(say=show.now) if options.tor else None
+    tor = TorNetwork(say=show.now, **tor_for(options.level)) if options.tor else None
     demo = Demo(directory, show, tied=not options.keep, tor=tor)
     keep = stopped = False
     with ending_in_order():

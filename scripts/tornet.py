@@ -31,6 +31,7 @@ from tors import (
     TAKING_PART,
     VOTE_S,
     Authority,
+    Bridge,
     Client,
     Leash,
     Relay,
@@ -48,6 +49,7 @@ class TorNetwork:
 
     directory: None for one of its own, which goes when it goes.
     delay_ms: None, or what every byte between two tors waits in each direction: see `delay`.
+    bridge: whether there is one more relay, in no list, through which tors may come.
     say: hears of progress, a line at a time.
     """
 
@@ -57,12 +59,16 @@ class TorNetwork:
         *,
         relays: int = 3,
         delay_ms: float | None = None,
+        bridge: bool = False,
         say: Callable[[str], None] = hush,
     ) -> None:
         self._given, self._count, self._delay_ms, self._say = directory, relays, delay_ms, say
+        self._bridge = bridge
         self.directory = directory or Path(tempfile.gettempdir())
         #: What any tor needs to take part, whoever starts it; known after `start`.
         self.torrc: Torrc = {}
+        #: What a tor needs beside that to come through the bridge; empty if there is none.
+        self.torrc_bridged: Torrc = {}
         self.relays: list[Relay] = []
         self.clients: list[Client] = []
         self._authority: Authority
@@ -89,6 +95,8 @@ class TorNetwork:
             reach("the consensus lists every relay", self._agreed, **vote)
             wake = {"nudge": self._wake, "nudge_s": 1.0}
             reach("every relay has the consensus", lambda: not self._late(), **wake)
+            if self._bridge:
+                self._build_bridge(reach)
             if self._delay_ms:
                 self.delay(self._delay_ms)
         except BaseException:
@@ -154,6 +162,18 @@ class TorNetwork:
         for relay in self.relays:
             relay.torrc |= self.torrc
 
+    def _build_bridge(self, reach: Callable[[str, Callable[[], bool]], None]) -> None:
+        if shutil.which("obfs4proxy") is None:
+            raise TorNetworkError("no obfs4proxy; run: sudo apt-get install obfs4proxy")
+        assert self._leash is not None
+        bridge = Bridge(self._leash, self.directory, *free_ports(2))
+        bridge.torrc |= self.torrc
+        self.relays.append(bridge)
+        bridge.start()
+        reach("the bridge stands", lambda: bool(bridge.torrc_of_clients()))
+        reach("the bridge has the consensus", lambda: bridge.bootstrap()[0] >= 75)
+        self.torrc_bridged = bridge.torrc_of_clients()
+
     def _separate(self, pairs: list[str]) -> None:
         """Lets the first port of each pair lead to the second, over a distance."""
         assert self._leash is not None
@@ -200,10 +220,17 @@ def serve(network: TorNetwork, count: int, show: Show) -> None:
         show.title("  through one of them")
         print(f"    curl --proxy socks5h://localhost{client.socks_path} http://ADDRESS.onion/")
     show.title("  one more tor takes part with these lines in its torrc")
-    print("".join(f"    {option} {value}\n" for option, value in network.torrc.items()), flush=True)
+    print(_lines(network.torrc), flush=True)
+    if network.torrc_bridged:
+        show.title("  and comes through the bridge with these as well")
+        print(_lines(network.torrc_bridged), flush=True)
     while True:
         network.check()
         time.sleep(1)
+
+
+def _lines(torrc: Torrc) -> str:
+    return "".join(f"    {option} {value}\n" for option, value in torrc.items())
 
 
 def _clients(network: TorNetwork, count: int) -> list[Client]:
@@ -244,13 +271,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/tornet", description=__doc__)
     parser.add_argument("--clients", type=int, default=2, metavar="N")
     parser.add_argument("--relays", type=int, default=3, metavar="N", help="beside the authority")
+    parser.add_argument("--bridge", action="store_true", help="add one, of transport obfs4")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="leave data and logs there")
     parser.add_argument("--delay", type=float, metavar="MS", help="of every byte between two tors")
     parser.add_argument("--starts", type=int, metavar="N", help="only measure N cold starts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --starts: figures go there")
     options = parser.parse_args()
     show = Show()
-    own = {"relays": options.relays, "delay_ms": options.delay}
+    own = {"relays": options.relays, "delay_ms": options.delay, "bridge": options.bridge}
     with ending_in_order():
         try:
             if options.starts:

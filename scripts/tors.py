@@ -71,6 +71,9 @@ AUTHORITY: Torrc = {
     "AuthDirVoteStableGuaranteeMTBF": "0",
 }
 CLIENT: Torrc = {"ClientOnly": "1", "CookieAuthentication": "1"}
+#: A relay that is in no list, and is reached by traffic that does not look like Tor's.
+BRIDGE: Torrc = {"BridgeRelay": "1", "BridgeDistribution": "none", "ExtORPort": "auto"}
+OBFS4 = "obfs4 exec /usr/bin/obfs4proxy"
 
 
 def hush(_line: str) -> None:
@@ -183,6 +186,29 @@ class Relay(Tor):
         ports = [listens] if seen == real else [f"{seen} NoListen", f"{listens} NoAdvertise"]
         super().__init__(leash, directory, name, {**RELAY, "Nickname": name, "ORPort": ports})
         self.seen = seen
+
+
+class Bridge(Relay):
+    """A bridge of transport obfs4, which listens on the port `disguised`."""
+
+    def __init__(self, leash: Leash, directory: Path, port: int, disguised: int) -> None:
+        super().__init__(leash, directory, "bridge", port, port)
+        self._place = f"127.0.0.1:{disguised}"
+        place = f"obfs4 {self._place}"
+        self.torrc |= {**BRIDGE, "ServerTransportPlugin": OBFS4, "ServerTransportListenAddr": place}
+
+    def torrc_of_clients(self) -> Torrc:
+        """What a tor is told that shall come through it; empty until it is known."""
+        try:
+            made = (self.folder / "pt_state" / "obfs4_bridgeline.txt").read_text()
+            fingerprint = (self.folder / "fingerprint").read_text().split()[1]
+        except (FileNotFoundError, IndexError):
+            return {}
+        cert = re.search(r"^Bridge obfs4 .* (cert=\S+ iat-mode=0)$", made, re.MULTILINE)
+        if cert is None:
+            return {}
+        line = f"obfs4 {self._place} {fingerprint} {cert[1]}"
+        return {"UseBridges": "1", "ClientTransportPlugin": OBFS4, "Bridge": line}
 
 
 class Authority(Relay):

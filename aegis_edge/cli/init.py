@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 @click.option("--listen", metavar="IP", help="The IP address to listen on.")
 @click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on.")
 @click.option("--tor", is_flag=True, help="Reach the others, and be reached, through Tor alone.")
+@click.option(
+    "--security-level",
+    type=click.Choice(["STANDARD", "HIGH", "PARANOID"]),
+    help="With --tor: what to hide, and at which price; HIGH if not given.",
+)
 @click.option("--single", is_flag=True, help="A cluster of this one board, ready to run.")
 @ratio_option
 @screen.common
@@ -37,6 +42,7 @@ def command(
     listen: str | None,
     p2p_port: int | None,
     tor: bool,
+    security_level: str | None,
     single: bool,
     byzantine_threshold_ratio: str | None,
 ) -> None:
@@ -46,6 +52,7 @@ def command(
     Examples:
       aegis-edge init --name attic --address 192.168.1.20:8080
       aegis-edge init --name attic --tor
+      aegis-edge init --name attic --tor --security-level PARANOID
       aegis-edge init --single
     """
     from aegis_edge import home
@@ -58,6 +65,8 @@ def command(
             "through Tor a node has one address, which is made for it: leave"
             " --address and --listen out"
         )
+    if security_level is not None and not tor:
+        raise click.UsageError("--security-level is what Tor shall hide: give it with --tor")
     if byzantine_threshold_ratio is not None and not single:
         raise click.UsageError(
             "--byzantine-threshold-ratio is fixed when a genesis is made: give it with --single, or"
@@ -66,6 +75,8 @@ def command(
     given = _settings(name, address, listen, p2p_port)
     if tor:
         given["transport"] = "tor"
+    if security_level is not None:
+        given["security_level"] = security_level
     config = screen.config(**given, byzantine_threshold_ratio=byzantine_threshold_ratio)
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
@@ -192,6 +203,13 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
             screen.say("another home, with --address HOST:PORT.")
             screen.say()
         record = f"aegis-edge record > {shlex.quote(config.name)}.record"
+        if config.is_through_tor and config["security_level"] == "PARANOID":
+            screen.say(
+                "PARANOID takes bridges: write the lines that https://bridges.torproject.org"
+            )
+            screen.say("gives, and their ClientTransportPlugin line, to")
+            screen.say(f"  {config.tor_extra_file}")
+            screen.say()
         screen.say("Next:")
         screen.say(f"  {record:45}  # on each board; bring all to one")
         screen.say(

@@ -25,6 +25,7 @@ COMMANDS = {
     "run": ("run", "Run the node until it is told to stop."),
     "status": ("status", "Where the node stands."),
     "peers": ("peers", "The other members, and the links to them."),
+    "onion": ("onion", "The onion address of this node, and a new one."),
     "kb": ("kb", "Read and write the knowledge base."),
     "config": ("config", "The settings, and where each came from."),
     "version": ("version", "Versions of the program and of what it stands on."),

@@ -92,6 +92,9 @@ def tor_rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         ("tor", f"{said.get('level', '?')}: {shown}{f'; {words}' if words else ''}"),
         ("onion", screen.shown(str(said.get("address", "?")))),
     ]
+    for address in said.get("old_addresses", ()):
+        words = "given up once every member has been linked"
+        found.append(("old onion", f"{screen.shown(str(address))} {screen.faint(words)}"))
     if "link_bytes_a_day" in said:
         megabytes = said["link_bytes_a_day"] / 1e6
         found.append(("budget", f"{megabytes:.0f} MB a day for each link, both directions"))

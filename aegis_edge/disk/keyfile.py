@@ -1,4 +1,5 @@
-"""The identity of a node on disk: two private keys and the version of its last node record.
+"""The identity of a node on disk: two private keys, and what of it must never go back: the version
+of its last node record, and which of its onion addresses is the last.
 
 Knows how to keep a secret file: 0600, written beside and renamed, synced with its folder.
 Refuses to know what the keys sign.  The Ed25519 seed and the Noise key are independent random
@@ -21,6 +22,8 @@ _FIRST_LINE = "aegis-edge identity 1"
 _CHECK_DOMAIN = b"aegis-edge keys"
 _SIZE_BYTES_MAX = 1024
 _VERSION_MAX = 2**63 - 1
+#: Onion addresses in use at once; a node record has room for twice as many.
+GENERATIONS_MAX = 4
 
 
 class KeyFileError(DiskError):
@@ -31,16 +34,27 @@ class KeyFileError(DiskError):
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """What a key file holds.  `record_version`: of the last node record that was signed."""
+    """What a key file holds.  `record_version`: of the last node record that was signed.
+
+    `onion_generation` counts the rotations of its onion address; `onion_oldest` is the generation
+    from which on addresses are still in use.
+    """
 
     seed: bytes = field(repr=False)
     noise_private: bytes = field(repr=False)
     record_version: int = 0
+    onion_generation: int = 0
+    onion_oldest: int = 0
 
     @property
     def public(self) -> bytes:
         """The Ed25519 public key (32 bytes): who the node is."""
         return sodium.ed25519_keypair(self.seed)[0]
+
+    @property
+    def onion_generations(self) -> tuple[int, ...]:
+        """The generations of its onion address that are in use, the last one first."""
+        return tuple(range(self.onion_generation, self.onion_oldest - 1, -1))
 
     @property
     def noise_public(self) -> bytes:
@@ -103,7 +117,28 @@ def read(path: Path) -> NodeKeys:
 def next_record_version(path: Path) -> NodeKeys:
     """The keys at `path` with a record version that was never used; durable when it returns."""
     keys = read(path)
-    keys = replace(keys, record_version=keys.record_version + 1)
+    return _replaced(path, replace(keys, record_version=keys.record_version + 1))
+
+
+def rotate_onion(path: Path, *, at_once: bool = False) -> NodeKeys:
+    """The keys at `path` with one more onion address; durable when it returns.
+
+    Those before it stay in use until `end_rotation`, or, `at_once`, no longer.
+    """
+    keys = read(path)
+    last = keys.onion_generation + 1
+    oldest = last if at_once else max(keys.onion_oldest, last - GENERATIONS_MAX + 1)
+    return _replaced(path, replace(keys, onion_generation=last, onion_oldest=oldest))
+
+
+def end_rotation(path: Path, generation: int) -> None:
+    """Give up the onion addresses before `generation`, unless there was a rotation since."""
+    keys = read(path)
+    if keys.onion_generation == generation:
+        _replaced(path, replace(keys, onion_oldest=generation))
+
+
+def _replaced(path: Path, keys: NodeKeys) -> NodeKeys:
     with disk_errors(path):
         _written(path, keys).replace(path)
         sync_folder(path.parent)
@@ -129,6 +164,12 @@ def _formatted(keys: NodeKeys) -> bytes:
         f"seed = {keys.seed.hex()}",
         f"noise = {keys.noise_private.hex()}",
         f"record_version = {keys.record_version}",
+        # As it was before there were rotations, while there are none.
+        *(
+            [f"onion = {keys.onion_generation} {keys.onion_oldest}"]
+            if keys.onion_generation
+            else ()
+        ),
         "",
     )
     body = "\n".join(lines).encode()
@@ -143,11 +184,12 @@ def _parsed(path: Path, text: bytes) -> NodeKeys:
         "identity here and `aegis-edge genesis create`",
     )
     lines = text.split(b"\n")
-    if len(lines) != 6 or len(text) > _SIZE_BYTES_MAX:
+    if len(lines) not in (6, 7) or len(text) > _SIZE_BYTES_MAX:
         raise damaged
     try:
-        seed, noise, version = (line.split(b" = ")[1].decode() for line in lines[1:4])
-        keys = NodeKeys(bytes.fromhex(seed), bytes.fromhex(noise), int(version))
+        seed, noise, version, *onion = (line.split(b" = ")[1].decode() for line in lines[1:-2])
+        last, oldest = map(int, onion[0].split(" ")) if onion else (0, 0)
+        keys = NodeKeys(bytes.fromhex(seed), bytes.fromhex(noise), int(version), last, oldest)
     except (IndexError, ValueError):
         raise damaged from None
     # Only what we would write ourselves is accepted: this checks names, lengths and the check line.
@@ -155,6 +197,8 @@ def _parsed(path: Path, text: bytes) -> NodeKeys:
         len(keys.seed) != 32
         or len(keys.noise_private) != 32
         or not 0 <= keys.record_version < _VERSION_MAX
+        or not 0 <= keys.onion_oldest <= keys.onion_generation < _VERSION_MAX
+        or len(keys.onion_generations) > GENERATIONS_MAX
         or _formatted(keys) != text
     ):
         raise damaged

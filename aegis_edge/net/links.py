@@ -254,6 +254,8 @@ class Links:
         self._posted: list[_Link] = []
         #: Called with each record that is newer than what was known of a member: to keep it.
         self.learnt: Callable[[Verified[NodeRecord]], None] = lambda _: None
+        #: Called with each member that a link is open to: it has this node's record.
+        self.linked: Callable[[bytes], None] = lambda _: None
         self.alarms = Alarms()
         self.refused = 0
 
@@ -534,6 +536,7 @@ class Links:
         link.heard_at = link.sent_at = now_ticks
         link.pause_ticks = self._pause_ticks()
         link.channel.proven()
+        self.linked(link.peer)
         log.info("linked to %s at %s", self._name(link.peer), link.channel.remote)
         return True
 

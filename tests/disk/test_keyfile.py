@@ -148,3 +148,33 @@ def test_well_formed_files_with_senseless_keys_are_refused(path: Path, keys: Nod
     path.write_bytes(keyfile._formatted(keys))
     with pytest.raises(KeyFileError):
         keyfile.read(path)
+
+
+# --- onion addresses ----------------------------------------------------------------------------
+
+
+def test_a_new_onion_address_stands_beside_the_old_one_until_the_end(path: Path) -> None:
+    assert keyfile.create(path, ENTROPY).onion_generations == (0,)
+    before = path.read_bytes()
+    keyfile.end_rotation(path, 0)
+    assert path.read_bytes() == before, "without a rotation the file is as it always was"
+    assert keyfile.rotate_onion(path).onion_generations == (1, 0)
+    assert keyfile.rotate_onion(path).onion_generations == (2, 1, 0)
+    keyfile.end_rotation(path, 1)
+    assert keyfile.read(path).onion_generations == (2, 1, 0), "it was rotated since"
+    keyfile.end_rotation(path, 2)
+    assert keyfile.read(path).onion_generations == (2,)
+    assert keyfile.rotate_onion(path, at_once=True).onion_generations == (3,)
+    assert keyfile.next_record_version(path) == keyfile.read(path)
+    assert keyfile.read(path).onion_generation == 3
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_there_is_no_end_to_rotations_but_to_addresses_in_use(path: Path) -> None:
+    keyfile.create(path)
+    for _ in range(keyfile.GENERATIONS_MAX - 1):
+        keyfile.rotate_onion(path)
+    for _ in range(2):  # the oldest one gives way
+        keys = keyfile.rotate_onion(path)
+        assert len(keys.onion_generations) == keyfile.GENERATIONS_MAX
+        assert keyfile.read(path) == keys

@@ -8,7 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from stem.control import Controller
@@ -24,11 +24,15 @@ class Refused(Exception):
     """tor's answer to a dial; its argument is the code (RFC 1928, and tor's `ExtendedErrors`)."""
 
 
+def control(tor: Client) -> AbstractContextManager[Controller]:
+    return controller_at(tor.control_path)
+
+
 @contextmanager
-def control(tor: Client) -> Iterator[Controller]:
+def controller_at(path: Path) -> Iterator[Controller]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "setDaemon", DeprecationWarning)  # stem 1.8's threads
-        controller = Controller.from_socket_file(str(tor.control_path))
+        controller = Controller.from_socket_file(str(path))
     with controller:
         controller.authenticate()
         yield controller

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,16 @@ import trio
 from aegis_edge.net import websocket
 from aegis_edge.net.arrivals import Arrivals
 from aegis_edge.net.channel import Channel, Handler, LinkError, ListenError, WayError
-from aegis_edge.net.tor import child, control, facts, levels, lines, service, socks
+from aegis_edge.net.tor import (
+    child,
+    control,
+    facts,
+    levels,
+    lines,
+    pinning,
+    service,
+    socks,
+)
 from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.control import Control
 from aegis_edge.net.tor.endpoint import Endpoint
@@ -34,7 +43,7 @@ from aegis_edge.net.tor.levels import Problem, SecurityLevel
 from aegis_edge.net.tor.service import Publication, Service, Stage
 from aegis_edge.net.tor.socks import SocksError
 from aegis_edge.net.tor.torrc import Places
-from aegis_edge.peers.address import Address, AddressError, parse
+from aegis_edge.peers.address import ONION, Address, AddressError, parse
 
 #: After tor has gone: soon, then less often; it may be an upgrade, or a person at work.
 RETRY_S = 1.0
@@ -90,11 +99,12 @@ class Tor:
     """Which tor serves this node.
 
     `modules`: what it was built with; None if nobody could ask.  `is_own`: the node started it, and
-    it shall end with the node.
+    it shall end with the node.  `vanguards`: the file in which full ones are kept.
     """
 
     control: Endpoint
     socks: Endpoint
+    vanguards: Path
     credentials: Credentials = field(default_factory=Credentials)
     modules: frozenset[str] | None = None
     is_own: bool = False
@@ -103,6 +113,7 @@ class Tor:
 class Gateway:
     """The transport for ``onion:`` addresses; `run` keeps it up.
 
+    `own`: this node's services, which have one target; the first is the one that lasts.
     `clients`: for each onion address of another member, the X25519 private key with which this
     node finds it, where the level has client authorisation.
     """
@@ -111,19 +122,20 @@ class Gateway:
         self,
         tor: Tor,
         level: SecurityLevel,
-        own: Service,
+        own: Sequence[Service],
         clients: Mapping[str, bytes],
         *,
         arrivals: Arrivals | None = None,
     ) -> None:
         self._tor = tor
         self._level = level
-        self._own = own
+        self._own = tuple(own)
         self._clients = dict(clients)
+        self._changed = trio.Event()
         self._arrivals = arrivals or Arrivals(SILENCE_S, opening_timeout_s=OPENING_TIMEOUT_S)
         # Streams of different peers, and of other programs of this tor, share no circuit.
         self._secret = os.urandom(16).hex().encode()
-        self.standing = Standing(address=own.address)
+        self.standing = Standing(address=own[0].address)
 
     # --- as a transport -----------------------------------------------------------------------
 
@@ -149,8 +161,8 @@ class Gateway:
     ) -> None:
         """Run `handler` for every channel that tor brings to the socket of the node's service."""
         place = _parsed(address)
-        assert place.host == self._own.address, "there is one service, and it is this node's"
-        path = Path(self._own.target)
+        assert place.host == self._own[0].address, "there is one way in, and it is this node's"
+        path = Path(self._own[0].target)
         with trio.socket.socket(trio.socket.AF_UNIX) as listener:
             try:
                 path.unlink(missing_ok=True)
@@ -173,6 +185,18 @@ class Gateway:
             finally:
                 path.unlink(missing_ok=True)
 
+    # --- changed while it runs ----------------------------------------------------------------
+
+    def meet(self, clients: Mapping[str, bytes]) -> None:
+        """Further addresses of members, each with the key with which this node finds it."""
+        self._clients.update(clients)
+        self._changed.set()
+
+    def retire(self) -> None:
+        """Serve the first of the node's services alone from now on."""
+        self._own = self._own[:1]
+        self._changed.set()
+
     # --- kept up ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -186,7 +210,7 @@ class Gateway:
                 async with trio.open_nursery() as nursery:
                     tor = await control.connect(self._tor.control, self._tor.credentials)
                     nursery.start_soon(self._until_it_ends, tor, nursery.cancel_scope)
-                    await self._begin(tor)
+                    await self._begin(tor, nursery)
                     pause_s = RETRY_S
                     nursery.start_soon(self._look, tor)
                     await self._heed(tor)
@@ -199,8 +223,8 @@ class Gateway:
         why = await tor.run()
         raise why
 
-    async def _begin(self, tor: Control) -> None:
-        """Judge this tor, then have it announce the node's service."""
+    async def _begin(self, tor: Control, nursery: trio.Nursery) -> None:
+        """Judge this tor, then have it announce the node's services."""
         if self._tor.is_own:
             await tor.command("TAKEOWNERSHIP")
         found = await facts.gather(
@@ -213,11 +237,22 @@ class Gateway:
         self._fall(Progress.BOOTSTRAPPING, "tor begins")
         while not await self._is_bootstrapped(tor):
             await trio.sleep(LOOK_S / 4)
-        for address, private in self._clients.items():
+        if levels.TABLE[self._level].full_vanguards:
+            self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
+            again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
+            nursery.start_soon(self._keep_pinned, tor, again_s)
+        known = dict(self._clients)
+        for address, private in known.items():
             await tor.command(*service.authorise(address, private))
-        own = self._own
-        if own.proof_of_work is not None and not levels.can_prove_work(found):
-            own = Service(own.seed, own.virtual_port, own.target, own.clients, own.max_streams)
+        served = self._own
+        for own in served:
+            await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
+        nursery.start_soon(self._follow, tor, known, served)
+        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+
+    async def _announce(self, tor: Control, own: Service, *, can_prove_work: bool) -> None:
+        if not can_prove_work:
+            own = replace(own, proof_of_work=None)
         present = service.present(await tor.command(*service.ASK_PRESENT))
         if own.address in present:
             await tor.command(*service.remove(own.address))
@@ -225,7 +260,28 @@ class Gateway:
             service.check_added(own, await tor.command(*service.add(own)))
         except Refused as error:
             raise service.explained(error) from None
-        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+
+    async def _follow(
+        self, tor: Control, known: dict[str, bytes], served: Sequence[Service]
+    ) -> None:
+        """Tell tor what `meet` and `retire` changed since it was told of `known` and `served`."""
+        while True:
+            self._changed = trio.Event()
+            for address, private in tuple(self._clients.items()):
+                if known.get(address) != private:
+                    await tor.command(*service.authorise(address, private))
+                    known[address] = private
+            for own in served:
+                if own not in self._own:
+                    await tor.command(*service.remove(own.address))
+                    log.info("the onion service %s is given up", own.address)
+            served = self._own
+            await self._changed.wait()
+
+    async def _keep_pinned(self, tor: Control, again_s: float) -> None:
+        while True:
+            await trio.sleep(again_s)
+            again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
 
     async def _is_bootstrapped(self, tor: Control) -> bool:
         reply = await tor.command("GETINFO", "status/bootstrap-phase")
@@ -244,7 +300,7 @@ class Gateway:
 
     async def _heed(self, tor: Control) -> None:
         """Follow the service's descriptor into Tor's directories."""
-        publication = Publication(self._own.address)
+        publication = Publication(self._own[0].address)
         async for event in tor.events:
             found = service.descriptor_event(event)
             if found is None:
@@ -259,7 +315,7 @@ class Gateway:
 
     async def _look(self, tor: Control) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
-        place = Address("onion", self._own.address, self._own.virtual_port)
+        place = Address(ONION, self._own[0].address, self._own[0].virtual_port)
         while True:
             while self.standing.progress in (Progress.NO_TOR, Progress.ANNOUNCING):
                 await trio.sleep(LOOK_S)
@@ -276,7 +332,7 @@ class Gateway:
 
     def _rise(self, progress: Progress, words: str) -> None:
         if progress is not self.standing.progress:
-            log.info("the onion service %s is %s", self._own.address, progress.value)
+            log.info("the onion service %s is %s", self.standing.address, progress.value)
         self.standing.progress, self.standing.words = progress, words
 
     def _fall(self, progress: Progress, words: str) -> None:

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -248,8 +248,13 @@ def missing(level: SecurityLevel, facts: Facts) -> tuple[Problem, ...]:
         *_options(wanted, facts.conf),
         *_socks(facts),
         *(_sockets(facts) if wanted.unix_sockets else ()),
-        *(_bridges(facts.conf) if wanted.bridges else ()),
+        *lacking_bridges(level, facts.conf.get("Bridge", ())),
     )
+
+
+def lacking_bridges(level: SecurityLevel, bridges: Sequence[str]) -> tuple[Problem, ...]:
+    """What is amiss with the values of tor's option Bridge; tor itself does not start with none."""
+    return tuple(_bridges(bridges)) if TABLE[level].bridges else ()
 
 
 def unguarded(level: SecurityLevel, conf: Conf) -> tuple[Problem, ...]:
@@ -346,11 +351,11 @@ def _sockets(facts: Facts) -> Iterator[Problem]:
             )
 
 
-def _bridges(conf: Conf) -> Iterator[Problem]:
-    bridges = conf.get("Bridge", ())
+def _bridges(bridges: Sequence[str]) -> Iterator[Problem]:
     fix = (
-        "put Bridge lines into its torrc (https://bridges.torproject.org), and the transport's "
-        "ClientTransportPlugin line (Debian: obfs4proxy)"
+        "put Bridge lines (https://bridges.torproject.org) and the transport's "
+        "ClientTransportPlugin line (Debian: obfs4proxy) into its torrc, or, if the node starts "
+        "tor itself, into torrc.extra in the node's home"
     )
     if not bridges:
         yield Problem("tor has no bridges, so who watches the line sees that it is Tor", fix)

@@ -22,38 +22,44 @@ from aegis_edge.wire.messages import NodeRecord, Verified
 
 
 class Keys(NamedTuple):
-    """What a node needs of its own: its public key, its seed, its Noise key."""
+    """What a node needs of its own: its public key, its seed, its Noise key, and the generations
+    of its onion address that are in use, the last one first.
+    """
 
     public: bytes
     seed: bytes
     noise_private: bytes
+    onion_generations: tuple[int, ...] = (0,)
 
 
-def own_service(
+def own_services(
     keys: Keys,
     cluster_id: bytes,
     records: Iterable[Verified[NodeRecord]],
     level: SecurityLevel,
     port: int,
     target: str,
-    generation: int = 0,
-) -> Service:
-    """The service of this node, which only the members of `records` find if the level says so.
+) -> tuple[Service, ...]:
+    """The services of this node, which only the members of `records` find if the level says so.
 
-    This node is among them: it dials itself, to know that others can.
+    One for each of its generations, the last one first.  This node is among those who find them: it
+    dials itself, to know that others can.
     """
     wanted = levels.TABLE[level]
     clients = tuple(
         sodium.x25519_public(_credential(keys, cluster_id, record, is_service=True))
         for record in (records if wanted.client_authorisation else ())
     )
-    return Service(
-        onion.service_seed(keys.seed, generation),
-        port,
-        target,
-        clients,
-        wanted.max_streams,
-        wanted.proof_of_work,
+    return tuple(
+        Service(
+            onion.service_seed(keys.seed, generation),
+            port,
+            target,
+            clients,
+            wanted.max_streams,
+            wanted.proof_of_work,
+        )
+        for generation in keys.onion_generations
     )
 
 

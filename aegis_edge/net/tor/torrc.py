@@ -91,12 +91,15 @@ def text(
         ("ShutdownWaitLength", "0"),
         *levels.torrc_options(level),
     ]
-    taken = {name.lower() for name, _ in lines}
+    set_here = {name.lower(): value for name, value in lines}
+    taken = set(set_here)
     for name, value in extra:
         if not _NAME.fullmatch(name) or not value.isprintable() or not _VALUE.fullmatch(value):
             raise TorError(
                 "an extra option for tor is not one line of a name and a value", "correct it"
             )
+        if set_here.get(name.lower()) == value:
+            continue  # as in the lines that people copy, such as UseBridges 1
         if name.lower() in taken:
             raise TorError(
                 f"{name} cannot be an extra option for tor: the node or its level sets it",

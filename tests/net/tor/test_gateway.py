@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock
 
 from aegis_edge.net.channel import LinkError, ListenError
@@ -20,9 +21,11 @@ OTHER = f"onion:{onion.service_address(bytes([1]) * 32)}:80"
 
 
 def gateway(folder: Path) -> Gateway:
-    tor = Tor(Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks"))
+    tor = Tor(
+        Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks"), folder / "vanguards"
+    )
     own = Service(SEED, 80, f"{folder}/onion.sock")
-    return Gateway(tor, SecurityLevel.STANDARD, own, {})
+    return Gateway(tor, SecurityLevel.STANDARD, [own], {})
 
 
 def own_address(ours: Gateway) -> str:
@@ -72,7 +75,7 @@ async def test_tors_socket_is_made_private_and_goes_with_the_node(tmp_path: Path
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     ours = gateway(tmp_path / "nowhere")
     with pytest.raises(ListenError, match="see that its folder may be written"):
-        await ours.serve(lambda _: trio.sleep(0), own_address(ours))  # type: ignore[arg-type]
+        await ours.serve(lambda _: trio.lowlevel.checkpoint(), own_address(ours))  # type: ignore[arg-type]
 
 
 def test_a_missing_promise_names_the_level_and_each_fix() -> None:

@@ -33,7 +33,7 @@ RECORDS = [board.record for board in BOARDS]
 
 def test_every_member_has_the_key_that_every_other_ones_service_expects() -> None:
     for server in BOARDS:
-        service = member.own_service(server.keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+        (service,) = member.own_services(server.keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
         assert service.address == server.host
         for number, client in enumerate(BOARDS):
             keys = member.credentials(client.keys, CLUSTER, RECORDS, HIGH)
@@ -43,7 +43,7 @@ def test_every_member_has_the_key_that_every_other_ones_service_expects() -> Non
 
 
 def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
-    service = member.own_service(BOARDS[0].keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
     for keys, cluster in ((Board(9).keys, CLUSTER), (BOARDS[1].keys, b"another".ljust(32))):
         found = member.credentials(keys, cluster, RECORDS, HIGH)
         assert sodium.x25519_public(found[BOARDS[0].host]) not in service.clients
@@ -51,8 +51,16 @@ def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
 
 @pytest.mark.parametrize("level", [STANDARD, HIGH])
 def test_only_where_the_level_says_so(level: SecurityLevel) -> None:
-    service = member.own_service(BOARDS[0].keys, CLUSTER, RECORDS, level, 8080, TARGET)
+    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, level, 8080, TARGET)
     assert len(service.clients) == (3 if level is HIGH else 0)
     assert len(member.credentials(BOARDS[0].keys, CLUSTER, RECORDS, level)) == len(service.clients)
     assert service.max_streams == 16
     assert service.target == TARGET
+
+
+def test_each_address_in_use_has_its_service_and_the_last_one_is_first() -> None:
+    keys = BOARDS[0].keys._replace(onion_generations=(3, 2))
+    last, older = member.own_services(keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+    assert last.address == onion.service_address(onion.service_seed(keys.seed, 3))
+    assert older.address == onion.service_address(onion.service_seed(keys.seed, 2))
+    assert last.clients == older.clients
