@@ -29,13 +29,29 @@ from show import Show
 from tornet import TorNetwork
 from tors import TorNetworkError
 
-CALM_S, STORM_S, BACK_S = 4.0, 6.0, 3.0
 #: Over six hops everything takes longer, and a tor that was killed has to begin anew.
 TOR_PATIENCE_S = 240.0
 DOCUMENT_BYTES_MAX = 256 * 1024
 DOCUMENTS_MAX = 400
-#: A writer thinks this long between two writes: two cores carry four nodes and this program.
-THINK_S = 0.01
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """How much is played.  `think_s`: of a caller between two writes, so that two cores carry four
+    nodes and this program; `documents_bytes`: of all of them; `patience_s`: of a caller.
+    """
+
+    calm_s: float = 4.0
+    storm_s: float = 6.0
+    back_s: float = 3.0
+    think_s: float = 0.01
+    callers: str = "abcde"
+    documents_bytes: int = 1 << 30
+    patience_s: float = 30.0
+
+
+#: Where a link carries one frame of 480 bytes a second, and a write waits for its turn four times.
+SCHEDULED = Tempo(20.0, 30.0, 20.0, 1.0, "a", 3_000, 120.0)
 
 
 class Disagreement(Exception):
@@ -68,14 +84,20 @@ class Writer(threading.Thread):
     """A caller of one node: writes, waits for the acknowledgement, writes the next."""
 
     def __init__(
-        self, node: Node, make: Callable[[int], tuple[str, Any]], done: Acknowledged, think_s: float
+        self,
+        node: Node,
+        make: Callable[[int], tuple[str, Any]],
+        done: Acknowledged,
+        think_s: float,
+        patience_s: float,
     ) -> None:
         super().__init__(daemon=True)
         self.node, self.stopping, self.failure = node, threading.Event(), ""
         self._make, self._done, self._think_s = make, done, think_s
+        self._patience_s = patience_s
 
     def run(self) -> None:
-        with self.node.client(30.0) as client:
+        with self.node.client(self._patience_s) as client:
             for number in itertools.count():
                 if self.stopping.wait(self._think_s):
                     return
@@ -126,8 +148,11 @@ def work(name: str) -> Callable[[int], tuple[str, Any]]:
     return lambda number: (f"work/{name}/{number:06d}", b"%s %d " % (name.encode(), number) * 8)
 
 
-def documents(given: Path | None, staged: Path) -> dict[str, bytes]:
-    """Copies real documents to one folder; each one's path in it and its content."""
+def documents(given: Path | None, staged: Path, size_bytes_max: int) -> dict[str, bytes]:
+    """Copies real documents to one folder; each one's path in it and its content.
+
+    Those that do not fit into `size_bytes_max` any more are left out.
+    """
     here = Path(__file__).resolve().parent.parent
     if given is not None:
         sources = [(given, path) for path in sorted(given.rglob("*"))]
@@ -137,8 +162,10 @@ def documents(given: Path | None, staged: Path) -> dict[str, bytes]:
         sources = [(here, path) for path in sorted(wanted)]
         sources += [(debian, path) for path in sorted(debian.glob("*/copyright"))]
     found: dict[str, bytes] = {}
+    left = size_bytes_max
     for root, path in sources:
-        if path.is_file() and path.stat().st_size <= DOCUMENT_BYTES_MAX:
+        if path.is_file() and path.stat().st_size <= min(DOCUMENT_BYTES_MAX, left):
+            left -= path.stat().st_size
             name = str(path.relative_to(root))
             target = staged / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,6 +186,7 @@ class Demo:
         self, directory: Path, show: Show, *, tied: bool, tor: TorNetwork | None = None
     ) -> None:
         self.show, self.directory, self.tor = show, directory, tor
+        self.tempo = Tempo()
         self.cluster = Cluster(directory, tied=tied)
         self.done = Acknowledged()
         self.writers: list[Writer] = []
@@ -167,6 +195,8 @@ class Demo:
 
     def raise_tor(self, tor: TorNetwork, level: str) -> None:
         """A Tor network first; then each node has a tor of its own in it."""
+        if level != "STANDARD":
+            self.tempo = SCHEDULED
         began = time.monotonic()
         tor.start()
         took = time.monotonic() - began
@@ -202,7 +232,7 @@ class Demo:
 
     def import_documents(self, given: Path | None) -> None:
         staged = self.directory / "documents"
-        texts = documents(given, staged)
+        texts = documents(given, staged, self.tempo.documents_bytes)
         if not texts:
             raise ClusterError(f"no documents of at most {DOCUMENT_BYTES_MAX} bytes in {given}")
         self.show.now(f"importing {len(texts)} documents")
@@ -227,9 +257,12 @@ class Demo:
         first = self.cluster.nodes[0].status()
         victim = next(n for n in self.cluster.nodes if n.name == first["primary_name"])
         others = [node for node in self.cluster.nodes if node is not victim]
-        self.writers = [Writer(others[0], reading, self.done, 0.05)]
+        think_s, patience_s = self.tempo.think_s, self.tempo.patience_s
+        self.writers = [Writer(others[0], reading, self.done, 5 * think_s, patience_s)]
         self.writers += [
-            Writer(n, work(f"{n.name}-{i}"), self.done, THINK_S) for n in others for i in "abcde"
+            Writer(n, work(f"{n.name}-{i}"), self.done, think_s, patience_s)
+            for n in others
+            for i in self.tempo.callers
         ]
         self.began = time.monotonic()
         for writer in self.writers:
@@ -237,7 +270,7 @@ class Demo:
         self.show.step(
             f"{len(self.writers)} callers write; {victim.name} leads (view {first['view']})"
         )
-        self._watch(CALM_S, others)
+        self._watch(self.tempo.calm_s, others)
 
         killed = time.monotonic()
         victim.kill()
@@ -248,7 +281,7 @@ class Demo:
             "reach a new view",
         )
         self.show.step(f"view {status['view']}: {status['primary_name']} leads now")
-        self._watch(STORM_S - (time.monotonic() - killed), others)
+        self._watch(self.tempo.storm_s - (time.monotonic() - killed), others)
         pause = self.done.longest_wait(killed)
         self.show.step(f"the longest that any caller waited: {pause:.2f} s")
 
@@ -264,7 +297,7 @@ class Demo:
             "catch up with the others",
         )
         self.show.step(f"{victim.name} is back and has caught up")
-        self._watch(BACK_S - (time.monotonic() - back), others)
+        self._watch(self.tempo.back_s - (time.monotonic() - back), others)
         self._end_load()
         self.figures |= {
             "pause_s": round(pause, 3),
@@ -306,7 +339,7 @@ class Demo:
         for writer in self.writers:
             writer.stopping.set()
         for writer in self.writers:
-            writer.join(30)
+            writer.join(self.tempo.patience_s)
             if writer.is_alive() or writer.failure:
                 raise ClusterError(writer.failure or f"a caller of {writer.node.name} hangs")
         span = time.monotonic() - self.began
