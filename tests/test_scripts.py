@@ -86,8 +86,14 @@ def test_documents_are_real_files_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "in" / "deep").mkdir(parents=True)
     (tmp_path / "in" / "deep" / "a.txt").write_bytes(b"a")
     (tmp_path / "in" / "large").write_bytes(bytes(256 * 1024 + 1))
-    assert documents(tmp_path / "in", tmp_path / "out") == {"deep/a.txt": b"a"}
-    assert len(documents(None, tmp_path / "ours")) > 50
+    (tmp_path / "in" / "more").write_bytes(b"more than one")
+    everything = 1 << 30
+    assert documents(tmp_path / "in", tmp_path / "out", everything) == {
+        "deep/a.txt": b"a",
+        "more": b"more than one",
+    }
+    assert documents(tmp_path / "in", tmp_path / "few", 12) == {"deep/a.txt": b"a"}
+    assert len(documents(None, tmp_path / "ours", everything)) > 50
 
 
 def test_a_reading_is_of_this_host() -> None:
