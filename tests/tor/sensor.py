@@ -12,7 +12,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 ETH_P_ALL = 3
 OUTGOING = 4  # PACKET_OUTGOING: what goes round is seen twice
-PATIENCE_S = 10.0
+READY = b"ready\n"
 
 #: As root, or in a user namespace where the kernel lets anybody make one.
 WAYS = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
@@ -55,13 +54,10 @@ class Sensed:
 def sensed(folder: Path, way: list[str]) -> Iterator[Sensed]:
     file = folder / "packets"
     command = [*way, sys.executable, __file__, str(file)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not file.exists():
-                assert process.poll() is None, "the sensor did not start"
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            assert process.stdout.readline() == READY, "the sensor did not start"
             yield Sensed(process.pid, file, mapped="--map-root-user" in way)
         finally:
             process.kill()
@@ -72,9 +68,9 @@ def main() -> None:
         subprocess.run(route.split(), check=True)
     path = Path(sys.argv[1])
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as heard:
-        fresh = path.with_suffix(".new")
-        with fresh.open("w", buffering=1) as file:
-            fresh.replace(path)
+        with path.open("w", buffering=1) as file:
+            sys.stdout.buffer.write(READY)
+            sys.stdout.flush()
             while True:
                 data, (_, protocol, kind, *_) = heard.recvfrom(65_535)
                 if kind == OUTGOING:
