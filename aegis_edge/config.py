@@ -37,7 +37,7 @@ PREFIX = "AEGIS_EDGE_"
 
 #: Settings that only mean something where links go through Tor.  Whoever sets one and has direct
 #: links counts on something that does not happen.
-_OF_TOR = ("security_level", "tor", "tor_control_port", "tor_socks_port")
+_OF_TOR = ("security_level", "tor", "tor_control_port", "tor_socks_port", "onion_socket")
 
 
 class ConfigError(ValueError):
@@ -246,6 +246,14 @@ SETTINGS: tuple[Setting, ...] = (
         lambda _home: "9050",
     ),
     Setting(
+        "onion_socket",
+        "AEGIS_EDGE_ONION_SOCKET",
+        "--onion-socket",
+        "the Unix socket to which tor brings callers; a tor of another user must reach its folder",
+        _socket_path,
+        lambda home: home / "tor" / "onion.sock",
+    ),
+    Setting(
         "api_socket",
         "AEGIS_EDGE_API_SOCKET",
         "--api-socket",
@@ -351,13 +359,18 @@ class Config:
 
     @property
     def tor_directory(self) -> Path:
-        """The folder of the node's own tor, and of the socket of its onion service."""
+        """The folder of the node's own tor, and of what is kept for any."""
         return self.directory / "tor"
 
     @property
     def tor_extra_file(self) -> Path:
         """More lines for the torrc of the node's own tor, such as bridges; it need not exist."""
         return self.directory / "torrc.extra"
+
+    @property
+    def onion_socket(self) -> Path:
+        """The path of the Unix socket to which tor brings callers."""
+        return Path(self["onion_socket"])
 
     @property
     def listen_address(self) -> str:

@@ -117,7 +117,7 @@ async def _through_tor(
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
     cluster, known = genesis.cluster_id, (*genesis.records, *records)
     services = member.own_services(
-        own, cluster, genesis.records, level, config.p2p_port, str(folder / "onion.sock")
+        own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
     )
     through = Gateway(
         Tor(control, socks, folder / "vanguards", modules=modules, is_own=is_own),
