@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from aegis_edge import config, home, way
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
+from aegis_edge.net.channel import WayError
+from aegis_edge.peers import onion
 from aegis_edge.peers.genesis import Genesis, Parameters
 
 
@@ -47,6 +50,7 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
     tmp_path: Path, level: str, mean_interval_s: float | None
 ) -> None:
     settings = made(tmp_path, "transport = 'tor'", f"security_level = '{level}'")
+    settings.tor_extra_file.write_text("Bridge obfs4 192.0.2.1:443\n")
     through = found(settings)
     (address,) = home.own_addresses(settings, keyfile.read(settings.key_file))
     assert through.listen == address
@@ -78,3 +82,43 @@ def test_lines_for_the_own_tor_are_read_and_comments_are_not(tmp_path: Path) -> 
 def test_who_links_directly_does_not_load_what_tor_needs() -> None:
     code = "import sys, aegis_edge.node; sys.exit('aegis_edge.net.tor.gateway' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [("", "tor has no bridges"), ("bridge 192.0.2.1:443\n", "a bridge is without a transport")],
+)
+def test_a_level_that_needs_bridges_is_refused_before_any_tor_runs(
+    tmp_path: Path, extra: str, said: str
+) -> None:
+    settings = made(tmp_path, "transport = 'tor'", "security_level = 'PARANOID'")
+    settings.tor_extra_file.write_text(extra)
+    with pytest.raises(WayError, match=said):
+        found(settings)
+    assert not settings.tor_directory.exists()
+
+
+def test_the_old_address_is_given_up_once_every_member_was_linked(tmp_path: Path) -> None:
+    nowhere = (f"tor_{kind}_port = 'unix:{tmp_path}/{kind}'" for kind in ("control", "socks"))
+    settings = made(tmp_path / "a", "transport = 'tor'", "tor = 'system'", *nowhere)
+    other = made(tmp_path / "b", "transport = 'tor'")
+    keyfile.rotate_onion(settings.key_file)
+    records = [home.own_record(each, keyfile.read(each.key_file)) for each in (settings, other)]
+    genesis = Genesis.of(records, Parameters(0, bytes(16)))
+
+    async def play() -> None:
+        keys = keyfile.read(settings.key_file)
+        through = await way.find(settings, genesis, keys)
+        (old,) = through.status()["old_addresses"]
+        assert old == onion.service_address(onion.service_seed(keys.seed, 0))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(through.keep)
+            await wait_all_tasks_blocked()
+            assert through.status()["old_addresses"] == [old]
+            through.linked(records[1].signer)
+            while through.status()["old_addresses"]:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+
+    trio.run(play)
+    assert keyfile.read(settings.key_file).onion_generations == (1,)
