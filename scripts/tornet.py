@@ -111,6 +111,17 @@ class TorNetwork:
         client.start(wait=wait)
         return client
 
+    def beside(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        """Starts a process that ends with the network, and is spoken to by its pipes.
+
+        Its standard error goes to NAME.log in `directory`.
+        """
+        assert self._leash is not None, "the network has not been started"
+        with (self.directory / f"{name}.log").open("wb") as log:
+            return self._leash.spawn(
+                *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+
     def consensus(self) -> dict[str, set[str]]:
         """Who is in the consensus that the authority serves, with which flags."""
         served = self._authority.get("/tor/status-vote/current/consensus")
