@@ -257,7 +257,8 @@ def _speaker(
     }
 
     def status() -> Mapping[str, Any]:
-        return replication.status() | cluster | {"tor": dict(way.status()) or None}
+        tor = dict(way.status([peer.traffic for peer in links.statistics()]))
+        return replication.status() | cluster | {"tor": tor or None}
 
     def peers() -> Mapping[str, Any]:
         return {

@@ -8,6 +8,7 @@ directly does not pay for them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from aegis_edge.disk.errors import disk_errors
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.net.channel import Transport
 from aegis_edge.net.direct import Direct
-from aegis_edge.net.links import Schedule, Timing
+from aegis_edge.net.links import Schedule, Timing, Traffic
 from aegis_edge.peers.address import ONION, TCP
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -41,7 +42,8 @@ class Way:
     """`listen`: where this node is reached.  `keep` runs for as long as the links do.
 
     `hop_ticks`: how long nearly all messages take, if they have to wait for their turn; else 0.
-    `status`: how far the way is, in plain values; empty if there is nothing to say.
+    `status`: how far the way is and, from the traffic with each other member since the start, what
+    it costs; in plain values, and empty if there is nothing to say.
     `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
     """
 
@@ -51,7 +53,7 @@ class Way:
     schedule: Schedule | None
     hop_ticks: int
     keep: Callable[[], Awaitable[None]]
-    status: Callable[[], Mapping[str, Any]]
+    status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
     learnt: Callable[[Record], None] = lambda _: None
     linked: Callable[[bytes], None] = lambda _: None
 
@@ -76,7 +78,7 @@ def _direct(config: Config, genesis: Genesis) -> Way:
         None,
         0,
         trio.sleep_forever,
-        dict,
+        lambda _: {},
     )
 
 
@@ -139,8 +141,16 @@ async def _through_tor(
     def learnt(record: Record) -> None:
         through.meet(member.credentials(own, cluster, [record], level))
 
-    def status() -> Mapping[str, Any]:
+    began = time.monotonic()
+
+    def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
         standing = through.standing
+        used_s = time.monotonic() - began
+        used_bytes = sum(
+            levels.line_bytes(each.frames_in, each.bytes_in)
+            + levels.line_bytes(each.frames_out, each.bytes_out)
+            for each in traffic
+        )
         return {
             "level": level.value,
             "address": standing.address,
@@ -150,6 +160,11 @@ async def _through_tor(
             "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,
             "old_addresses": [each.address for each in services[1:] if not rotation.is_over],
+            "used_bytes": used_bytes,
+            "used_s": round(used_s, 3),
+            "used_link_bytes_a_day": round(
+                used_bytes / max(1, len(traffic)) / max(1.0, used_s) * levels.SECONDS_A_DAY
+            ),
         }
 
     return Way(

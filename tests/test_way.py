@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from aegis_edge import config, home, way
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.net.channel import WayError
+from aegis_edge.net.links import Traffic
+from aegis_edge.net.tor import levels
 from aegis_edge.peers import onion
 from aegis_edge.peers.genesis import Genesis, Parameters
 
@@ -40,7 +43,7 @@ def test_straight_links_wait_for_nothing(tmp_path: Path) -> None:
         None,
         0,
     )
-    assert straight.status() == {}
+    assert straight.status([Traffic()]) == {}
 
 
 @pytest.mark.parametrize(
@@ -57,9 +60,24 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
     assert address.startswith("onion:")
     assert (through.schedule and through.schedule.mean_interval_s) == mean_interval_s
     assert (through.hop_ticks > 4_000) is (mean_interval_s is not None)
-    said = through.status()
+    said = through.status([])
     assert (said["level"], said["stage"]) == (level, "no tor")
     assert list(through.transports) == ["onion"], "there is no other way out"
+
+
+def test_what_links_used_is_told_in_the_cells_of_their_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    through = found(made(tmp_path, "transport = 'tor'", "security_level = 'HIGH'"))
+    now_s += 600
+    each = Traffic(frames_in=600, frames_out=600, bytes_in=600 * 480, bytes_out=600 * 480)
+    said = through.status([each, each, Traffic()])
+    assert (said["used_s"], said["used_bytes"]) == (600, 4 * 600 * levels.CELL_BYTES)
+    # Two of three links were up, and kept to their schedule.
+    assert said["used_link_bytes_a_day"] == round(said["link_bytes_a_day"] * 2 / 3)
+    assert through.status([])["used_link_bytes_a_day"] == 0
 
 
 @pytest.mark.parametrize("place", ["tor_control_port", "tor_socks_port"])

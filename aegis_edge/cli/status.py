@@ -98,4 +98,8 @@ def tor_rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if "link_bytes_a_day" in said:
         megabytes = said["link_bytes_a_day"] / 1e6
         found.append(("budget", f"{megabytes:.0f} MB a day for each link, both directions"))
+    if {"used_bytes", "used_s", "used_link_bytes_a_day"} <= said.keys():
+        rate = f"{said['used_link_bytes_a_day'] / 1e6:.0f} MB a day for each link"
+        used = f"{said['used_bytes'] / 1e6:.1f} MB in {screen.span(said['used_s'])}"
+        found.append(("used", f"{used}: {rate}"))
     return found

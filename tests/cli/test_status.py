@@ -50,6 +50,10 @@ def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replicat
     assert lines["tor"].endswith("; tor is at 30 %")
     assert lines["onion"] == "x.onion"
     assert lines["budget"].startswith("89 MB a day")
+    assert "used" not in lines
+    used = {"used_bytes": 11_100_000, "used_s": 3600.0, "used_link_bytes_a_day": 88_800_000}
+    lines = dict(status.rows({**node.status(), "tor": {**tor, **used}}))
+    assert lines["used"] == "11.1 MB in 1 h: 89 MB a day for each link"
     assert "tor" not in dict(status.rows({**node.status(), "tor": None}))
 
 

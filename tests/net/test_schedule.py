@@ -12,6 +12,9 @@ import trio
 from trio.testing import MockClock
 
 from aegis_edge.net.links import Arrived, LinkOpened, Links, Schedule
+from aegis_edge.net.tor import levels
+from aegis_edge.net.tor.levels import SecurityLevel
+from aegis_edge.wire.messages import MESSAGE_BYTES_MAX
 from aegis_edge.wire.session import CELL_FRAME_BYTES
 from tests.net.network import MemoryNetwork, cluster, running, until
 
@@ -68,6 +71,11 @@ def as_much_as_goes(links: Links, peer: bytes, number: int) -> None:
         links.post(peer, bytes(300))
 
 
+def one_that_is_huge(links: Links, peer: bytes, number: int) -> None:
+    if number == 0:
+        links.post(peer, bytes(MESSAGE_BYTES_MAX))
+
+
 async def test_what_is_seen_does_not_depend_on_what_is_said(autojump_clock: MockClock) -> None:
     idle, _ = await watched(nothing)
     some, heard = await watched(now_and_then)
@@ -84,6 +92,20 @@ async def test_frames_are_a_poisson_process(autojump_clock: MockClock) -> None:
     # Of an exponential distribution the mean is the deviation, and 1 - 1/e are below the mean.
     assert statistics.stdev(pauses) == pytest.approx(0.5, rel=0.12)
     assert sum(p < 0.5 for p in pauses) / len(pauses) == pytest.approx(0.632, abs=0.04)
+
+
+@pytest.mark.parametrize("level", [SecurityLevel.HIGH, SecurityLevel.PARANOID])
+async def test_a_link_keeps_its_budget_whatever_waits(
+    level: SecurityLevel, autojump_clock: MockClock
+) -> None:
+    shape = levels.TABLE[level].shape
+    assert shape.mean_interval_s is not None
+    seen, _ = await watched(one_that_is_huge, mean_interval_s=shape.mean_interval_s)
+    one_way = levels.line_bytes(len(seen), sum(size for _, size in seen))
+    # Of a Poisson process the deviation is the root of the mean, and 4 of them are beyond chance.
+    chance = 4 * (shape.mean_interval_s / SECONDS) ** 0.5
+    budget = shape.link_bytes_a_day / 2 * SECONDS / levels.SECONDS_A_DAY
+    assert one_way == pytest.approx(budget, rel=chance)
 
 
 async def test_a_node_that_was_late_does_not_make_up_for_it(autojump_clock: MockClock) -> None:

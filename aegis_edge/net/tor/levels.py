@@ -114,7 +114,8 @@ class Shape:
     @property
     def link_bytes_a_day(self) -> int:
         """Cells on the line in both directions of one link, less TLS and TCP; if idle, without
-        a schedule.  Cells that tor adds for itself are not ours to count."""
+        a schedule.  Cells that tor adds for itself are not ours to count: `scripts/observe` does.
+        """
         frames = SECONDS_A_DAY / (self.mean_interval_s or self.keepalive_s)
         return round(frames * self.cells * CELL_BYTES * 2)
 
@@ -122,6 +123,12 @@ class Shape:
         """How long this share (0 to 1) of frames waits at most for its turn, in seconds."""
         assert 0 <= share < 1, "no wait is certain"
         return 0.0 if self.mean_interval_s is None else -self.mean_interval_s * math.log1p(-share)
+
+
+def line_bytes(frames: int, size_bytes: int) -> int:
+    """The cells, at least, that carried so many frames of `size_bytes` in all; as on the line."""
+    cells = -(-(size_bytes + frames * WEBSOCKET_BYTES) // CELL_CONTENT_BYTES)
+    return max(frames, cells) * CELL_BYTES
 
 
 @dataclass(frozen=True, slots=True)

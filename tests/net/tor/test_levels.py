@@ -232,3 +232,11 @@ def test_the_wait_for_a_turn_is_that_of_a_poisson_process() -> None:
     assert TABLE[STANDARD].shape.wait_s(0.99) == 0
     with pytest.raises(AssertionError):
         shape.wait_s(1.0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "size_bytes", "cells"),
+    [(0, 0, 0), (1, 256, 1), (1, 480, 1), (7, 7 * 480, 7), (1, 481, 2), (1, 65_536, 135)],
+)
+def test_frames_are_counted_in_cells(frames: int, size_bytes: int, cells: int) -> None:
+    assert levels.line_bytes(frames, size_bytes) == cells * levels.CELL_BYTES
