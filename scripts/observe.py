@@ -11,9 +11,6 @@ the TCP side of each board's tor (`tap`).  Each watched link has a tor to itself
 that link and what tor adds; what the boards do there, `pairs` decides by chance and tells
 afterwards, and `guess` guesses.  STANDARD, which sends when there is something to say, is the
 control: if the observer failed there too, that he fails elsewhere would mean nothing.
-
-PARANOID differs on the line from HIGH by its schedule, and by bridges with a transport, which there
-are none of here: its links run with its schedule on tors set up for HIGH.
 """
 
 from __future__ import annotations
@@ -25,20 +22,20 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import guess
 from aegis_edge.net.tor import levels
-from aegis_edge.net.tor.levels import SecurityLevel, Shape
+from aegis_edge.net.tor.levels import SecurityLevel
 from cluster import ending_in_order, free_ports
 from guess import Verdict
 from pairs import Place, Plan, Window
 from show import Show
 from tornet import TorNetwork
-from tors import PATIENCE_S, Client, TorNetworkError, hush
+from tors import PATIENCE_S, Client, TorNetworkError, Torrc, hush
 
 HERE = Path(__file__).parent
 #: So many boards dial one hub, as long as it lets so many in that have yet to prove who they are.
@@ -47,21 +44,22 @@ BOARDS_MAX = 26
 IN_A_PHASE = 3
 SECONDS_A_DAY = 86_400
 CONTROL = "STANDARD"
+NAMES = tuple(level.value for level in SecurityLevel)
+#: PARANOID pins twelve, and needs others for the ends of circuits.
+RELAYS = 16
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Links of one level.  `tor`: the level that their tors are set up for; `share`: how many
-    windows there are of it, for each one that was asked for."""
+    """Links of one level; `share`: how many windows of it there are for each one asked for."""
 
     name: str
-    tor: SecurityLevel
     links: int
     share: float = 1.0
 
     @property
-    def shape(self) -> Shape:
-        return levels.TABLE[SecurityLevel(self.name)].shape
+    def level(self) -> SecurityLevel:
+        return SecurityLevel(self.name)
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,7 @@ class Observation:
     """Watched links on a Tor network of their own; `look` again for fresh windows.
 
     windows: at least so many of each level in one look, and an eighth of that of the control.
+    names: the levels.  links: so many of each, and an eighth of that of the control.
     directory: None for one of its own; else what was seen stays there.  stress: so many processes
     run beside it that do nothing but that.
     """
@@ -107,6 +106,7 @@ class Observation:
         self,
         windows: int = 2_401,
         *,
+        names: Container[str] = NAMES,
         links: int = 140,
         window_s: float = 4.0,
         directory: Path | None = None,
@@ -114,13 +114,14 @@ class Observation:
         say: Callable[[str], None] = hush,
     ) -> None:
         # Whoever is through first is judged while the others go on.
-        self.arms = (
-            Arm(CONTROL, SecurityLevel.STANDARD, max(10, links // 8), 1 / 8),
-            Arm("PARANOID", SecurityLevel.HIGH, links),
-            Arm("HIGH", SecurityLevel.HIGH, links),
+        arms = (
+            Arm(CONTROL, max(10, links // 8), 1 / 8),
+            Arm("PARANOID", links),
+            Arm("HIGH", links),
         )
+        self.arms = tuple(arm for arm in arms if arm.name in names)
         self._windows, self._window_s, self._stress, self._say = windows, window_s, stress, say
-        self._network = TorNetwork(directory, say=say)
+        self._network = TorNetwork(directory, relays=RELAYS, bridge=True, say=say)
         self._seen = Path()
         self._pairs: dict[str, list[subprocess.Popen[bytes]]] = {}
 
@@ -157,7 +158,7 @@ class Observation:
             found |= {each.name: each for each in self.look(missed)}
         return [found[name] for name in wanted]
 
-    def look(self, names: Iterable[str]) -> list[Finding]:
+    def look(self, names: Collection[str]) -> list[Finding]:
         """Fresh windows of these levels, all at once, and what an observer makes of them."""
         wanted = [arm for arm in self.arms if arm.name in names]
         patience_s = 0.0
@@ -200,7 +201,7 @@ class Observation:
             guess.judge(windows, seen),
             idle,
             busy,
-            arm.shape.link_bytes_a_day,
+            levels.TABLE[arm.level].shape.link_bytes_a_day,
             [(seconds, count) for each in told for seconds, count in each["frames"]],
         )
 
@@ -217,7 +218,9 @@ class Observation:
         """For each arm its hubs, each with its boards; the tors of boards are watched."""
         places: dict[str, list[tuple[Place, list[Place]]]] = {}
         for arm in self.arms:
-            options = dict(levels.torrc_options(arm.tor))
+            options: Torrc = dict(levels.torrc_options(arm.level))
+            if levels.TABLE[arm.level].bridges:
+                options = {**options, **self._network.torrc_bridged}
             places[arm.name] = []
             for first in range(0, arm.links, BOARDS_MAX):
                 boards = []
@@ -238,8 +241,7 @@ class Observation:
     def _pair(self, arm: Arm, hub: Place, boards: list[Place]) -> subprocess.Popen[bytes]:
         folder = Path(tempfile.mkdtemp(dir=self._network.directory))
         orders = {
-            "level": arm.tor.value,
-            "interval_s": arm.shape.mean_interval_s,
+            "level": arm.name,
             "folder": str(folder),
             "hub": hub,
             "boards": boards,
@@ -274,8 +276,7 @@ def _tell(process: subprocess.Popen[bytes], order: Any) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/observe", description=__doc__)
-    names = [level.value for level in SecurityLevel]
-    parser.add_argument("--level", choices=names, action="append", help="only this one; repeatable")
+    parser.add_argument("--level", choices=NAMES, action="append", help="only this one; repeatable")
     parser.add_argument("--windows", type=int, default=2_401, metavar="N", help="of each level")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of one window")
     parser.add_argument("--links", type=int, default=140, metavar="N", help="of each level")
@@ -284,8 +285,10 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     show = Show()
+    names = options.level or NAMES
     observation = Observation(
         options.windows,
+        names=names,
         links=options.links,
         window_s=options.seconds,
         directory=options.dir and options.dir.resolve(),
@@ -295,7 +298,7 @@ def main() -> int:
     with ending_in_order():
         try:
             observation.start()
-            findings = observation.findings(options.level or names)
+            findings = observation.findings(names)
         except TorNetworkError as error:
             show.bad(f"FAILED: {error}")
             return 1

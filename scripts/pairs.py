@@ -5,7 +5,7 @@
 Knows how nodes are put together that have links and nothing above them: one hub, and boards that
 dial it, each through a tor of its own.  Refuses to know who watches.
 
-The first line of standard input says, in JSON, which tors (`Place`) and which schedule; when all
+The first line of standard input says, in JSON, which tors (`Place`) and which level; when all
 boards are linked, `ready` comes back.  Each further line is a `Plan`; when every board has been
 through its phases, the windows come back, a line each, and then what each link carried.
 """
@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import trio
@@ -28,7 +29,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.net import clock
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Schedule, Timing
 from aegis_edge.net.poller import Poller
-from aegis_edge.net.tor import child, member
+from aegis_edge.net.tor import child, levels, member
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.gateway import Gateway, Progress, Tor
 from aegis_edge.net.tor.levels import SecurityLevel
@@ -106,9 +107,9 @@ class Node:
     ) -> None:
         own = member.Keys(keys.signed.signer, keys.seed, keys.noise_private)
         records = (keys.signed, *others)
-        service = member.own_service(own, CLUSTER, records, level, PORT, target)
+        services = member.own_services(own, CLUSTER, records, level, PORT, target)
         clients = member.credentials(own, CLUSTER, records, level)
-        self.gateway = Gateway(tor, level, service, clients)
+        self.gateway = Gateway(tor, level, services, clients)
         self._poller: Poller[Any] = Poller()
         self._heard = heard
         self._address = address_of(keys.seed)
@@ -265,7 +266,8 @@ async def main() -> None:
         orders = _lines(stream)
         said = json.loads(await anext(orders))
         level = SecurityLevel(said["level"])
-        schedule = Schedule(said["interval_s"]) if said["interval_s"] else None
+        interval_s = levels.TABLE[level].shape.mean_interval_s
+        schedule = None if interval_s is None else Schedule(interval_s)
         modules = await child.modules()
         hub = Hub()
         places = [Place(*place) for place in said["boards"]]
@@ -273,10 +275,10 @@ async def main() -> None:
 
         def node(it: Hub | Board, others: Sequence[Keys], place: Place, number: int) -> Node:
             control, socks = map(Endpoint.parse, (place.control, place.socks))
-            tor = Tor(control, socks, modules=modules)
-            target = f"{said['folder']}/{number}"
+            target = Path(said["folder"], str(number))
+            tor = Tor(control, socks, target.with_suffix(".vanguards"), modules=modules)
             records = [each.signed for each in others]
-            return Node(it.keys, records, tor, level, schedule, target, it.heard)
+            return Node(it.keys, records, tor, level, schedule, str(target), it.heard)
 
         hub.node = node(hub, [board.keys for board in boards], Place(*said["hub"]), 0)
         for number, (board, place) in enumerate(zip(boards, places, strict=True), 1):

@@ -33,7 +33,7 @@ def test_idle_and_under_load_look_the_same(level: str, findings: dict[str, Findi
     An honest interval misses the truth in one of 20 looks, so the rule, which stands before any
     figure is known, is that of `Observation.findings`: a level that misses is looked at once more,
     on fresh windows, and the second look counts.  So a level that hides all fails here in one of
-    400 runs, and one at which 55 % are guessed right passes in none.
+    400 runs, and one at which 55 % are guessed right in all but a few.
     """
     verdict = findings[level].verdict
     assert verdict.windows >= 2_401
