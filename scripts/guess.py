@@ -27,7 +27,7 @@ from pairs import Window
 #: A record of `tap`.
 SEEN = np.dtype([("at", "<f8"), ("line", "<u4"), ("connection", "<u4"), ("size", "<i4")])
 CONFIDENCE = 0.95
-FOLDS, TREES, LEAF = 5, 200, 5
+FOLDS, TREES, LEAF = 5, 100, 5
 #: Reads this close in time are one burst.
 BURST_S = 0.05
 #: How soon the answer to something comes, if it does.

@@ -49,13 +49,15 @@ def test_without_a_schedule_the_observer_knows(findings: dict[str, Finding]) -> 
 def test_a_link_keeps_its_budget(level: str, findings: dict[str, Finding]) -> None:
     """In frames, as Poisson has it; and in bytes on the TCP side, with what tor adds of its own.
 
-    That is TLS (4 %), flow control and padding, and circuits, most of them in its first minutes.
+    That is TLS (4 %), flow control and padding, and circuits, most of them in its first minutes;
+    and at PARANOID obfs4, which makes 1,380 bytes of a cell.
     """
     found = findings[level]
+    most = {"HIGH": 1.6, "PARANOID": 4.0}[level]
     interval_s = 86_400 * 2 * 514 / found.budget_bytes
     assert len(found.frames) == 140
     for seconds, frames in found.frames:
         assert frames <= stats.poisson.ppf(SURELY, seconds / interval_s)
     assert sum(f for _, f in found.frames) > 0.9 * sum(s for s, _ in found.frames) / interval_s
-    assert found.busy_bytes == pytest.approx(found.idle_bytes, rel=0.05)
-    assert found.budget_bytes < found.idle_bytes < 1.5 * found.budget_bytes
+    assert found.busy_bytes == pytest.approx(found.idle_bytes, rel=0.1)
+    assert found.budget_bytes < found.idle_bytes < most * found.budget_bytes
