@@ -145,12 +145,6 @@ async def _through_tor(
 
     def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
         standing = through.standing
-        used_s = time.monotonic() - began
-        used_bytes = sum(
-            levels.line_bytes(each.frames_in, each.bytes_in)
-            + levels.line_bytes(each.frames_out, each.bytes_out)
-            for each in traffic
-        )
         return {
             "level": level.value,
             "address": standing.address,
@@ -160,11 +154,7 @@ async def _through_tor(
             "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,
             "old_addresses": [each.address for each in services[1:] if not rotation.is_over],
-            "used_bytes": used_bytes,
-            "used_s": round(used_s, 3),
-            "used_link_bytes_a_day": round(
-                used_bytes / max(1, len(traffic)) / max(1.0, used_s) * levels.SECONDS_A_DAY
-            ),
+            **_used(traffic, time.monotonic() - began),
         }
 
     return Way(
@@ -178,6 +168,23 @@ async def _through_tor(
         learnt,
         rotation.linked,
     )
+
+
+def _used(traffic: Sequence[Traffic], seconds: float) -> Mapping[str, Any]:
+    """What the links to all others used in that time, in the cells in which a budget counts."""
+    from aegis_edge.net.tor import levels
+
+    used_bytes = sum(
+        levels.line_bytes(each.frames_in, each.bytes_in)
+        + levels.line_bytes(each.frames_out, each.bytes_out)
+        for each in traffic
+    )
+    each_a_second = used_bytes / max(1, len(traffic)) / max(1.0, seconds)
+    return {
+        "used_bytes": used_bytes,
+        "used_s": round(seconds, 3),
+        "used_link_bytes_a_day": round(each_a_second * levels.SECONDS_A_DAY),
+    }
 
 
 class _Rotation:

@@ -127,14 +127,14 @@ def test_the_old_address_is_given_up_once_every_member_was_linked(tmp_path: Path
     async def play() -> None:
         keys = keyfile.read(settings.key_file)
         through = await way.find(settings, genesis, keys)
-        (old,) = through.status()["old_addresses"]
+        (old,) = through.status([])["old_addresses"]
         assert old == onion.service_address(onion.service_seed(keys.seed, 0))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(through.keep)
             await wait_all_tasks_blocked()
-            assert through.status()["old_addresses"] == [old]
+            assert through.status([])["old_addresses"] == [old]
             through.linked(records[1].signer)
-            while through.status()["old_addresses"]:
+            while through.status([])["old_addresses"]:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
 
