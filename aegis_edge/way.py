@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -28,6 +28,10 @@ from aegis_edge.net.links import Schedule, Timing, Traffic
 from aegis_edge.peers.address import ONION, TCP
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.wire.messages import NodeRecord, Verified
+
+if TYPE_CHECKING:
+    from aegis_edge.net.tor.gateway import Tor
+    from aegis_edge.net.tor.torrc import Places
 
 Record = Verified[NodeRecord]
 
@@ -85,12 +89,9 @@ def _direct(config: Config, genesis: Genesis) -> Way:
 async def _through_tor(
     config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record]
 ) -> Way:
-    from aegis_edge.net.tor import child, gateway, levels, member
-    from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
-    from aegis_edge.net.tor.errors import TorError
-    from aegis_edge.net.tor.gateway import Gateway, LevelError, Tor
+    from aegis_edge.net.tor import gateway, levels, member
+    from aegis_edge.net.tor.gateway import Gateway, LevelError
     from aegis_edge.net.tor.levels import SecurityLevel
-    from aegis_edge.net.tor.torrc import Places
 
     level = SecurityLevel(config["security_level"])
     is_own = config["tor"] == "own"
@@ -98,31 +99,14 @@ async def _through_tor(
     bridges = [value for name, value in extra if name.lower() == "bridge"]
     if is_own and (problems := levels.lacking_bridges(level, bridges)):
         raise LevelError(level, problems)
-    folder = config.tor_directory
-    with disk_errors(folder):
-        folder.mkdir(0o700, parents=True, exist_ok=True)
-    try:
-        places = Places(folder / "own")
-        control, socks = (
-            (places.control, places.socks)
-            if is_own
-            else (
-                Endpoint.parse(config["tor_control_port"]),
-                Endpoint.parse(config["tor_socks_port"]),
-            )
-        )
-        modules = None
-        with suppress(*(() if is_own else (TorError,))):
-            modules = await child.modules()
-    except (EndpointError, TorError) as error:
-        raise ConfigError(str(error)) from None
+    tor, places = await _tor(config)
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
     cluster, known = genesis.cluster_id, (*genesis.records, *records)
     services = member.own_services(
         own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
     )
     through = Gateway(
-        Tor(control, socks, folder / "vanguards", modules=modules, is_own=is_own),
+        tor,
         level,
         services,
         member.credentials(own, cluster, known, level),
@@ -168,6 +152,36 @@ async def _through_tor(
         learnt,
         rotation.linked,
     )
+
+
+async def _tor(config: Config) -> tuple[Tor, Places]:
+    """The tor that serves this node, and where the files of one of its own are."""
+    from aegis_edge.net.tor import child
+    from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
+    from aegis_edge.net.tor.errors import TorError
+    from aegis_edge.net.tor.gateway import Tor
+    from aegis_edge.net.tor.torrc import Places
+
+    is_own = config["tor"] == "own"
+    folder = config.tor_directory
+    with disk_errors(folder):
+        folder.mkdir(0o700, parents=True, exist_ok=True)
+    try:
+        places = Places(folder / "own")
+        control, socks = (
+            (places.control, places.socks)
+            if is_own
+            else (
+                Endpoint.parse(config["tor_control_port"]),
+                Endpoint.parse(config["tor_socks_port"]),
+            )
+        )
+        modules = None
+        with suppress(*(() if is_own else (TorError,))):
+            modules = await child.modules()
+    except (EndpointError, TorError) as error:
+        raise ConfigError(str(error)) from None
+    return Tor(control, socks, folder / "vanguards", modules=modules, is_own=is_own), places
 
 
 def _used(traffic: Sequence[Traffic], seconds: float) -> Mapping[str, Any]:
