@@ -5,16 +5,19 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
+from aegis_edge.net.tor import levels
+from aegis_edge.net.tor.levels import SecurityLevel
 from observe import CONTROL, Finding, Observation
 
 LEVELS = ("HIGH", "PARANOID")
+WINDOWS, LINKS = 2_401, 140
 #: A link that keeps to its schedule sends more frames than this in one of a million runs.
-SURELY = 1 - 1e-6 / 300
+SURELY = 1 - 1e-6 / (2 * LINKS)
 
 
 @pytest.fixture(scope="module")
 def findings() -> dict[str, Finding]:
-    observation = Observation(say=print)
+    observation = Observation(WINDOWS, links=LINKS, say=print)
     observation.start()
     try:
         found = {each.name: each for each in observation.findings([*LEVELS, CONTROL])}
@@ -36,7 +39,7 @@ def test_idle_and_under_load_look_the_same(level: str, findings: dict[str, Findi
     400 runs, and one at which 55 % are guessed right in all but a few.
     """
     verdict = findings[level].verdict
-    assert verdict.windows >= 2_401
+    assert verdict.windows >= WINDOWS
     assert verdict.is_chance, str(verdict)
 
 
@@ -54,8 +57,8 @@ def test_a_link_keeps_its_budget(level: str, findings: dict[str, Finding]) -> No
     """
     found = findings[level]
     most = {"HIGH": 1.6, "PARANOID": 4.0}[level]
-    interval_s = 86_400 * 2 * 514 / found.budget_bytes
-    assert len(found.frames) == 140
+    interval_s = levels.TABLE[SecurityLevel(level)].shape.mean_interval_s
+    assert interval_s is not None and len(found.frames) == LINKS
     for seconds, frames in found.frames:
         assert frames <= stats.poisson.ppf(SURELY, seconds / interval_s)
     assert sum(f for _, f in found.frames) > 0.9 * sum(s for s, _ in found.frames) / interval_s
