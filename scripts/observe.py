@@ -121,7 +121,8 @@ class Observation:
         )
         self.arms = tuple(arm for arm in arms if arm.name in names)
         self._windows, self._window_s, self._stress, self._say = windows, window_s, stress, say
-        self._network = TorNetwork(directory, relays=RELAYS, bridge=True, say=say)
+        bridge = any(levels.TABLE[arm.level].bridges for arm in self.arms)
+        self._network = TorNetwork(directory, relays=RELAYS, bridge=bridge, say=say)
         self._seen = Path()
         self._pairs: dict[str, list[subprocess.Popen[bytes]]] = {}
 
