@@ -17,8 +17,8 @@ Refuses to know how tor is asked.  A level fails closed: what cannot be shown to
     link traffic        when there is some  Poisson, mean 1 s       Poisson, mean 0.5 s, all links
     a link and day      4.4 MB when idle    88.8 MB, always         177.6 MB, always
 
-The last line counts cells.  On the TCP side of tor (`scripts/observe`) it is 105 to 125 MB at HIGH,
-with TLS and what tor does for itself, and 480 MB and more at PARANOID, where obfs4 fills up each
+The last line counts cells.  On the TCP side of tor (`scripts/observe`) it is 98 to 125 MB at HIGH,
+with TLS and what tor does for itself, and 480 to 560 MB at PARANOID, where obfs4 fills up each
 write by chance to as much as a packet holds: 1,380 bytes for a cell, on average.
 
 Where this differs from the table that it started from, and why:
