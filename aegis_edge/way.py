@@ -66,10 +66,11 @@ async def _direct(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
 
 
 async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
-    from aegis_edge.net.tor import child, gateway, levels, member
+    from aegis_edge.net.tor import child, levels, member
     from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
     from aegis_edge.net.tor.errors import TorError
     from aegis_edge.net.tor.gateway import Gateway, Tor
+    from aegis_edge.net.tor.keeper import Keeper
     from aegis_edge.net.tor.levels import SecurityLevel
     from aegis_edge.net.tor.torrc import Places
 
@@ -106,7 +107,9 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
     async def keep() -> None:
         async with trio.open_nursery() as nursery:
             if is_own:
-                nursery.start_soon(gateway.keep_child, places, level, extra)
+                keeper = Keeper(places, level, extra)
+                through.hung = keeper.restart
+                nursery.start_soon(keeper.run)
             nursery.start_soon(through.run)
 
     def status() -> Mapping[str, Any]:
@@ -115,7 +118,7 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys) -> Way:
             "level": level.value,
             "address": standing.address,
             "stage": standing.progress.value,
-            "words": standing.words,
+            "words": "; ".join(filter(None, (standing.words, standing.warning))),
             "bootstrap_percent": standing.percent,
             "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ import trio
 from aegis_edge.net import websocket
 from aegis_edge.net.arrivals import Arrivals
 from aegis_edge.net.channel import Channel, Handler, LinkError, ListenError, WayError
-from aegis_edge.net.tor import child, control, facts, levels, lines, service, socks
+from aegis_edge.net.tor import bootstrap, control, facts, levels, lines, service, skew, socks
 from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.control import Control
 from aegis_edge.net.tor.endpoint import Endpoint
-from aegis_edge.net.tor.errors import Refused, TorError
-from aegis_edge.net.tor.levels import Problem, SecurityLevel
+from aegis_edge.net.tor.errors import Hung, Refused, TorError, first
+from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
+from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
 from aegis_edge.net.tor.socks import SocksError
-from aegis_edge.net.tor.torrc import Places
 from aegis_edge.peers.address import Address, AddressError, parse
 
 #: After tor has gone: soon, then less often; it may be an upgrade, or a person at work.
@@ -45,12 +45,16 @@ SELF_DIAL_S = 600.0
 SELF_DIAL_RETRY_S = 10.0
 #: A caller through Tor speaks first, but one round trip may take seconds.
 SILENCE_S = 15.0
+#: Between two questions to a tor that does its work, and how long it may take for the answer: a
+#: board under load is slow, too.
+WATCH_S = 15.0
+ANSWER_S = 30.0
+#: So long at one percent; tor does not say of a clock that is days off that it is the reason.
+STUCK_S = 60.0
 OPENING_TIMEOUT_S = 45.0
 
-_EVENTS = ("SETEVENTS", service.EVENT, "STATUS_CLIENT")
-_PROGRESS = re.compile(r"PROGRESS=(\d{1,3})\b")
-_SUMMARY = re.compile(r'SUMMARY="([^"]{0,120})"')
-_WARNING = re.compile(r'WARNING="([^"]{0,120})"')
+_EVENTS = ("SETEVENTS", service.EVENT, skew.EVENT)
+_ASKED = ("GETINFO", bootstrap.KEY, skew.FROM, skew.UNTIL)
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +80,14 @@ class Progress(Enum):
 
 @dataclass
 class Standing:
-    """What `status` shows.  `words`: why it is no further, or ""; `percent`: of the bootstrap."""
+    """What `status` shows.  `words`: why it is no further, or ""; `percent`: of the bootstrap.
+
+    `warning`: what else its owner should mend; "" if there is nothing.
+    """
 
     progress: Progress = Progress.NO_TOR
     words: str = "not looked for yet"
+    warning: str = ""
     percent: int = 0
     version: str = ""
     address: str = ""
@@ -104,7 +112,8 @@ class Gateway:
     """The transport for ``onion:`` addresses; `run` keeps it up.
 
     `clients`: for each onion address of another member, the X25519 private key with which this
-    node finds it, where the level has client authorisation.
+    node finds it, where the level has client authorisation.  `now_s`: this board's clock, of which
+    tor's view of the network shows whether it is right.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class Gateway:
         clients: Mapping[str, bytes],
         *,
         arrivals: Arrivals | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._tor = tor
         self._level = level
@@ -123,6 +133,12 @@ class Gateway:
         self._arrivals = arrivals or Arrivals(SILENCE_S, opening_timeout_s=OPENING_TIMEOUT_S)
         # Streams of different peers, and of other programs of this tor, share no circuit.
         self._secret = os.urandom(16).hex().encode()
+        self._now_s = now_s
+        self._said_s: float | None = None
+        self._doubt = trio.Event()
+        self._pause_s = RETRY_S
+        #: Called when tor accepts connections and does not answer: whoever owns it may restart it.
+        self.hung: Callable[[], None] = lambda: None
         self.standing = Standing(address=own.address)
 
     # --- as a transport -----------------------------------------------------------------------
@@ -180,27 +196,41 @@ class Gateway:
 
         Raises `LevelError` when this tor misses something that the level demands.
         """
-        pause_s = RETRY_S
+        self._pause_s = RETRY_S
         while True:
             try:
                 async with trio.open_nursery() as nursery:
                     tor = await control.connect(self._tor.control, self._tor.credentials)
-                    nursery.start_soon(self._until_it_ends, tor, nursery.cancel_scope)
-                    await self._begin(tor)
-                    pause_s = RETRY_S
-                    nursery.start_soon(self._look, tor)
-                    await self._heed(tor)
+                    nursery.start_soon(self._until_it_ends, tor)
+                    await self._with(tor, nursery)
             except* TorError as group:
-                self._fall(Progress.NO_TOR, str(_first(group)))
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
+                self._lost(first(group))
+            await trio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, RETRY_S_MAX)
 
-    async def _until_it_ends(self, tor: Control, scope: trio.CancelScope) -> None:
-        why = await tor.run()
-        raise why
+    async def _until_it_ends(self, tor: Control) -> None:
+        raise await tor.run()
 
-    async def _begin(self, tor: Control) -> None:
-        """Judge this tor, then have it announce the node's service."""
+    def _lost(self, why: TorError) -> None:
+        self._fall(Progress.NO_TOR, str(why))
+        self.standing.warning = ""
+        if isinstance(why, Hung):
+            self.hung()
+
+    async def _with(self, tor: Control, nursery: trio.Nursery) -> None:
+        """All that is done with one connection to tor, until it ends."""
+        found = await self._judged(tor)
+        self._said_s = None
+        await tor.command(*_EVENTS)
+        nursery.start_soon(self._heed, tor)
+        await self._until_it_can(tor)
+        nursery.start_soon(self._watch, tor)
+        await self._announce(tor, found)
+        self._pause_s = RETRY_S
+        await self._look()
+
+    async def _judged(self, tor: Control) -> Facts:
+        """What this tor is, if it keeps what the level promises; before anything is asked of it."""
         if self._tor.is_own:
             await tor.command("TAKEOWNERSHIP")
         found = await facts.gather(
@@ -209,15 +239,47 @@ class Gateway:
         self.standing.version = lines.printable(found.version, 40)
         if problems := levels.missing(self._level, found):
             raise LevelError(self._level, problems)
-        await tor.command(*_EVENTS)
+        return found
+
+    async def _until_it_can(self, tor: Control) -> None:
+        """Return when tor is on the network, and this board's clock is right."""
         self._fall(Progress.BOOTSTRAPPING, "tor begins")
-        while not await self._is_bootstrapped(tor):
+        began, percent = trio.current_time(), 0
+        while True:
+            reply = await tor.command(*_ASKED)
+            phase, clock = bootstrap.phase(reply), self._clock_problem(reply)
+            if phase.is_done and not clock:
+                return
+            if phase.percent != percent:
+                began, percent = trio.current_time(), phase.percent
+            words = [] if phase.is_done else [phase.words]
+            if clock:
+                words.append(clock)
+            elif trio.current_time() - began > STUCK_S:
+                words.append(f"see that this board is connected, and {skew.hint(self._now_s())}")
+            self.standing.percent = phase.percent
+            self._fall(Progress.BOOTSTRAPPING, "; ".join(words))
             await trio.sleep(LOOK_S / 4)
+
+    def _clock_problem(self, reply: Reply) -> str:
+        return skew.problem(self._now_s(), reply, self._said_s)
+
+    async def _watch(self, tor: Control) -> None:
+        """Ask a tor that does its work now and then: one that hangs does not answer in time."""
+        while True:
+            await trio.sleep(WATCH_S)
+            warning = self._clock_problem(await tor.command(*_ASKED, timeout_s=ANSWER_S))
+            if warning and warning != self.standing.warning:
+                log.warning("%s", warning)
+            self.standing.warning = warning
+
+    async def _announce(self, tor: Control, found: Facts) -> None:
+        """Have tor find the others' services, and announce the node's own."""
         for address, private in self._clients.items():
             await tor.command(*service.authorise(address, private))
         own = self._own
         if own.proof_of_work is not None and not levels.can_prove_work(found):
-            own = Service(own.seed, own.virtual_port, own.target, own.clients, own.max_streams)
+            own = replace(own, proof_of_work=None)
         present = service.present(await tor.command(*service.ASK_PRESENT))
         if own.address in present:
             await tor.command(*service.remove(own.address))
@@ -225,52 +287,43 @@ class Gateway:
             service.check_added(own, await tor.command(*service.add(own)))
         except Refused as error:
             raise service.explained(error) from None
+        self.standing.percent = bootstrap.DONE_PERCENT
         self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
 
-    async def _is_bootstrapped(self, tor: Control) -> bool:
-        reply = await tor.command("GETINFO", "status/bootstrap-phase")
-        said = " ".join(reply.values().get("status/bootstrap-phase", ()))
-        percent, summary, warning = (
-            pattern.search(said) for pattern in (_PROGRESS, _SUMMARY, _WARNING)
-        )
-        self.standing.percent = min(100, int(percent[1])) if percent else 0
-        words = f"tor is at {self.standing.percent} %"
-        words += f": {lines.printable(summary[1])}" if summary else ""
-        words += f" ({lines.printable(warning[1])})" if warning else ""
-        if words != self.standing.words:
-            log.info("%s", words)
-            self.standing.words = words
-        return self.standing.percent == 100
-
     async def _heed(self, tor: Control) -> None:
-        """Follow the service's descriptor into Tor's directories."""
+        """Follow the service's descriptor into Tor's directories, and what is said of the clock."""
         publication = Publication(self._own.address)
         async for event in tor.events:
+            said_s = skew.told(event)
+            if said_s is not None:
+                self._said_s = said_s
             found = service.descriptor_event(event)
-            if found is None:
+            if found is None or found.address != self._own.address:
                 continue
             publication = publication.after(found)
-            if self.standing.progress is Progress.REACHABLE:
+            if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
                 continue
             if publication.stage is Stage.PUBLISHED:
                 self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
             else:
                 self._fall(Progress.ANNOUNCING, publication.words)
 
-    async def _look(self, tor: Control) -> None:
+    async def _look(self) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
         place = Address("onion", self._own.address, self._own.virtual_port)
         while True:
-            while self.standing.progress in (Progress.NO_TOR, Progress.ANNOUNCING):
+            while self.standing.progress is Progress.ANNOUNCING:
                 await trio.sleep(LOOK_S)
+            self._doubt = trio.Event()
             try:
                 await trio.aclose_forcefully(await self._stream_to(place))
             except SocksError as error:
                 self._fall(Progress.PUBLISHED, f"not reached from outside: {error}")
-                await trio.sleep(SELF_DIAL_RETRY_S)
             else:
                 self._rise(Progress.REACHABLE, "")
-                await trio.sleep(SELF_DIAL_S)
+                with trio.move_on_after(SELF_DIAL_S):
+                    await self._doubt.wait()
+            await trio.sleep(SELF_DIAL_RETRY_S)
 
     # --- for people ---------------------------------------------------------------------------
 
@@ -298,28 +351,3 @@ def _parsed(address: str) -> Address:
         return parse(address)
     except AddressError as error:
         raise LinkError(str(error)) from None
-
-
-def _first(group: BaseExceptionGroup[TorError]) -> TorError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TorError)
-    return error
-
-
-async def keep_child(
-    places: Places, level: SecurityLevel, extra: Sequence[tuple[str, str]]
-) -> None:
-    """Keep a tor of the node's own running, started again whenever it ends, until cancelled."""
-    pause_s = RETRY_S
-    while True:
-        began = trio.current_time()
-        try:
-            await child.run(places, level, extra=extra)
-        except* TorError as group:
-            log.error("%s", _first(group))
-        if trio.current_time() - began > 10 * RETRY_S_MAX:
-            pause_s = RETRY_S
-        await trio.sleep(pause_s)
-        pause_s = min(2 * pause_s, RETRY_S_MAX)
