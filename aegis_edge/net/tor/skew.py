@@ -12,8 +12,7 @@ with such a clock nothing is announced and nobody is dialled.
 from __future__ import annotations
 
 import math
-import time
-from calendar import timegm
+from datetime import UTC, datetime
 
 from aegis_edge.net.tor import lines
 from aegis_edge.net.tor.lines import Garbled, Reply
@@ -65,7 +64,7 @@ def hint(now_s: float) -> str:
 
 
 def _says(now_s: float) -> str:
-    return f"it says {time.strftime('%Y-%m-%d %H:%M', time.gmtime(now_s))} UTC"
+    return f"it says {datetime.fromtimestamp(now_s, UTC):%Y-%m-%d, %H h} UTC"
 
 
 def _words(now_s: float, off_s: float, *, is_exact: bool) -> str:
@@ -89,6 +88,7 @@ def _span(seconds: float) -> str:
 
 def _time_s(reply: Reply, key: str) -> float | None:
     try:
-        return float(timegm(time.strptime("".join(reply.values().get(key, ())), _FORM)))
-    except (ValueError, OverflowError):
+        found = datetime.strptime("".join(reply.values().get(key, ())), _FORM)
+    except ValueError:
         return None
+    return found.replace(tzinfo=UTC).timestamp()
