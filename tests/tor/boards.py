@@ -144,22 +144,35 @@ def running(settings: Config, before: Sequence[str] = ()) -> Iterator[Node]:
         node.process.wait()
 
 
-class Overheard:
-    """What a tor does for others from now on: their services, and their streams to onions."""
+def linked(*nodes: Node) -> None:
+    """Returns as soon as each of them has a link to every other member."""
 
-    def __init__(self, tor: TorClient) -> None:
+    def are_linked() -> bool:
+        states = [[peer["state"] for peer in node.peers()] for node in nodes]
+        return all(each and set(each) == {"linked"} for each in states)
+
+    until("all are linked", are_linked, [], time.monotonic() + PATIENCE_S, hush)
+
+
+class Overheard:
+    """Events of a tor from now on: by default what it does for onion services, near and far."""
+
+    def __init__(self, tor: TorClient, kinds: str = "HS_DESC STREAM") -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(PATIENCE_S)
         self._socket.connect(str(tor.control_path))
         self._lines = self._socket.makefile("rb")
         self._command(f"AUTHENTICATE {tor.cookie_path.read_bytes().hex()}")
-        self._command("SETEVENTS HS_DESC STREAM")
+        self._command(f"SETEVENTS {kinds}")
         self._heard: list[str] = []
 
     def so_far(self) -> list[str]:
-        """All events until now: what a tor is asked it tells before it answers a later question."""
+        """All until now: what a tor is asked it tells before it answers a later question.
+
+        Streams to directories, which tor needs for itself, are left out.
+        """
         self._heard += self._command("GETINFO version")
-        return self._heard
+        return [e for e in self._heard if not e.startswith("STREAM") or ".onion:" in e]
 
     def close(self) -> None:
         self._lines.close()
@@ -175,16 +188,16 @@ class Overheard:
             elif said[3:4] == b" ":
                 assert said.startswith(b"250 "), said
                 break
-        return [event for event in events if event.startswith("HS_DESC") or ".onion:" in event]
+        return events
 
 
 @contextmanager
-def overheard(tor: TorClient) -> Iterator[Overheard]:
+def overheard(tor: TorClient, kinds: str = "HS_DESC STREAM") -> Iterator[Overheard]:
     """From before the first moment at which a node could find this tor."""
 
     def listens() -> bool:
         return tor.control_path.exists() and tor.cookie_path.exists()
 
     until(f"{tor.name} listens", listens, [tor], time.monotonic() + PATIENCE_S, hush)
-    with closing(Overheard(tor)) as heard:
+    with closing(Overheard(tor, kinds)) as heard:
         yield heard

@@ -15,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -33,7 +34,7 @@ from aegis_edge.net.tor.errors import Hung, Refused, TorError, first
 from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
 from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
-from aegis_edge.net.tor.socks import SocksError
+from aegis_edge.net.tor.socks import Failure, SocksError
 from aegis_edge.peers.address import Address, AddressError, parse
 
 #: After tor has gone: soon, then less often; it may be an upgrade, or a person at work.
@@ -49,11 +50,15 @@ SILENCE_S = 15.0
 #: board under load is slow, too.
 WATCH_S = 15.0
 ANSWER_S = 30.0
+#: Tor tries a service for up to two minutes, on circuits and descriptors of old without hope.
+DIAL_TIMEOUT_S = 60.0
+#: What a dial comes to that waited on something which is gone.
+_OF_OLD = frozenset({Failure.TIMEOUT, Failure.EXPIRED})
 #: So long at one percent; tor does not say of a clock that is days off that it is the reason.
 STUCK_S = 60.0
 OPENING_TIMEOUT_S = 45.0
 
-_EVENTS = ("SETEVENTS", service.EVENT, skew.EVENT)
+_EVENTS = ("SETEVENTS", service.EVENT, service.EVENT_SIGNAL, skew.EVENT)
 _ASKED = ("GETINFO", bootstrap.KEY, skew.FROM, skew.UNTIL)
 
 log = logging.getLogger(__name__)
@@ -136,6 +141,8 @@ class Gateway:
         self._now_s = now_s
         self._said_s: float | None = None
         self._doubt = trio.Event()
+        self._tries: dict[str, int] = {}
+        self._control: Control | None = None
         self._pause_s = RETRY_S
         #: Called when tor accepts connections and does not answer: whoever owns it may restart it.
         self.hung: Callable[[], None] = lambda: None
@@ -151,14 +158,34 @@ class Gateway:
         try:
             stream = await self._stream_to(place)
         except SocksError as error:
+            if error.failure in _OF_OLD:
+                await self._afresh(place)
             raise LinkError(str(error)) from None
         channel = await websocket.connect(stream, OPENING_TIMEOUT_S)
         channel.remote = str(place)
         return channel
 
     async def _stream_to(self, place: Address) -> trio.SocketStream:
-        isolation = (self._secret, place.host.encode("ascii"))
-        return await socks.dial(self._tor.socks, place.host, place.port, isolation=isolation)
+        words = f"{place.host} {self._tries.get(place.host, 0)}"
+        isolation = (self._secret, words.encode("ascii"))
+        return await socks.dial(
+            self._tor.socks, place.host, place.port, isolation=isolation, timeout_s=DIAL_TIMEOUT_S
+        )
+
+    async def _afresh(self, place: Address) -> None:
+        """Have the next dial take nothing of what this one had.
+
+        A board that lost its power has left circuits behind which its relays believe in, and tor
+        waits on those, and on its old descriptor, for minutes: measured, 155 s, where a new dial
+        takes less than a second.  Other words alone, or another descriptor alone, do not help.
+        """
+        self._doubt.set()
+        self._tries[place.host] = self._tries.get(place.host, 0) + 1
+        if self._control is None:
+            return
+        with suppress(TorError):  # if it is gone, `run` says so
+            for command in service.forget(place.host, self._clients.get(place.host)):
+                await self._control.command(*command)
 
     async def serve(
         self, handler: Handler, address: str, *, task_status: Any = trio.TASK_STATUS_IGNORED
@@ -212,6 +239,7 @@ class Gateway:
         raise await tor.run()
 
     def _lost(self, why: TorError) -> None:
+        self._control = None
         self._fall(Progress.NO_TOR, str(why))
         self.standing.warning = ""
         if isinstance(why, Hung):
@@ -220,7 +248,7 @@ class Gateway:
     async def _with(self, tor: Control, nursery: trio.Nursery) -> None:
         """All that is done with one connection to tor, until it ends."""
         found = await self._judged(tor)
-        self._said_s = None
+        self._control, self._said_s = tor, None
         await tor.command(*_EVENTS)
         nursery.start_soon(self._heed, tor)
         await self._until_it_can(tor)
@@ -275,8 +303,7 @@ class Gateway:
 
     async def _announce(self, tor: Control, found: Facts) -> None:
         """Have tor find the others' services, and announce the node's own."""
-        for address, private in self._clients.items():
-            await tor.command(*service.authorise(address, private))
+        await self._authorise(tor)
         own = self._own
         if own.proof_of_work is not None and not levels.can_prove_work(found):
             own = replace(own, proof_of_work=None)
@@ -290,13 +317,19 @@ class Gateway:
         self.standing.percent = bootstrap.DONE_PERCENT
         self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
 
+    async def _authorise(self, tor: Control) -> None:
+        for address, private in self._clients.items():
+            await tor.command(*service.authorise(address, private))
+
     async def _heed(self, tor: Control) -> None:
-        """Follow the service's descriptor into Tor's directories, and what is said of the clock."""
+        """Follow the service's descriptor into Tor's directories, and what else tor tells."""
         publication = Publication(self._own.address)
         async for event in tor.events:
             said_s = skew.told(event)
             if said_s is not None:
                 self._said_s = said_s
+            if service.is_purge(event):
+                await self._authorise(tor)
             found = service.descriptor_event(event)
             if found is None or found.address != self._own.address:
                 continue
