@@ -30,7 +30,8 @@ PATIENCE_S = 90
 
 def with_a_clock(off: str) -> Sequence[str]:
     """What leads to a program that sees a clock so far `off`."""
-    (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
+    assert library, "libfaketime is not installed; run: sudo apt-get install faketime"
     return ("env", f"LD_PRELOAD={library}", f"FAKETIME={off}")
 
 
@@ -69,6 +70,7 @@ async def test_as_soon_as_the_clock_is_set_it_goes_on(
 ) -> None:
     """The same gateway, with a clock that a test can set: one that jumps stops all else, too."""
     tor = system_tor(tor_network, f"set{off_s}", STANDARD)
+    await trio.to_thread.run_sync(tor.wait)
     places = Tor(Endpoint(path=str(tor.control_path)), Endpoint(path=str(tor.socks_path)))
     own = Service(bytes(32), 80, f"{tmp_path}/onion.sock")
     off = [off_s]
