@@ -144,6 +144,7 @@ class Gateway:
         self._tries: dict[str, int] = {}
         self._control: Control | None = None
         self._pause_s = RETRY_S
+        self._hangs = 0
         #: Called when tor accepts connections and does not answer: whoever owns it may restart it.
         self.hung: Callable[[], None] = lambda: None
         self.standing = Standing(address=own.address)
@@ -239,16 +240,18 @@ class Gateway:
         raise await tor.run()
 
     def _lost(self, why: TorError) -> None:
+        self._hangs = self._hangs + 1 if isinstance(why, Hung) else 0
+        # One that begins on a slow card is given the time of two openings.
+        if self._hangs > (self._control is None):
+            self.hung()
         self._control = None
         self._fall(Progress.NO_TOR, str(why))
         self.standing.warning = ""
-        if isinstance(why, Hung):
-            self.hung()
 
     async def _with(self, tor: Control, nursery: trio.Nursery) -> None:
         """All that is done with one connection to tor, until it ends."""
         found = await self._judged(tor)
-        self._control, self._said_s = tor, None
+        self._control, self._said_s, self._hangs = tor, None, 0
         await tor.command(*_EVENTS)
         nursery.start_soon(self._heed, tor)
         await self._until_it_can(tor)
