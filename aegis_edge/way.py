@@ -89,8 +89,9 @@ def _direct(config: Config, genesis: Genesis) -> Way:
 async def _through_tor(
     config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record]
 ) -> Way:
-    from aegis_edge.net.tor import gateway, levels, member
+    from aegis_edge.net.tor import levels, member
     from aegis_edge.net.tor.gateway import Gateway, LevelError
+    from aegis_edge.net.tor.keeper import Keeper
     from aegis_edge.net.tor.levels import SecurityLevel
 
     level = SecurityLevel(config["security_level"])
@@ -117,7 +118,9 @@ async def _through_tor(
     async def keep() -> None:
         async with trio.open_nursery() as nursery:
             if is_own:
-                nursery.start_soon(gateway.keep_child, places, level, extra)
+                keeper = Keeper(places, level, extra)
+                through.hung = keeper.restart
+                nursery.start_soon(keeper.run)
             nursery.start_soon(through.run)
             await rotation.until_everybody_knows()
             through.retire()
@@ -133,7 +136,7 @@ async def _through_tor(
             "level": level.value,
             "address": standing.address,
             "stage": standing.progress.value,
-            "words": standing.words,
+            "words": "; ".join(filter(None, (standing.words, standing.warning))),
             "bootstrap_percent": standing.percent,
             "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,

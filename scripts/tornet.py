@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,35 +79,47 @@ class TorNetwork:
     def start(self, patience_s: float = PATIENCE_S) -> None:
         """Returns when every relay can be used; leaves nothing running when it fails."""
         deadline = time.monotonic() + patience_s
+        self.begin(deadline)
+        self.agree(deadline)
 
-        def reach(what: str, done: Callable[[], bool], **nudge: Any) -> None:
-            until(what, done, self.relays, deadline, self._say, **nudge)
-
-        try:
+    def begin(self, deadline: float) -> None:
+        """The first half of a start: relays that know each other, and no consensus of it yet."""
+        with self._or_stopped():
             self._make()
             # A relay tells of itself once, and then not for minutes: somebody must listen.
             self._authority.start()
-            reach("the authority listens", lambda: bool(self._authority.get("/tor/keys/all")))
+            keys = "/tor/keys/all"
+            self._reach("the authority listens", lambda: bool(self._authority.get(keys)), deadline)
             for relay in self.relays[1:]:
                 relay.start()
-            reach("the authority knows every relay", self._described)
+            self._reach("the authority knows every relay", self._described, deadline)
+
+    def agree(self, deadline: float) -> None:
+        """The second half: from now on there are circuits."""
+        with self._or_stopped():
             # A busy authority can miss the moment of its vote; then it is given another.
             vote = {"nudge": self._authority.vote, "nudge_s": 3 * VOTE_S}
-            reach("the consensus lists every relay", self._agreed, **vote)
+            self._reach("the consensus lists every relay", self._agreed, deadline, **vote)
             wake = {"nudge": self._wake, "nudge_s": 1.0}
-            reach("every relay has the consensus", lambda: not self._late(), **wake)
+            has_it = "every relay has the consensus"
+            self._reach(has_it, lambda: not self._late(), deadline, **wake)
             if self._bridge:
-                self._build_bridge(reach)
+                self._build_bridge(deadline)
             if self._delay_ms:
                 self.delay(self._delay_ms)
-        except BaseException:
-            self.stop()
-            raise
 
-    def client(self, name: str, *, torrc: Torrc | None = None, wait: bool = True) -> Client:
+    def client(
+        self,
+        name: str,
+        *,
+        torrc: Torrc | None = None,
+        wait: bool = True,
+        program: Sequence[str] = ("tor",),
+    ) -> Client:
         """Starts a tor for one node.  torrc: more options, or others than ours."""
         assert self._leash is not None, "the network has not been started"
-        client = Client(self._leash, self.directory, name, {**self.torrc, **(torrc or {})})
+        options = {**self.torrc, **(torrc or {})}
+        client = Client(self._leash, self.directory, name, options, program)
         self.clients.append(client)
         client.start(wait=wait)
         return client
@@ -150,6 +163,17 @@ class TorNetwork:
             if self._given is None:
                 shutil.rmtree(self.directory)
 
+    def _reach(self, what: str, done: Callable[[], bool], deadline: float, **nudge: Any) -> None:
+        until(what, done, self.relays, deadline, self._say, **nudge)
+
+    @contextmanager
+    def _or_stopped(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
     def _make(self) -> None:
         """All that must be there before the first tor runs: directory, distance, keys, torrcs."""
         if shutil.which("tor-gencert") is None:
@@ -173,7 +197,7 @@ class TorNetwork:
         for relay in self.relays:
             relay.torrc |= self.torrc
 
-    def _build_bridge(self, reach: Callable[[str, Callable[[], bool]], None]) -> None:
+    def _build_bridge(self, deadline: float) -> None:
         if shutil.which("obfs4proxy") is None:
             raise TorNetworkError("no obfs4proxy; run: sudo apt-get install obfs4proxy")
         assert self._leash is not None
@@ -181,8 +205,8 @@ class TorNetwork:
         bridge.torrc |= self.torrc
         self.relays.append(bridge)
         bridge.start()
-        reach("the bridge stands", lambda: bool(bridge.torrc_of_clients()))
-        reach("the bridge has the consensus", lambda: bridge.bootstrap()[0] >= 75)
+        self._reach("the bridge stands", lambda: bool(bridge.torrc_of_clients()), deadline)
+        self._reach("the bridge has it all", lambda: bridge.bootstrap()[0] >= 75, deadline)
         self.torrc_bridged = bridge.torrc_of_clients()
 
     def _separate(self, pairs: list[str]) -> None:

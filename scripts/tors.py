@@ -115,9 +115,17 @@ class Tor:
     """One tor: its folder (data, log, torrc) below `directory`, and its process.
 
     torrc: its options; a change counts from the next `start` or `hang_up`.
+    program: another tor than this machine's, or what leads to it, such as ``env A=B tor``.
     """
 
-    def __init__(self, leash: Leash, directory: Path, name: str, torrc: Torrc) -> None:
+    def __init__(
+        self,
+        leash: Leash,
+        directory: Path,
+        name: str,
+        torrc: Torrc,
+        program: Sequence[str] = ("tor",),
+    ) -> None:
         self.name, self.folder, self._leash = name, directory / name, leash
         # Should the leash break, tor sees within 15 seconds that it has no owner.  Were that owner
         # this process, stem would take the tor over, and end it when its controller is closed.
@@ -134,14 +142,15 @@ class Tor:
         # Without defaults of ours, those of Debian count.
         defaults, torrc_file = self.folder / "defaults", self.folder / "torrc"
         defaults.touch()
-        self._command = ["tor", "--defaults-torrc", str(defaults), "-f", str(torrc_file)]
+        self.program = program
+        self._options = ["--defaults-torrc", str(defaults), "-f", str(torrc_file)]
 
     def start(self) -> None:
         assert self.process is None
         self._write(self.torrc)
         self._log_began = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = self._leash.spawn(*self._command, stdout=log, stderr=log)
+            self.process = self._leash.spawn(*self.program, *self._options, stdout=log, stderr=log)
 
     def hang_up(self) -> None:
         """Has it read its torrc again, and try at once what it had put off."""
@@ -231,7 +240,7 @@ class Authority(Relay):
         certificate = (keys / "authority_certificate").read_text()
         v3ident = certificate.partition("\nfingerprint ")[2].split()[0]
         self._write({"DataDirectory": str(self.folder), "ORPort": "1", "Nickname": self.name})
-        said = _run(*self._command, "--quiet", "--list-fingerprint")
+        said = _run(*self.program, *self._options, "--quiet", "--list-fingerprint")
         fingerprint = said.removeprefix(self.name).strip()
         return (
             f"{self.name} orport={self.seen} no-v2 v3ident={v3ident} {self.address} {fingerprint}"
@@ -299,7 +308,14 @@ def until(
 class Client(Tor):
     """The tor of one node, which is spoken to by two unix sockets."""
 
-    def __init__(self, leash: Leash, directory: Path, name: str, torrc: Torrc) -> None:
+    def __init__(
+        self,
+        leash: Leash,
+        directory: Path,
+        name: str,
+        torrc: Torrc,
+        program: Sequence[str] = ("tor",),
+    ) -> None:
         folder = directory / name
         self.socks_path, self.control_path = folder / "socks", folder / "control"
         self.cookie_path = folder / "control_auth_cookie"
@@ -309,7 +325,7 @@ class Client(Tor):
             "SocksPort": f'unix:"{self.socks_path}" ExtendedErrors',
             "ControlSocket": str(self.control_path),
         }
-        super().__init__(leash, directory, name, {**CLIENT, **sockets, **torrc})
+        super().__init__(leash, directory, name, {**CLIENT, **sockets, **torrc}, program)
 
     def start(self, *, wait: bool = True) -> None:
         super().start()

@@ -15,8 +15,8 @@ from aegis_edge.disk import keyfile
 from aegis_edge.net.tor import vanguards
 from aegis_edge.peers.genesis import Genesis, Parameters
 from tests.test_node import Running, agree, put
-from tests.tor.boards import PATIENCE_S, board, cluster, control_of, everybody, until
 from tests.tor.conftest import running as running_network
+from tests.tor.homes import PATIENCE_S, board, cluster, control_of, everybody, until
 from tornet import TorNetwork
 from tors import Torrc
 

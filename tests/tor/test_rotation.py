@@ -11,7 +11,7 @@ from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.replication import Replication
 from tests.test_node import Running, agree, put
-from tests.tor.boards import PATIENCE_S, cluster, control_of, everybody, linked, until
+from tests.tor.homes import PATIENCE_S, cluster, control_of, everybody, linked, until
 from tornet import TorNetwork
 
 

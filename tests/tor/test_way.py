@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.test_node import Running, agree, put
-from tests.tor.boards import PATIENCE_S, cluster, everybody, tor_of, until
+from tests.tor.homes import PATIENCE_S, cluster, everybody, tor_of, until
 from tornet import TorNetwork
 
 

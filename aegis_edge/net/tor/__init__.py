@@ -10,5 +10,7 @@ are never looked up, and only onion addresses are dialled.
     auth       both ends prove who they are             facts      what a running tor says of itself
     socks      a stream to an onion service             service    commands for our own service
     levels     what each security level demands         vanguards  the second and third hops
+    bootstrap  how far tor is on its way                skew       is this board's clock right?
     torrc      the settings of a dedicated tor          child      such a tor, owned by the node
+    keeper     starts it again                          gateway    the way through any tor, kept up
 """

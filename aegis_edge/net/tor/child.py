@@ -86,7 +86,8 @@ async def modules(binary: Path = BINARY) -> frozenset[str]:
                 output += data
     except trio.TooSlowError:
         raise TorError(
-            f"{binary} --list-modules does not end", "name the binary of tor in the settings"
+            f"{binary} --list-modules does not end",
+            "install tor anew (apt install --reinstall tor)",
         ) from None
     finally:
         await _stop(process)
@@ -137,7 +138,7 @@ async def _started(argv: Sequence[str]) -> trio.Process:
     except OSError as error:
         raise TorError(
             f"{argv[0]} cannot be started ({error.strerror})",
-            "install tor (apt install tor), or name its binary in the settings",
+            "install tor (apt install tor)",
         ) from None
 
 

@@ -46,3 +46,12 @@ class Refused(TorError):
 
 
 _ADVICE = "look at tor's log, and see that this tor is recent enough"
+
+
+def first(group: BaseExceptionGroup[TorError]) -> TorError:
+    """The first error of a group, however deep it lies: a nursery's others follow from it."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, TorError)
+    return error

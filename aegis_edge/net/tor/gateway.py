@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -26,23 +27,24 @@ from aegis_edge.net import websocket
 from aegis_edge.net.arrivals import Arrivals
 from aegis_edge.net.channel import Channel, Handler, LinkError, ListenError, WayError
 from aegis_edge.net.tor import (
-    child,
+    bootstrap,
     control,
     facts,
     levels,
     lines,
     pinning,
     service,
+    skew,
     socks,
 )
 from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.control import Control
 from aegis_edge.net.tor.endpoint import Endpoint
-from aegis_edge.net.tor.errors import Refused, TorError
-from aegis_edge.net.tor.levels import Problem, SecurityLevel
+from aegis_edge.net.tor.errors import Hung, Refused, TorError, first
+from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
+from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
-from aegis_edge.net.tor.socks import SocksError
-from aegis_edge.net.tor.torrc import Places
+from aegis_edge.net.tor.socks import Failure, SocksError
 from aegis_edge.peers.address import ONION, Address, AddressError, parse
 
 #: After tor has gone: soon, then less often; it may be an upgrade, or a person at work.
@@ -54,12 +56,20 @@ SELF_DIAL_S = 600.0
 SELF_DIAL_RETRY_S = 10.0
 #: A caller through Tor speaks first, but one round trip may take seconds.
 SILENCE_S = 15.0
+#: Between two questions to a tor that does its work, and how long it may take for the answer: a
+#: board under load is slow, too.
+WATCH_S = 15.0
+ANSWER_S = 30.0
+#: Tor tries a service for up to two minutes, on circuits and descriptors of old without hope.
+DIAL_TIMEOUT_S = 60.0
+#: What a dial comes to that waited on something which is gone.
+_OF_OLD = frozenset({Failure.TIMEOUT, Failure.EXPIRED})
+#: So long at one percent; tor does not say of a clock that is days off that it is the reason.
+STUCK_S = 60.0
 OPENING_TIMEOUT_S = 45.0
 
-_EVENTS = ("SETEVENTS", service.EVENT, "STATUS_CLIENT")
-_PROGRESS = re.compile(r"PROGRESS=(\d{1,3})\b")
-_SUMMARY = re.compile(r'SUMMARY="([^"]{0,120})"')
-_WARNING = re.compile(r'WARNING="([^"]{0,120})"')
+_EVENTS = ("SETEVENTS", service.EVENT, service.EVENT_SIGNAL, skew.EVENT)
+_ASKED = ("GETINFO", bootstrap.KEY, skew.FROM, skew.UNTIL)
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +95,14 @@ class Progress(Enum):
 
 @dataclass
 class Standing:
-    """What `status` shows.  `words`: why it is no further, or ""; `percent`: of the bootstrap."""
+    """What `status` shows.  `words`: why it is no further, or ""; `percent`: of the bootstrap.
+
+    `warning`: what else its owner should mend; "" if there is nothing.
+    """
 
     progress: Progress = Progress.NO_TOR
     words: str = "not looked for yet"
+    warning: str = ""
     percent: int = 0
     version: str = ""
     address: str = ""
@@ -115,7 +129,8 @@ class Gateway:
 
     `own`: this node's services, which have one target; the first is the one that lasts.
     `clients`: for each onion address of another member, the X25519 private key with which this
-    node finds it, where the level has client authorisation.
+    node finds it, where the level has client authorisation.  `now_s`: this board's clock, of which
+    tor's view of the network shows whether it is right.
     """
 
     def __init__(
@@ -126,6 +141,7 @@ class Gateway:
         clients: Mapping[str, bytes],
         *,
         arrivals: Arrivals | None = None,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._tor = tor
         self._level = level
@@ -135,6 +151,15 @@ class Gateway:
         self._arrivals = arrivals or Arrivals(SILENCE_S, opening_timeout_s=OPENING_TIMEOUT_S)
         # Streams of different peers, and of other programs of this tor, share no circuit.
         self._secret = os.urandom(16).hex().encode()
+        self._now_s = now_s
+        self._said_s: float | None = None
+        self._doubt = trio.Event()
+        self._tries: dict[str, int] = {}
+        self._control: Control | None = None
+        self._pause_s = RETRY_S
+        self._hangs = 0
+        #: Called when tor accepts connections and does not answer: whoever owns it may restart it.
+        self.hung: Callable[[], None] = lambda: None
         self.standing = Standing(address=own[0].address)
 
     # --- as a transport -----------------------------------------------------------------------
@@ -147,14 +172,34 @@ class Gateway:
         try:
             stream = await self._stream_to(place)
         except SocksError as error:
+            if error.failure in _OF_OLD:
+                await self._afresh(place)
             raise LinkError(str(error)) from None
         channel = await websocket.connect(stream, OPENING_TIMEOUT_S)
         channel.remote = str(place)
         return channel
 
     async def _stream_to(self, place: Address) -> trio.SocketStream:
-        isolation = (self._secret, place.host.encode("ascii"))
-        return await socks.dial(self._tor.socks, place.host, place.port, isolation=isolation)
+        words = f"{place.host} {self._tries.get(place.host, 0)}"
+        isolation = (self._secret, words.encode("ascii"))
+        return await socks.dial(
+            self._tor.socks, place.host, place.port, isolation=isolation, timeout_s=DIAL_TIMEOUT_S
+        )
+
+    async def _afresh(self, place: Address) -> None:
+        """Have the next dial take nothing of what this one had.
+
+        A board that lost its power has left circuits behind which its relays believe in, and tor
+        waits on those, and on its old descriptor, for minutes: measured, 155 s, where a new dial
+        takes less than a second.  Other words alone, or another descriptor alone, do not help.
+        """
+        self._doubt.set()
+        self._tries[place.host] = self._tries.get(place.host, 0) + 1
+        if self._control is None:
+            return
+        with suppress(TorError):  # if it is gone, `run` says so
+            for command in service.forget(place.host, self._clients.get(place.host)):
+                await self._control.command(*command)
 
     async def serve(
         self, handler: Handler, address: str, *, task_status: Any = trio.TASK_STATUS_IGNORED
@@ -204,27 +249,54 @@ class Gateway:
 
         Raises `LevelError` when this tor misses something that the level demands.
         """
-        pause_s = RETRY_S
+        self._pause_s = RETRY_S
         while True:
             try:
                 async with trio.open_nursery() as nursery:
                     tor = await control.connect(self._tor.control, self._tor.credentials)
-                    nursery.start_soon(self._until_it_ends, tor, nursery.cancel_scope)
-                    await self._begin(tor, nursery)
-                    pause_s = RETRY_S
-                    nursery.start_soon(self._look, tor)
-                    await self._heed(tor)
+                    nursery.start_soon(self._until_it_ends, tor)
+                    await self._with(tor, nursery)
             except* TorError as group:
-                self._fall(Progress.NO_TOR, str(_first(group)))
-            await trio.sleep(pause_s)
-            pause_s = min(2 * pause_s, RETRY_S_MAX)
+                self._lost(first(group))
+            await trio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, RETRY_S_MAX)
 
-    async def _until_it_ends(self, tor: Control, scope: trio.CancelScope) -> None:
-        why = await tor.run()
-        raise why
+    async def _until_it_ends(self, tor: Control) -> None:
+        raise await tor.run()
 
-    async def _begin(self, tor: Control, nursery: trio.Nursery) -> None:
-        """Judge this tor, then have it announce the node's services."""
+    def _lost(self, why: TorError) -> None:
+        self._hangs = self._hangs + 1 if isinstance(why, Hung) else 0
+        # One that begins on a slow card is given the time of two openings.
+        if self._hangs > (self._control is None):
+            self.hung()
+        self._control = None
+        self._fall(Progress.NO_TOR, str(why))
+        self.standing.warning = ""
+
+    async def _with(self, tor: Control, nursery: trio.Nursery) -> None:
+        """All that is done with one connection to tor, until it ends."""
+        found = await self._judged(tor)
+        self._control, self._said_s, self._hangs = tor, None, 0
+        await tor.command(*_EVENTS)
+        nursery.start_soon(self._heed, tor)
+        await self._until_it_can(tor)
+        nursery.start_soon(self._watch, tor)
+        if levels.TABLE[self._level].full_vanguards:
+            self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
+            again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
+            nursery.start_soon(self._keep_pinned, tor, again_s)
+        known, served = dict(self._clients), self._own
+        await self._authorise(tor)
+        for own in served:
+            await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
+        nursery.start_soon(self._follow, tor, known, served)
+        self.standing.percent = bootstrap.DONE_PERCENT
+        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+        self._pause_s = RETRY_S
+        await self._look()
+
+    async def _judged(self, tor: Control) -> Facts:
+        """What this tor is, if it keeps what the level promises; before anything is asked of it."""
         if self._tor.is_own:
             await tor.command("TAKEOWNERSHIP")
         found = await facts.gather(
@@ -233,22 +305,39 @@ class Gateway:
         self.standing.version = lines.printable(found.version, 40)
         if problems := levels.missing(self._level, found):
             raise LevelError(self._level, problems)
-        await tor.command(*_EVENTS)
+        return found
+
+    async def _until_it_can(self, tor: Control) -> None:
+        """Return when tor is on the network, and this board's clock is right."""
         self._fall(Progress.BOOTSTRAPPING, "tor begins")
-        while not await self._is_bootstrapped(tor):
+        began, percent = trio.current_time(), 0
+        while True:
+            reply = await tor.command(*_ASKED)
+            phase, clock = bootstrap.phase(reply), self._clock_problem(reply)
+            if phase.is_done and not clock:
+                return
+            if phase.percent != percent:
+                began, percent = trio.current_time(), phase.percent
+            words = [] if phase.is_done else [phase.words]
+            if clock:
+                words.append(clock)
+            elif trio.current_time() - began > STUCK_S:
+                words.append(f"see that this board is connected, and {skew.hint(self._now_s())}")
+            self.standing.percent = phase.percent
+            self._fall(Progress.BOOTSTRAPPING, "; ".join(words))
             await trio.sleep(LOOK_S / 4)
-        if levels.TABLE[self._level].full_vanguards:
-            self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
-            again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
-            nursery.start_soon(self._keep_pinned, tor, again_s)
-        known = dict(self._clients)
-        for address, private in known.items():
-            await tor.command(*service.authorise(address, private))
-        served = self._own
-        for own in served:
-            await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
-        nursery.start_soon(self._follow, tor, known, served)
-        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+
+    def _clock_problem(self, reply: Reply) -> str:
+        return skew.problem(self._now_s(), reply, self._said_s)
+
+    async def _watch(self, tor: Control) -> None:
+        """Ask a tor that does its work now and then: one that hangs does not answer in time."""
+        while True:
+            await trio.sleep(WATCH_S)
+            warning = self._clock_problem(await tor.command(*_ASKED, timeout_s=ANSWER_S))
+            if warning and warning != self.standing.warning:
+                log.warning("%s", warning)
+            self.standing.warning = warning
 
     async def _announce(self, tor: Control, own: Service, *, can_prove_work: bool) -> None:
         if not can_prove_work:
@@ -260,6 +349,10 @@ class Gateway:
             service.check_added(own, await tor.command(*service.add(own)))
         except Refused as error:
             raise service.explained(error) from None
+
+    async def _authorise(self, tor: Control) -> None:
+        for address, private in tuple(self._clients.items()):
+            await tor.command(*service.authorise(address, private))
 
     async def _follow(
         self, tor: Control, known: dict[str, bytes], served: Sequence[Service]
@@ -283,50 +376,42 @@ class Gateway:
             await trio.sleep(again_s)
             again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
 
-    async def _is_bootstrapped(self, tor: Control) -> bool:
-        reply = await tor.command("GETINFO", "status/bootstrap-phase")
-        said = " ".join(reply.values().get("status/bootstrap-phase", ()))
-        percent, summary, warning = (
-            pattern.search(said) for pattern in (_PROGRESS, _SUMMARY, _WARNING)
-        )
-        self.standing.percent = min(100, int(percent[1])) if percent else 0
-        words = f"tor is at {self.standing.percent} %"
-        words += f": {lines.printable(summary[1])}" if summary else ""
-        words += f" ({lines.printable(warning[1])})" if warning else ""
-        if words != self.standing.words:
-            log.info("%s", words)
-            self.standing.words = words
-        return self.standing.percent == 100
-
     async def _heed(self, tor: Control) -> None:
-        """Follow the service's descriptor into Tor's directories."""
+        """Follow the service's descriptor into Tor's directories, and what else tor tells."""
         publication = Publication(self._own[0].address)
         async for event in tor.events:
+            said_s = skew.told(event)
+            if said_s is not None:
+                self._said_s = said_s
+            if service.is_purge(event):
+                await self._authorise(tor)
             found = service.descriptor_event(event)
-            if found is None:
+            if found is None or found.address != self._own[0].address:
                 continue
             publication = publication.after(found)
-            if self.standing.progress is Progress.REACHABLE:
+            if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
                 continue
             if publication.stage is Stage.PUBLISHED:
                 self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
             else:
                 self._fall(Progress.ANNOUNCING, publication.words)
 
-    async def _look(self, tor: Control) -> None:
+    async def _look(self) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
         place = Address(ONION, self._own[0].address, self._own[0].virtual_port)
         while True:
-            while self.standing.progress in (Progress.NO_TOR, Progress.ANNOUNCING):
+            while self.standing.progress is Progress.ANNOUNCING:
                 await trio.sleep(LOOK_S)
+            self._doubt = trio.Event()
             try:
                 await trio.aclose_forcefully(await self._stream_to(place))
             except SocksError as error:
                 self._fall(Progress.PUBLISHED, f"not reached from outside: {error}")
-                await trio.sleep(SELF_DIAL_RETRY_S)
             else:
                 self._rise(Progress.REACHABLE, "")
-                await trio.sleep(SELF_DIAL_S)
+                with trio.move_on_after(SELF_DIAL_S):
+                    await self._doubt.wait()
+            await trio.sleep(SELF_DIAL_RETRY_S)
 
     # --- for people ---------------------------------------------------------------------------
 
@@ -354,28 +439,3 @@ def _parsed(address: str) -> Address:
         return parse(address)
     except AddressError as error:
         raise LinkError(str(error)) from None
-
-
-def _first(group: BaseExceptionGroup[TorError]) -> TorError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, TorError)
-    return error
-
-
-async def keep_child(
-    places: Places, level: SecurityLevel, extra: Sequence[tuple[str, str]]
-) -> None:
-    """Keep a tor of the node's own running, started again whenever it ends, until cancelled."""
-    pause_s = RETRY_S
-    while True:
-        began = trio.current_time()
-        try:
-            await child.run(places, level, extra=extra)
-        except* TorError as group:
-            log.error("%s", _first(group))
-        if trio.current_time() - began > 10 * RETRY_S_MAX:
-            pause_s = RETRY_S
-        await trio.sleep(pause_s)
-        pause_s = min(2 * pause_s, RETRY_S_MAX)

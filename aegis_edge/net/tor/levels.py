@@ -310,7 +310,7 @@ def _version(wanted: Level, facts: Facts) -> Iterator[Problem]:
     elif wanted.proof_of_work_required and facts.modules is None:
         yield Problem(
             "it is not known whether this tor was built with proof of work",
-            "let this user run the tor binary (tor --list-modules), or name it in the settings",
+            "install Debian's tor, and let this user run it (/usr/sbin/tor --list-modules)",
         )
     elif wanted.proof_of_work_required and not can_prove_work(facts):
         yield Problem(

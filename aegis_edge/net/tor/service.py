@@ -25,8 +25,9 @@ from aegis_edge.peers.onion import OnionError
 
 #: Tor takes no more: a descriptor with more clients is too big for the directories.
 CLIENTS_MAX = 330
-#: The only event that `Publication` needs.
+#: The only event that `Publication` needs; and the one that `is_purge` does.
 EVENT = "HS_DESC"
+EVENT_SIGNAL = "SIGNAL"
 ASK_PRESENT = ("GETINFO", "onions/current", "onions/detached")
 
 
@@ -144,15 +145,37 @@ def remove(address: str) -> tuple[str, ...]:
 
 
 def authorise(address: str, private: bytes) -> tuple[str, ...]:
-    """The command that gives tor this node's X25519 key for one service; kept in tor's memory."""
+    """The command that gives tor this node's X25519 key for one service.
+
+    Tor keeps it in its memory, until a NEWNYM of anybody's has it forget all such keys: `is_purge`.
+    """
     onion.parse(address)
     name = address.removesuffix(onion.SUFFIX)
     return ("ONION_CLIENT_AUTH_ADD", name, f"x25519:{onion.client_credential(private)}")
 
 
+def is_purge(event: Reply) -> bool:
+    """Whether tor has just forgotten the keys that `authorise` gave it."""
+    return event.lines[0].text == f"{EVENT_SIGNAL} NEWNYM"
+
+
 def deauthorise(address: str) -> tuple[str, ...]:
     """The command that has tor forget that key, and its descriptor of the service."""
     return ("ONION_CLIENT_AUTH_REMOVE", address.removesuffix(onion.SUFFIX))
+
+
+def forget(address: str, private: bytes | None) -> tuple[tuple[str, ...], ...]:
+    """The commands that have tor forget its descriptor of a service, but not this node's key.
+
+    `private`: that key, None where there is no client authorisation.  Tor has no command of its own
+    for that: a descriptor goes when a key goes, so there has to be one.
+    """
+    commands = (authorise(address, private or _SPARE), deauthorise(address))
+    return commands if private is None else (*commands, authorise(address, private))
+
+
+#: A key that opens nothing.
+_SPARE = bytes(31) + b"\x40"
 
 
 # --- where a descriptor is ------------------------------------------------------------------------

@@ -19,9 +19,6 @@ from aegis_edge.net.tor.errors import TorError, Unreachable
 from aegis_edge.peers import onion
 from aegis_edge.peers.onion import OnionError
 
-#: Tor tries a service for up to two minutes, on a stale descriptor of its own without hope; a new
-#: dial after this long finds fresh circuits.
-DIAL_TIMEOUT_S = 60.0
 #: Of the words that keep streams apart.
 ISOLATION_BYTES_MAX = 255
 
@@ -119,11 +116,11 @@ _WORDS = {
     Failure.RENDEZVOUS: ("its board did not come to the meeting point", _LATER),
     Failure.CREDENTIAL_MISSING: (
         "it is announced for authorised members only, and this node is not known as one",
-        "see that both boards have the same members, and current node records of each other",
+        "set the same SECURITY_LEVEL on both boards, and see that both have the same genesis",
     ),
     Failure.CREDENTIAL_WRONG: (
         "it does not accept the key that this node has for it",
-        "exchange the current node records: one of the two boards was set up anew",
+        "see that both boards have the same genesis; was one of the two set up anew?",
     ),
     Failure.BAD_ADDRESS: ("tor finds the onion address wrong", "correct the address"),
     Failure.INTRODUCTION_TIMEOUT: (
@@ -150,7 +147,7 @@ async def dial(
     port: int,
     *,
     isolation: tuple[bytes, bytes],
-    timeout_s: float = DIAL_TIMEOUT_S,
+    timeout_s: float,
 ) -> trio.SocketStream:
     """A stream to `port` of the onion address `host`; raises `SocksError`.
 

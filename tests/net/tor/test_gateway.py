@@ -10,6 +10,7 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from aegis_edge.net.channel import LinkError, ListenError
+from aegis_edge.net.tor import control
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.gateway import Gateway, LevelError, Progress, Tor
 from aegis_edge.net.tor.levels import Problem, SecurityLevel
@@ -42,6 +43,23 @@ async def test_without_a_tor_it_waits_and_says_so(
     assert "start tor" in ours.standing.words
     with pytest.raises(LinkError, match="tor is not ready: there is no tor's control port"):
         await ours.dial(OTHER)
+
+
+async def test_a_tor_that_never_answers_is_given_up_after_its_second_opening(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    """The first one it may spend on reading what it knows from a slow card."""
+    ours = gateway(tmp_path)
+    given_up = []
+    ours.hung = lambda: given_up.append(trio.current_time())
+    with trio.socket.socket(trio.socket.AF_UNIX) as silent:
+        await silent.bind(f"{tmp_path}/control")
+        silent.listen(8)
+        began = trio.current_time()
+        with trio.move_on_after(2.5 * control.OPENING_TIMEOUT_S):
+            await ours.run()
+    assert "tor does not answer at" in ours.standing.words
+    assert [at - began >= 2 * control.OPENING_TIMEOUT_S for at in given_up] == [True]
 
 
 async def test_only_onion_addresses_are_dialled(tmp_path: Path) -> None:

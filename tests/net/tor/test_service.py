@@ -151,6 +151,23 @@ def test_credentials_for_a_service_of_others() -> None:
         service.authorise("example.com", bytes(32))
 
 
+@pytest.mark.parametrize(("private", "last"), [(None, 1), (bytes(32), 2)])
+def test_a_descriptor_goes_with_a_key_and_the_right_key_stays(
+    private: bytes | None, last: int
+) -> None:
+    commands = service.forget(OURS.address, private)
+    assert commands[1] == service.deauthorise(OURS.address)
+    assert len(commands) == last + 1
+    if private is not None:
+        assert commands[last] == service.authorise(OURS.address, private)
+
+
+def test_a_newnym_has_tor_forget_keys_and_no_other_signal() -> None:
+    assert service.is_purge(reply(b"650 SIGNAL NEWNYM\r\n"))
+    assert not service.is_purge(reply(b"650 SIGNAL RELOAD\r\n"))
+    assert not service.is_purge(event("UPLOAD"))
+
+
 # --- descriptors --------------------------------------------------------------------------------
 
 

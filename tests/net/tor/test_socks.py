@@ -164,7 +164,7 @@ async def test_a_reset_is_a_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_misuse_is_an_assertion() -> None:
     for words, port in (((b"", b"x"), 80), ((b"x" * 256, b"x"), 80), (WORDS, 0), (WORDS, 65_536)):
         with pytest.raises(AssertionError):
-            await socks.dial(Endpoint(path="/x"), HOST, port, isolation=words)
+            await socks.dial(Endpoint(path="/x"), HOST, port, isolation=words, timeout_s=1)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda b: GREETED + LET_IN + b))
