@@ -7,6 +7,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
        way          the way that links travel: straight, or through Tor
        home         its record, its cluster, the members' names
        engine       the node's identity signs for its owner
+       gateway      onion services and streams through Tor for programs
     4  replication  owns the replica and performs its effects, in order
        api          HTTP/1.1 on a Unix socket          client   the same, for Python programs
        config       one TOML file, and the environment
@@ -22,21 +23,26 @@ Floors 0 to 2 know no clock, no chance, no I/O and no concurrency: time and entr
 so the simulator runs the same code as the node.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CryptoEngine", "__version__"]
+__all__ = ["CryptoEngine", "SecurityLevel", "__version__", "create_secure_tor_gateway"]
 
 if TYPE_CHECKING:
     from aegis_edge.engine import CryptoEngine
+    from aegis_edge.gateway import SecurityLevel, create_secure_tor_gateway
 else:
+    _ROOMS = {
+        "CryptoEngine": "engine",
+        "SecurityLevel": "gateway",
+        "create_secure_tor_gateway": "gateway",
+    }
 
     def __getattr__(name: str) -> Any:
         """Public names load what stands behind them when they are first asked for."""
-        if name == "CryptoEngine":
-            from aegis_edge.engine import CryptoEngine
-
-            return CryptoEngine
+        if name in _ROOMS:
+            return getattr(import_module(f"aegis_edge.{_ROOMS[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

@@ -153,14 +153,19 @@ def _addresses(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _socket_path(value: Any) -> Path:
+def _absolute_path(value: Any) -> Path:
     if not isinstance(value, (str, Path)) or not os.path.isabs(value):
         raise ValueError("must be an absolute path")
-    if len(os.fsencode(value)) > SOCKET_PATH_BYTES_MAX:
+    return Path(value)
+
+
+def _socket_path(value: Any) -> Path:
+    path = _absolute_path(value)
+    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise ValueError(
             f"must be a path of at most {SOCKET_PATH_BYTES_MAX} bytes; set a shorter one"
         )
-    return Path(value)
+    return path
 
 
 def _endpoint(value: Any) -> str:
@@ -250,7 +255,7 @@ SETTINGS: tuple[Setting, ...] = (
         "AEGIS_EDGE_ONION_SOCKET",
         "--onion-socket",
         "the Unix socket to which tor brings callers; a tor of another user must reach its folder",
-        _socket_path,
+        _absolute_path,  # how long it may be depends on tor, and only where there is one
         lambda home: home / "tor" / "onion.sock",
     ),
     Setting(

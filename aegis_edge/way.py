@@ -30,7 +30,7 @@ from aegis_edge.peers.genesis import Genesis
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 if TYPE_CHECKING:
-    from aegis_edge.net.tor.gateway import Tor
+    from aegis_edge.net.tor.gateway import Standing, Tor
     from aegis_edge.net.tor.torrc import Places
 
 Record = Verified[NodeRecord]
@@ -93,6 +93,8 @@ async def _through_tor(
     from aegis_edge.net.tor.gateway import Gateway, LevelError
     from aegis_edge.net.tor.keeper import Keeper
     from aegis_edge.net.tor.levels import SecurityLevel
+    from aegis_edge.net.tor.service import target_problem
+    from aegis_edge.net.tor.transport import Onions
 
     level = SecurityLevel(config["security_level"])
     is_own = config["tor"] == "own"
@@ -100,6 +102,9 @@ async def _through_tor(
     bridges = [value for name, value in extra if name.lower() == "bridge"]
     if is_own and (problems := levels.lacking_bridges(level, bridges)):
         raise LevelError(level, problems)
+    if problem := target_problem(str(config.onion_socket)):
+        source = config.values["onion_socket"].source
+        raise ConfigError(f"{source}: onion_socket: {problem}")
     tor, places = await _tor(config)
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
     cluster, known = genesis.cluster_id, (*genesis.records, *records)
@@ -114,6 +119,7 @@ async def _through_tor(
     )
     shape = levels.TABLE[level].shape
     rotation = _Rotation(config.key_file, keys, genesis.members)
+    began = time.monotonic()
 
     async def keep() -> None:
         async with trio.open_nursery() as nursery:
@@ -128,24 +134,17 @@ async def _through_tor(
     def learnt(record: Record) -> None:
         through.meet(member.credentials(own, cluster, [record], level))
 
-    began = time.monotonic()
-
     def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
-        standing = through.standing
         return {
             "level": level.value,
-            "address": standing.address,
-            "stage": standing.progress.value,
-            "words": "; ".join(filter(None, (standing.words, standing.warning))),
-            "bootstrap_percent": standing.percent,
-            "tor_version": standing.version,
             "link_bytes_a_day": shape.link_bytes_a_day,
             "old_addresses": [each.address for each in services[1:] if not rotation.is_over],
+            **_stands(through.standing),
             **_used(traffic, time.monotonic() - began),
         }
 
     return Way(
-        {ONION: through},
+        {ONION: Onions(through, config.onion_socket)},
         home.own_addresses(config, keys)[0],
         _TOR_TIMING,
         None if shape.mean_interval_s is None else Schedule(shape.mean_interval_s),
@@ -184,7 +183,20 @@ async def _tor(config: Config) -> tuple[Tor, Places]:
             modules = await child.modules()
     except (EndpointError, TorError) as error:
         raise ConfigError(str(error)) from None
-    return Tor(control, socks, folder / "vanguards", modules=modules, is_own=is_own), places
+    return (
+        Tor(control, socks, modules=modules, is_own=is_own, vanguards=folder / "vanguards"),
+        places,
+    )
+
+
+def _stands(standing: Standing) -> Mapping[str, Any]:
+    return {
+        "address": standing.address,
+        "stage": standing.progress.value,
+        "words": "; ".join(filter(None, (standing.words, standing.warning))),
+        "bootstrap_percent": standing.percent,
+        "tor_version": standing.version,
+    }
 
 
 def _used(traffic: Sequence[Traffic], seconds: float) -> Mapping[str, Any]:

@@ -33,6 +33,7 @@ from aegis_edge.net.tor import child, levels, member
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.gateway import Gateway, Progress, Tor
 from aegis_edge.net.tor.levels import SecurityLevel
+from aegis_edge.net.tor.transport import Onions
 from aegis_edge.peers import onion
 from aegis_edge.peers.address import ONION, Address
 from aegis_edge.peers.book import Book
@@ -119,7 +120,7 @@ class Node:
             record_raw=keys.signed.raw,
             noise_private=keys.noise_private,
             cluster_id=CLUSTER,
-            transports={ONION: self.gateway},
+            transports={ONION: Onions(self.gateway, Path(target))},
             timing=TIMING,
             schedule=schedule,
         )
@@ -276,7 +277,7 @@ async def main() -> None:
         def node(it: Hub | Board, others: Sequence[Keys], place: Place, number: int) -> Node:
             control, socks = map(Endpoint.parse, (place.control, place.socks))
             target = Path(said["folder"], str(number))
-            tor = Tor(control, socks, target.with_suffix(".vanguards"), modules=modules)
+            tor = Tor(control, socks, modules=modules, vanguards=target.with_suffix(".vanguards"))
             records = [each.signed for each in others]
             return Node(it.keys, records, tor, level, schedule, str(target), it.heard)
 

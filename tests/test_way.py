@@ -140,3 +140,11 @@ def test_the_old_address_is_given_up_once_every_member_was_linked(tmp_path: Path
 
     trio.run(play)
     assert keyfile.read(settings.key_file).onion_generations == (1,)
+
+
+@pytest.mark.parametrize("path", ["/tmp/" + "x" * 110, "/tmp/a socket"])
+def test_a_socket_to_which_tor_cannot_bring_callers_is_refused(tmp_path: Path, path: str) -> None:
+    settings = made(tmp_path, "transport = 'tor'", f"onion_socket = '{path}'")
+    with pytest.raises(ConfigError, match="cannot be the target of an onion service; use an abs"):
+        found(settings)
+    assert made(tmp_path / "direct").onion_socket == tmp_path / "direct" / "tor" / "onion.sock"

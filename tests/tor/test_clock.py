@@ -20,6 +20,7 @@ from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.gateway import Gateway, Progress, Tor
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
+from aegis_edge.net.tor.transport import Onions
 from tests.tor.boards import board, clustered, overheard, running, system_tor
 from tornet import TorNetwork
 
@@ -74,7 +75,9 @@ async def test_as_soon_as_the_clock_is_set_it_goes_on(
     places = Tor(Endpoint(path=str(tor.control_path)), Endpoint(path=str(tor.socks_path)))
     own = Service(bytes(32), 80, f"{tmp_path}/onion.sock")
     off = [off_s]
-    ours = Gateway(places, STANDARD, own, {}, now_s=lambda: time.time() + off[0])
+    ours = Gateway(places, STANDARD, [own], {}, now_s=lambda: time.time() + off[0])
+
+    links = Onions(ours, tmp_path / "onion.sock")
 
     async def refuse(_: object) -> Goodbye:
         return Goodbye.NORMAL
@@ -85,11 +88,11 @@ async def test_as_soon_as_the_clock_is_set_it_goes_on(
                 await trio.sleep(0.1)
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(ours.serve, refuse, f"onion:{own.address}:80")
+        await nursery.start(links.serve, refuse, f"onion:{own.address}:80")
         nursery.start_soon(ours.run)
         await until(Progress.BOOTSTRAPPING, "this board's clock is")
         with pytest.raises(LinkError, match="this board's clock is"):
-            await ours.dial(f"onion:{own.address}:80")
+            await links.dial(f"onion:{own.address}:80")
         off[0] = 0
         await until(Progress.REACHABLE, "")
         nursery.cancel_scope.cancel()

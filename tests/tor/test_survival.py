@@ -26,6 +26,7 @@ from aegis_edge.net.tor.keeper import Keeper
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
 from aegis_edge.net.tor.torrc import Places
+from aegis_edge.net.tor.transport import Onions
 from tests.tor.boards import PATIENCE_S, board, clustered, linked, running, system_tor
 from tests.tor.onion import control
 from tornet import TorNetwork
@@ -65,10 +66,15 @@ async def kept_up(ours: Gateway) -> AsyncIterator[trio.Nursery]:
         return Goodbye.NORMAL
 
     async with trio.open_nursery() as nursery:
-        await nursery.start(ours.serve, refuse, f"onion:{ours.standing.address}:80")
+        links = Onions(ours, Path(ours._own[0].target))
+        await nursery.start(links.serve, refuse, f"onion:{ours.standing.address}:80")
         nursery.start_soon(ours.run)
         yield nursery
         nursery.cancel_scope.cancel()
+
+
+async def dial(ours: Gateway, place: str) -> Channel:
+    return await Onions(ours, Path()).dial(place)
 
 
 async def reachable(ours: Gateway) -> None:
@@ -120,14 +126,14 @@ async def test_after_a_newnym_members_are_still_found(
 ) -> None:
     """It has tor forget the keys with which it reads their descriptors."""
     tors = [system_tor(tor_network, name, HIGH) for name in ("found", "finder")]
-    found = Gateway(of_system(tors[0]), HIGH, service(tmp_path, 1, [KEY]), {})
+    found = Gateway(of_system(tors[0]), HIGH, [service(tmp_path, 1, [KEY])], {})
     own = service(tmp_path, 2)
-    finder = Gateway(of_system(tors[1]), HIGH, own, {found.standing.address: KEY})
+    finder = Gateway(of_system(tors[1]), HIGH, [own], {found.standing.address: KEY})
     place = f"onion:{found.standing.address}:80"
     async with kept_up(found), kept_up(finder):
         await reachable(finder)
         await until(lambda: found.standing.progress is Progress.PUBLISHED, found)
-        await (await finder.dial(place)).aclose()
+        await (await dial(finder, place)).aclose()
         with control(tors[1]) as controller:
 
             def keys() -> list[str]:
@@ -139,7 +145,7 @@ async def test_after_a_newnym_members_are_still_found(
             assert len(keys()) == 1
             controller.signal("NEWNYM")
             await until(lambda: bool(heard) and len(keys()) == 1, finder)
-        await (await finder.dial(place)).aclose()
+        await (await dial(finder, place)).aclose()
 
 
 # --- tors that hang -----------------------------------------------------------------------------
@@ -149,7 +155,7 @@ async def test_a_system_tor_that_hangs_or_hangs_up_is_said_and_taken_up_again(
     tor_network: TorNetwork, tmp_path: Path, hasty: None
 ) -> None:
     tor = system_tor(tor_network, "hangs", STANDARD)
-    ours = Gateway(of_system(tor), STANDARD, service(tmp_path, 1), {})
+    ours = Gateway(of_system(tor), STANDARD, [service(tmp_path, 1)], {})
     async with kept_up(ours):
         await reachable(ours)
         assert tor.process is not None
@@ -158,7 +164,7 @@ async def test_a_system_tor_that_hangs_or_hangs_up_is_said_and_taken_up_again(
             await until(lambda: ours.standing.progress is Progress.NO_TOR, ours)
             assert "tor does not answer GETINFO within 2 s; restart tor" in ours.standing.words
             with pytest.raises(LinkError, match="tor is not ready: tor does not answer"):
-                await ours.dial(f"onion:{ours.standing.address}:80")
+                await dial(ours, f"onion:{ours.standing.address}:80")
         finally:
             tor.process.send_signal(signal.SIGCONT)
         await reachable(ours)
@@ -176,7 +182,7 @@ async def test_a_tor_of_the_nodes_own_that_hangs_is_started_again(
     extra = tuple((name, str(value)) for name, value in tor_network.torrc.items())
     kept = Keeper(places, STANDARD, extra)
     own = Tor(places.control, places.socks, modules=POW, is_own=True)
-    ours = Gateway(own, STANDARD, service(tmp_path, 1), {})
+    ours = Gateway(own, STANDARD, [service(tmp_path, 1)], {})
     ours.hung = kept.restart
     async with kept_up(ours) as nursery:
         nursery.start_soon(kept.run)
@@ -214,20 +220,20 @@ async def test_a_board_that_lost_its_power_is_found_again_by_the_second_dial(
     names = ("before", "after", "caller")
     before, after, caller = (system_tor(tor_network, name, STANDARD) for name in names)
     own = service(tmp_path, 1)
-    ours = Gateway(of_system(caller), STANDARD, service(tmp_path, 2), {})
+    ours = Gateway(of_system(caller), STANDARD, [service(tmp_path, 2)], {})
     place = f"onion:{own.address}:80"
     async with kept_up(ours):
         await reachable(ours)
-        async with kept_up(first := Gateway(of_system(before), STANDARD, own, {})):
+        async with kept_up(first := Gateway(of_system(before), STANDARD, [own], {})):
             await reachable(first)
-            await (await ours.dial(place)).aclose()
+            await (await dial(ours, place)).aclose()
             assert before.process is not None
             before.process.send_signal(signal.SIGSTOP)
-        async with kept_up(second := Gateway(of_system(after), STANDARD, own, {})):
+        async with kept_up(second := Gateway(of_system(after), STANDARD, [own], {})):
             await reachable(second)
             with pytest.raises(LinkError, match="no connection in time"):
-                await ours.dial(place)
+                await dial(ours, place)
             began = time.monotonic()
-            await (await ours.dial(place)).aclose()
+            await (await dial(ours, place)).aclose()
             assert time.monotonic() - began < gateway.DIAL_TIMEOUT_S
     before.kill()

@@ -13,4 +13,6 @@ are never looked up, and only onion addresses are dialled.
     bootstrap  how far tor is on its way                skew       is this board's clock right?
     torrc      the settings of a dedicated tor          child      such a tor, owned by the node
     keeper     starts it again                          gateway    the way through any tor, kept up
+    pinning    vanguards on a running tor               transport  the links' use of that way
+    member     a node's services, and its keys to others
 """

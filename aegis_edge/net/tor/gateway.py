@@ -1,9 +1,10 @@
-"""The way through Tor: keeps the node's onion service up, and dials those of others.
+"""The way through Tor: keeps the node's onion services up, and dials those of others.
 
 Knows in which order a tor becomes useful (found, judged, bootstrapped, service added, published,
 reachable), begins anew whenever that tor goes, and says at any moment how far it is and why.
-Refuses to know members and links; and to work at all with a tor that misses what the level demands.
-Follows: control-spec; the addresses are those of `peers.address` of the kind ``onion``.
+Refuses to know members, links and sockets of its own; and to work at all with a tor that misses
+what the level demands.
+Follows: control-spec.
 
 Non-detached services end with the control connection, so whoever owns that adds them again; and a
 dial may hang on a descriptor of a service that was added anew, so each has a deadline of its own.
@@ -19,13 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from aegis_edge.net import websocket
-from aegis_edge.net.arrivals import Arrivals
-from aegis_edge.net.channel import Channel, Handler, LinkError, ListenError, WayError
+from aegis_edge.net.channel import WayError
 from aegis_edge.net.tor import (
     bootstrap,
     control,
@@ -45,7 +43,7 @@ from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
 from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
 from aegis_edge.net.tor.socks import Failure, SocksError
-from aegis_edge.peers.address import ONION, Address, AddressError, parse
+from aegis_edge.peers.address import ONION, Address
 
 #: After tor has gone: soon, then less often; it may be an upgrade, or a person at work.
 RETRY_S = 1.0
@@ -54,8 +52,6 @@ RETRY_S_MAX = 30.0
 LOOK_S = 2.0
 SELF_DIAL_S = 600.0
 SELF_DIAL_RETRY_S = 10.0
-#: A caller through Tor speaks first, but one round trip may take seconds.
-SILENCE_S = 15.0
 #: Between two questions to a tor that does its work, and how long it may take for the answer: a
 #: board under load is slow, too.
 WATCH_S = 15.0
@@ -66,7 +62,6 @@ DIAL_TIMEOUT_S = 60.0
 _OF_OLD = frozenset({Failure.TIMEOUT, Failure.EXPIRED})
 #: So long at one percent; tor does not say of a clock that is days off that it is the reason.
 STUCK_S = 60.0
-OPENING_TIMEOUT_S = 45.0
 
 _EVENTS = ("SETEVENTS", service.EVENT, service.EVENT_SIGNAL, skew.EVENT)
 _ASKED = ("GETINFO", bootstrap.KEY, skew.FROM, skew.UNTIL)
@@ -88,6 +83,7 @@ class Progress(Enum):
 
     NO_TOR = "no tor"
     BOOTSTRAPPING = "bootstrapping"
+    CONNECTED = "connected"
     ANNOUNCING = "announcing"
     PUBLISHED = "published"
     REACHABLE = "reachable"
@@ -113,21 +109,22 @@ class Tor:
     """Which tor serves this node.
 
     `modules`: what it was built with; None if nobody could ask.  `is_own`: the node started it, and
-    it shall end with the node.  `vanguards`: the file in which full ones are kept.
+    it shall end with the node.  `vanguards`: the file in which full ones are kept,
+    where the level has them.
     """
 
     control: Endpoint
     socks: Endpoint
-    vanguards: Path
     credentials: Credentials = field(default_factory=Credentials)
     modules: frozenset[str] | None = None
     is_own: bool = False
+    vanguards: Path | None = None
 
 
 class Gateway:
-    """The transport for ``onion:`` addresses; `run` keeps it up.
+    """What there is to announce and to dial; `run` keeps it up.
 
-    `own`: this node's services, which have one target; the first is the one that lasts.
+    `own`: this node's services, the first of which is the one that lasts; there may be none.
     `clients`: for each onion address of another member, the X25519 private key with which this
     node finds it, where the level has client authorisation.  `now_s`: this board's clock, of which
     tor's view of the network shows whether it is right.
@@ -140,7 +137,6 @@ class Gateway:
         own: Sequence[Service],
         clients: Mapping[str, bytes],
         *,
-        arrivals: Arrivals | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
         self._tor = tor
@@ -148,7 +144,6 @@ class Gateway:
         self._own = tuple(own)
         self._clients = dict(clients)
         self._changed = trio.Event()
-        self._arrivals = arrivals or Arrivals(SILENCE_S, opening_timeout_s=OPENING_TIMEOUT_S)
         # Streams of different peers, and of other programs of this tor, share no circuit.
         self._secret = os.urandom(16).hex().encode()
         self._now_s = now_s
@@ -160,26 +155,23 @@ class Gateway:
         self._hangs = 0
         #: Called when tor accepts connections and does not answer: whoever owns it may restart it.
         self.hung: Callable[[], None] = lambda: None
-        self.standing = Standing(address=own[0].address)
+        self.standing = Standing(address=own[0].address if own else "")
+        self._moved = trio.Event()
 
-    # --- as a transport -----------------------------------------------------------------------
+    # --- to others ----------------------------------------------------------------------------
 
-    async def dial(self, address: str) -> Channel:
-        """A channel to the onion service at `address`; raises `LinkError`."""
-        place = _parsed(address)
+    async def stream_to(self, place: Address) -> trio.SocketStream:
+        """A stream to an onion service; raises `SocksError`, or `TorError` if tor is not ready."""
         if self.standing.progress in (Progress.NO_TOR, Progress.BOOTSTRAPPING):
-            raise LinkError(f"tor is not ready: {self.standing.words}")
+            raise TorError(f"tor is not ready: {self.standing.words}", "see aegis-edge status")
         try:
-            stream = await self._stream_to(place)
+            return await self._dialled(place)
         except SocksError as error:
             if error.failure in _OF_OLD:
                 await self._afresh(place)
-            raise LinkError(str(error)) from None
-        channel = await websocket.connect(stream, OPENING_TIMEOUT_S)
-        channel.remote = str(place)
-        return channel
+            raise
 
-    async def _stream_to(self, place: Address) -> trio.SocketStream:
+    async def _dialled(self, place: Address) -> trio.SocketStream:
         words = f"{place.host} {self._tries.get(place.host, 0)}"
         isolation = (self._secret, words.encode("ascii"))
         return await socks.dial(
@@ -201,41 +193,18 @@ class Gateway:
             for command in service.forget(place.host, self._clients.get(place.host)):
                 await self._control.command(*command)
 
-    async def serve(
-        self, handler: Handler, address: str, *, task_status: Any = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Run `handler` for every channel that tor brings to the socket of the node's service."""
-        place = _parsed(address)
-        assert place.host == self._own[0].address, "there is one way in, and it is this node's"
-        path = Path(self._own[0].target)
-        with trio.socket.socket(trio.socket.AF_UNIX) as listener:
-            try:
-                path.unlink(missing_ok=True)
-                await listener.bind(str(path))
-                path.chmod(0o660)
-                listener.listen(128)
-            except OSError as error:
-                raise ListenError(
-                    f"tor's way to this node, {path}, cannot be made ({error.strerror}); see that "
-                    "its folder may be written",
-                    os.EX_CONFIG,
-                ) from None
-            task_status.started((str(place),))
-
-            async def incoming(stream: trio.SocketStream) -> None:
-                await self._arrivals.take(handler, stream, _source, _describe)
-
-            try:
-                await trio.serve_listeners(incoming, [trio.SocketListener(listener)])
-            finally:
-                path.unlink(missing_ok=True)
-
     # --- changed while it runs ----------------------------------------------------------------
 
     def meet(self, clients: Mapping[str, bytes]) -> None:
         """Further addresses of members, each with the key with which this node finds it."""
         self._clients.update(clients)
         self._changed.set()
+
+    async def introduce(self, address: str, private: bytes) -> None:
+        """The same of one address; tor knows it when this returns.  Raises `TorError`."""
+        self._clients[address] = private
+        if self._control is not None:
+            await self._control.command(*service.authorise(address, private))
 
     def retire(self) -> None:
         """Serve the first of the node's services alone from now on."""
@@ -283,16 +252,20 @@ class Gateway:
         nursery.start_soon(self._watch, tor)
         if levels.TABLE[self._level].full_vanguards:
             self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
+            assert self._tor.vanguards is not None, "full vanguards are kept in a file"
             again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
-            nursery.start_soon(self._keep_pinned, tor, again_s)
+            nursery.start_soon(self._keep_pinned, tor, self._tor.vanguards, again_s)
         known, served = dict(self._clients), self._own
         await self._authorise(tor)
         for own in served:
             await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
         nursery.start_soon(self._follow, tor, known, served)
         self.standing.percent = bootstrap.DONE_PERCENT
-        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
         self._pause_s = RETRY_S
+        if not served:
+            self._fall(Progress.CONNECTED, "")
+            await trio.sleep_forever()
+        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
         await self._look()
 
     async def _judged(self, tor: Control) -> Facts:
@@ -371,14 +344,14 @@ class Gateway:
             served = self._own
             await self._changed.wait()
 
-    async def _keep_pinned(self, tor: Control, again_s: float) -> None:
+    async def _keep_pinned(self, tor: Control, path: Path, again_s: float) -> None:
         while True:
             await trio.sleep(again_s)
-            again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
+            again_s = await pinning.pin(tor, self._level, path)
 
     async def _heed(self, tor: Control) -> None:
         """Follow the service's descriptor into Tor's directories, and what else tor tells."""
-        publication = Publication(self._own[0].address)
+        publication = Publication(self.standing.address)
         async for event in tor.events:
             said_s = skew.told(event)
             if said_s is not None:
@@ -386,7 +359,7 @@ class Gateway:
             if service.is_purge(event):
                 await self._authorise(tor)
             found = service.descriptor_event(event)
-            if found is None or found.address != self._own[0].address:
+            if found is None or found.address != self.standing.address:
                 continue
             publication = publication.after(found)
             if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
@@ -404,7 +377,7 @@ class Gateway:
                 await trio.sleep(LOOK_S)
             self._doubt = trio.Event()
             try:
-                await trio.aclose_forcefully(await self._stream_to(place))
+                await trio.aclose_forcefully(await self._dialled(place))
             except SocksError as error:
                 self._fall(Progress.PUBLISHED, f"not reached from outside: {error}")
             else:
@@ -413,29 +386,24 @@ class Gateway:
                     await self._doubt.wait()
             await trio.sleep(SELF_DIAL_RETRY_S)
 
-    # --- for people ---------------------------------------------------------------------------
+    # --- for people, and for those who wait ---------------------------------------------------
+
+    async def until(self, *progress: Progress) -> None:
+        """Return when it is as far as one of these."""
+        while self.standing.progress not in progress:
+            await self._moved.wait()
 
     def _rise(self, progress: Progress, words: str) -> None:
         if progress is not self.standing.progress:
             log.info("the onion service %s is %s", self.standing.address, progress.value)
-        self.standing.progress, self.standing.words = progress, words
+        self._move(progress, words)
 
     def _fall(self, progress: Progress, words: str) -> None:
         if words != self.standing.words:
             log.info("tor: %s", words)
+        self._move(progress, words)
+
+    def _move(self, progress: Progress, words: str) -> None:
         self.standing.progress, self.standing.words = progress, words
-
-
-def _source(stream: trio.SocketStream) -> bytes:
-    return b"tor"  # whoever calls, it is tor that connects
-
-
-def _describe(channel: websocket.WebSocket, stream: trio.SocketStream) -> None:
-    channel.remote = "through Tor"  # who it is shows in its handshake, and nowhere else
-
-
-def _parsed(address: str) -> Address:
-    try:
-        return parse(address)
-    except AddressError as error:
-        raise LinkError(str(error)) from None
+        self._moved.set()
+        self._moved = trio.Event()

@@ -9,12 +9,13 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from aegis_edge.net.channel import LinkError, ListenError
+from aegis_edge.net.channel import LinkError
 from aegis_edge.net.tor import control
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.gateway import Gateway, LevelError, Progress, Tor
 from aegis_edge.net.tor.levels import Problem, SecurityLevel
 from aegis_edge.net.tor.service import Service
+from aegis_edge.net.tor.transport import Onions
 from aegis_edge.peers import onion
 
 SEED = bytes(32)
@@ -22,15 +23,13 @@ OTHER = f"onion:{onion.service_address(bytes([1]) * 32)}:80"
 
 
 def gateway(folder: Path) -> Gateway:
-    tor = Tor(
-        Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks"), folder / "vanguards"
-    )
+    tor = Tor(Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks"))
     own = Service(SEED, 80, f"{folder}/onion.sock")
     return Gateway(tor, SecurityLevel.STANDARD, [own], {})
 
 
-def own_address(ours: Gateway) -> str:
-    return f"onion:{ours.standing.address}:80"
+def transport(ours: Gateway, folder: Path = Path()) -> Onions:
+    return Onions(ours, folder / "onion.sock")
 
 
 async def test_without_a_tor_it_waits_and_says_so(
@@ -42,7 +41,7 @@ async def test_without_a_tor_it_waits_and_says_so(
     assert ours.standing.progress is Progress.NO_TOR
     assert "start tor" in ours.standing.words
     with pytest.raises(LinkError, match="tor is not ready: there is no tor's control port"):
-        await ours.dial(OTHER)
+        await transport(ours).dial(OTHER)
 
 
 async def test_a_tor_that_never_answers_is_given_up_after_its_second_opening(
@@ -60,40 +59,6 @@ async def test_a_tor_that_never_answers_is_given_up_after_its_second_opening(
             await ours.run()
     assert "tor does not answer at" in ours.standing.words
     assert [at - began >= 2 * control.OPENING_TIMEOUT_S for at in given_up] == [True]
-
-
-async def test_only_onion_addresses_are_dialled(tmp_path: Path) -> None:
-    ours = gateway(tmp_path)
-    ours.standing.progress = Progress.REACHABLE
-    for address in ("tcp:192.0.2.1:80", "onion:board.local:80"):
-        with pytest.raises(LinkError, match="no onion"):
-            await ours.dial(address)
-    with pytest.raises(LinkError, match="SOCKS port cannot be opened"):
-        await ours.dial(OTHER)
-
-
-async def test_tors_socket_is_made_private_and_goes_with_the_node(tmp_path: Path) -> None:
-    ours = gateway(tmp_path)
-    path = tmp_path / "onion.sock"
-    path.write_text("left behind")
-    arrived = []
-
-    async def handler(channel: object) -> None:
-        arrived.append(channel)
-
-    async with trio.open_nursery() as nursery:
-        bound = await nursery.start(ours.serve, handler, own_address(ours))
-        assert bound == (own_address(ours),)
-        assert path.is_socket()
-        assert path.stat().st_mode & 0o007 == 0
-        nursery.cancel_scope.cancel()
-    assert not path.exists()
-
-
-async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    ours = gateway(tmp_path / "nowhere")
-    with pytest.raises(ListenError, match="see that its folder may be written"):
-        await ours.serve(lambda _: trio.lowlevel.checkpoint(), own_address(ours))  # type: ignore[arg-type]
 
 
 def test_a_missing_promise_names_the_level_and_each_fix() -> None:

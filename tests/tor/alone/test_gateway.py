@@ -14,6 +14,7 @@ from aegis_edge.net.tor.gateway import Gateway, LevelError, Progress, Tor
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
 from aegis_edge.net.tor.torrc import Places
+from aegis_edge.net.tor.transport import Onions
 from aegis_edge.peers import onion
 from tests.tor.alone.stage import running
 
@@ -23,7 +24,7 @@ OTHER = f"onion:{onion.service_address(bytes([1]) * 32)}:80"
 
 def gateway(places: Places, tor: Tor, level: SecurityLevel = SecurityLevel.HIGH) -> Gateway:
     own = Service(bytes(32), 80, f"{places.folder}/onion.sock")
-    return Gateway(tor, level, own, {})
+    return Gateway(tor, level, [own], {})
 
 
 async def refusal(ours: Gateway) -> LevelError:
@@ -35,7 +36,7 @@ async def refusal(ours: Gateway) -> LevelError:
         error = error.exceptions[0]
     assert isinstance(error, LevelError)
     with pytest.raises(LinkError, match="tor is not ready"):
-        await ours.dial(OTHER)
+        await Onions(ours, Path()).dial(OTHER)
     return error
 
 
@@ -89,4 +90,4 @@ async def test_a_tor_that_is_stuck_is_waited_for_with_its_own_words(places: Plac
     assert ours.standing.progress is Progress.BOOTSTRAPPING
     assert ours.standing.words.startswith("tor is at 0 %")
     with pytest.raises(LinkError, match="tor is not ready: tor is at 0 %"):
-        await ours.dial(OTHER)
+        await Onions(ours, Path()).dial(OTHER)
