@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 Record = Verified[NodeRecord]
 
+#: A round trip over a link through Tor, until it is measured: six hops, on a bad day.
+_TOR_WAY_TICKS = 2_000
 #: Through Tor a handshake is three round trips over six hops.
-#: What six hops take beside the schedule, on a bad day.
-_TOR_HOP_TICKS = 2_000
 _TOR_TIMING = Timing(handshake_s=90.0, keepalive_ticks=20_000, silence_ticks=120_000)
 
 
@@ -45,7 +45,8 @@ _TOR_TIMING = Timing(handshake_s=90.0, keepalive_ticks=20_000, silence_ticks=120
 class Way:
     """`listen`: where this node is reached.  `keep` runs for as long as the links do.
 
-    `hop_ticks`: how long nearly all messages take, if they have to wait for their turn; else 0.
+    `turn_ticks`: how long nearly all messages wait for their turn on the schedule; `way_ticks`: what
+    a round trip is taken for until links measure it; 0 where they are too quick to count.
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
     `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
@@ -55,7 +56,8 @@ class Way:
     listen: str
     timing: Timing | None
     schedule: Schedule | None
-    hop_ticks: int
+    turn_ticks: int
+    way_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
     learnt: Callable[[Record], None] = lambda _: None
@@ -80,6 +82,7 @@ def _direct(config: Config, genesis: Genesis) -> Way:
         config.listen_address,
         None,
         None,
+        0,
         0,
         trio.sleep_forever,
         lambda _: {},
@@ -149,7 +152,8 @@ async def _through_tor(
         home.own_addresses(config, keys)[0],
         _TOR_TIMING,
         None if shape.mean_interval_s is None else Schedule(shape.mean_interval_s),
-        int(shape.wait_s(0.99) * 1000) + _TOR_HOP_TICKS if shape.is_scheduled else 0,
+        int(shape.wait_s(0.99) * 1000),
+        _TOR_WAY_TICKS,
         keep,
         status,
         learnt,

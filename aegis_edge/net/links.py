@@ -59,10 +59,14 @@ log = logging.getLogger(__name__)
 
 
 class LinkOpened(NamedTuple):
-    """A link to the member `peer` is open; what was sent to it before may be lost."""
+    """A link to the member `peer` is open; what was sent to it before may be lost.
+
+    `round_trip_ticks`: from a message of its handshake to the answer; at least 1.
+    """
 
     peer: bytes
     record: Verified[NodeRecord]
+    round_trip_ticks: int
 
 
 class LinkClosed(NamedTuple):
@@ -166,6 +170,7 @@ class _Link:
         "queue",
         "queue_bytes",
         "record",
+        "round_trip_ticks",
         "sent_at",
         "session",
         "wake",
@@ -180,12 +185,14 @@ class _Link:
         opened: Opened,
         outbound: bool,
         early: Sequence[Arrived],
+        round_trip_ticks: int,
     ) -> None:
         self.channel = channel
         self.session = session
         self.peer, self.record = opened
         self.outbound = outbound
         self.early = early
+        self.round_trip_ticks = round_trip_ticks
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
@@ -465,13 +472,19 @@ class Links:
         A stranger, or another node than the one that was dialled, never gets our record to see.
         """
         entropy = self._entropy(ENTROPY_BYTES)
+        asked_at: int | None = None
+        round_trip_ticks = 0
         if expected is None:
             session = Session.respond(*self._credentials, entropy)
         else:
             session, hello = Session.initiate(*self._credentials, entropy)
             await channel.send((hello,))
+            asked_at = clock.now_ticks()
         while True:
-            session, effects = session.received(await channel.receive())
+            frame = await channel.receive()
+            if asked_at is not None:  # each side sends one frame that the other cannot foresee
+                round_trip_ticks, asked_at = max(1, clock.now_ticks() - asked_at), None
+            session, effects = session.received(frame)
             channel.greeted()
             opened = next((e for e in effects if type(e) is Opened), None)
             if opened is not None:
@@ -479,9 +492,11 @@ class Links:
             data = [e.data for e in effects if type(e) is Transmit]
             if data:
                 await channel.send(data)
+                asked_at = clock.now_ticks()
             if opened is not None:
                 early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
-                return _Link(channel, session, opened, expected is not None, early)
+                outbound = expected is not None
+                return _Link(channel, session, opened, outbound, early, round_trip_ticks)
 
     def _judge(self, opened: Opened, expected: bytes | None) -> None:
         """LinkError if the peer, which has proven who it is, is not welcome."""
@@ -561,7 +576,8 @@ class Links:
             self._retire(link.older)
             link.older = None
         link.announced = True
-        self._events += (LinkOpened(peer, link.record), *link.early)
+        opened = LinkOpened(peer, link.record, link.round_trip_ticks)
+        self._events += (opened, *link.early)
         self._watch(link)
         try:
             async with trio.open_nursery() as nursery:
@@ -706,7 +722,7 @@ class Links:
             remote=entry.dialing if link is None else link.channel.remote,
             linked_ticks=None if entry.link is None else now_ticks - entry.link.since_ticks,
             dial_in_ticks=None if entry.dial_at is None else max(0, entry.dial_at - now_ticks),
-            rtt_ms=None if link is None else link.channel.rtt_ms,
+            rtt_ms=None if link is None else _rtt_ms(link),
             last_error=entry.last_error,
             addresses=record.addresses,
             record_version=record.version,
@@ -730,6 +746,12 @@ def _failure(error: Exception) -> LinkError:
         return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
     log.error("a link met an error of this program", exc_info=error)
     return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
+
+
+def _rtt_ms(link: _Link) -> float:
+    """What the transport believes a round trip to take; else what the handshake's took."""
+    believed = link.channel.rtt_ms
+    return float(link.round_trip_ticks) if believed is None else believed
 
 
 def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes) -> bool:

@@ -47,9 +47,10 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link to `peer` is open."""
+    """A link to `peer` is open.  `round_trip_ticks`: what it measured when it was made; 0: nothing."""
 
     peer: bytes
+    round_trip_ticks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

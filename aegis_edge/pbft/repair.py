@@ -51,9 +51,8 @@ class Repair:
         self._suspicion = suspicion
         self._catchup = catchup
         self._pacing = pacing
-        resend = at.parameters.resend_ticks
-        self._helped = Turns(resend // 4)
-        self._answered = Turns(resend // 2)
+        self._helped = Turns()
+        self._answered = Turns()
         self._served: dict[bytes, tuple[int, int]] = {}
         self._given: dict[bytes, dict[bytes, int]] = {}
 
@@ -74,13 +73,14 @@ class Repair:
         self._views.hear(peer, said)
         if said.executed_sequence < self._log.low:
             self._suspicion.is_empty(peer, at.now_ticks)
-        if self._helped.take(peer, at.now_ticks):
+        resend_ticks = at.pace.resend_ticks
+        if self._helped.take(peer, at.now_ticks, resend_ticks // 4):
             self._help(peer, said)
         if (
             (said.view, said.stable_sequence) > (at.view, self._log.low)
             or said.executed_sequence != at.executed
             or said.stable_sequence > self._log.low
-        ) and self._answered.take(peer, at.now_ticks):
+        ) and self._answered.take(peer, at.now_ticks, resend_ticks // 2):
             self.tell(peer)
         self.fetch(peer)
 
@@ -101,8 +101,19 @@ class Repair:
         if agreed and at.voting:
             first = max(said.executed_sequence, self._log.low) + 1
             for sequence in range(first, first + RESEND_SLOTS):
-                if sequence in self._log.slots:
-                    self._resend(self._log.slots[sequence], peer)
+                slot = self._log.slots.get(sequence)
+                if slot is not None and self._may_be_lost(slot, peer):
+                    self._resend(slot, peer)
+
+    def _may_be_lost(self, slot: Slot, peer: bytes) -> bool:
+        """Whether what this replica said in a slot can be other than on its way to a peer.
+
+        A link loses nothing while it stands, but for what does not fit into a full queue.
+        """
+        since, now = slot.since_ticks, self._at.now_ticks
+        return (
+            since <= self._suspicion.linked_since(peer) or since + self._at.pace.resend_ticks <= now
+        )
 
     def _resend(self, slot: Slot, peer: bytes) -> None:
         """What this replica said in a slot; or the request for the body that it lacks there."""
@@ -140,7 +151,7 @@ class Repair:
         first, again_at = self._served.get(peer, (0, now))
         if peer != fetch.signer or (said.first <= first and now < again_at):
             return
-        self._served[peer] = (said.first, now + self._at.parameters.resend_ticks)
+        self._served[peer] = (said.first, now + self._at.pace.resend_ticks)
         last = min(said.last, self._at.executed)
         if said.first <= last:
             self._voice.add(SendCommitted(peer, said.first, last))
@@ -162,5 +173,5 @@ class Repair:
         given = {d: again_at for d, again_at in self._given.get(peer, {}).items() if now < again_at}
         self._given[peer] = given
         if digest not in given:
-            given[digest] = now + self._at.parameters.resend_ticks
+            given[digest] = now + self._at.pace.resend_ticks
             self._voice.send(Body(body).pack(), peer)

@@ -471,7 +471,7 @@ class Replication:
             self._inbox.put(event.peer, event.raw)
         elif isinstance(event, LinkOpened):
             self._reachable.add(event.peer)
-            self._step(LinkUp(event.peer))
+            self._step(LinkUp(event.peer, event.round_trip_ticks))
         else:
             self._reachable.discard(event.peer)
             self._step(LinkDown(event.peer))

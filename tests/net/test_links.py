@@ -60,8 +60,8 @@ async def test_two_members_find_each_other_and_talk(autojump_clock: MockClock) -
     network = MemoryNetwork()
     first, second = linked_pair(network, one, two)
     async with running(first, second):
-        assert await until(first[0], LinkOpened) == LinkOpened(two.key, two.record)
-        assert await until(second[0], LinkOpened) == LinkOpened(one.key, one.record)
+        assert (await until(first[0], LinkOpened))[:2] == (two.key, two.record)
+        assert (await until(second[0], LinkOpened))[:2] == (one.key, one.record)
         for i in range(20):
             first[0].post(two.key, b"to %d" % i)
             second[0].post(one.key, b"fro %d" % i)
@@ -105,7 +105,7 @@ async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announc
     first, second = linked_pair(MemoryNetwork(), one, two)
     async with running(first, second):
         events = [await next_event(second[0]) for _ in range(2)]
-        assert events == [LinkOpened(one.key, one.record), Arrived(one.key, b"early")]
+        assert events == [LinkOpened(one.key, one.record, 1), Arrived(one.key, b"early")]
 
 
 async def test_a_message_for_a_member_without_a_link_is_counted_as_dropped() -> None:

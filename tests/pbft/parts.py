@@ -61,11 +61,11 @@ class Parts:
         self.past = Past(PARAMETERS.window)
         pool = self.pool = Pool({})
         self.readings = Readings()
-        self.suspicion = Suspicion(self.key, self.configuration, PARAMETERS)
+        self.suspicion = Suspicion(self.key, self.configuration, at.pace)
         self.suspicion.start(now)
         for peer in self.configuration.others(self.key):
             self.suspicion.link(peer, True, now)
-        self.catchup = Catchup(500, 2)
+        self.catchup = Catchup(at.pace, 2)
         self.pacing = Pacing(at, log, pool, self.suspicion, self.catchup)
         self.pacing.status_said()
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, INCARNATION)

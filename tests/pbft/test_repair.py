@@ -4,6 +4,7 @@ import pytest
 
 from aegis_edge.pbft import repair
 from aegis_edge.pbft.events import Effect, Send, SendCommitted
+from aegis_edge.pbft.pacing import Turns
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
@@ -21,8 +22,9 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 from tests.pbft.parts import KEYS, OPEN, PARAMETERS, ROOT, SIGNERS, Parts, batch, change, stable
+from tests.pbft.stage import PACE
 
-RESEND = PARAMETERS.resend_ticks
+RESEND = PACE.resend_ticks
 PEER = KEYS[2]
 
 
@@ -88,7 +90,7 @@ def test_a_primary_below_our_checkpoint_counts_as_lost(executed: int, is_lost: b
     made = Parts(executed=5, now=10_000)
     made.log.advance(4, stable(4))
     hear(made, status(executed=executed))
-    ticks = PARAMETERS.lost_primary_ticks if is_lost else PARAMETERS.timeout_ticks
+    ticks = PACE.lost_primary_ticks if is_lost else PARAMETERS.timeout_ticks
     assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
 
 
@@ -161,6 +163,31 @@ def test_a_primary_proposes_again() -> None:
     bodiless.journalled = True
     made.at.now_ticks += RESEND
     assert kinds(hear(made, status())) == [Proposal], "nothing of a batch that is not here"
+
+
+def test_what_is_on_its_way_is_not_said_again() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_001  # the links stand since before
+    made.accepted(1, batch(2, 1))
+    assert hear(made, status()) == []
+    made.at.now_ticks = 10_000 + RESEND
+    assert hear(made, status()) == []
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare], "it led to nothing for so long"
+
+
+def test_what_was_said_before_the_link_is_said_again_at_once() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_001
+    made.accepted(1, batch(2, 1))
+    made.suspicion.link(PEER, False, 10_005)
+    made.suspicion.link(PEER, True, 10_010)
+    made.at.now_ticks = 10_010
+    assert kinds(hear(made, status())) == [Prepare]
+    made.accepted(2, batch(2, 2)).since_ticks = 10_011
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare], "not what came after"
 
 
 def test_what_is_lacking_here_is_asked_for_instead() -> None:

@@ -1,14 +1,16 @@
 """Timers: age decides, lost links count for more than silence, failures double the patience."""
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.suspicion import DOUBLINGS_MAX, Suspicion
 
 KEYS = tuple(bytes([i]) * 32 for i in range(4))
-PARAMETERS = Parameters(timeout_ticks=2000)
+CONFIGURATION = Configuration(0, KEYS, 1)
+PACE = Pace(KEYS[0], CONFIGURATION, Parameters(timeout_ticks=2000))
 
 
 def suspicion(*linked: bytes) -> Suspicion:
-    made = Suspicion(KEYS[0], Configuration(0, KEYS, 1), PARAMETERS)
+    made = Suspicion(KEYS[0], CONFIGURATION, PACE)
     made.start(100)
     for peer in linked:
         made.link(peer, True, 100)

@@ -1,0 +1,81 @@
+"""How long messages take here, and what follows from that for every timer of the agreement.
+
+Knows the round trip that each link measured when it was made, and how far that is to be believed.
+Refuses to know clocks, and what the timers are for.  Times are in ticks.
+Follows: s8_10 (tests/pbft/test_checklist.py) in kind: what is measured on one member's word may
+not decide for how long a primary is trusted.
+
+A member can let its answers wait, so the `f` longest round trips count for nothing: what is left
+is at most what a correct member takes.  It cannot answer before it is asked.  Whatever is measured
+counts between a quarter and four times of what is assumed where nothing was.
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft.configuration import Configuration, Parameters
+
+#: A put takes four messages one after another; and three times as long is no reason for suspicion.
+TIMEOUT_HOPS = 12
+#: A message that is said again sooner would only make others wait.
+RESEND_HOPS = 3
+STATUS_HOPS = 6
+#: The parts of the time-out after which a lost primary is given up, things are said again, and
+#: what waits is complained of.
+LOST_PRIMARY, RESEND, COMPLAINT = 20, 30, 4
+#: How long a source of batches may take, in the time after which things are said again.
+FETCH_RESENDS = 5
+#: How far a measure may be from `Parameters.way_ticks`, as a factor.
+SPREAD = 4
+
+
+class Pace:
+    """One replica's.
+
+    `hop_ticks`: what nearly all messages take from one member to another, with room to spare: the
+    wait for their turn, and a whole round trip.
+    """
+
+    def __init__(self, own: bytes, configuration: Configuration, parameters: Parameters) -> None:
+        self._others = configuration.others(own)
+        self._f = configuration.f
+        self._parameters = parameters
+        self._measured: dict[bytes, int] = {}
+        self.hop_ticks = parameters.turn_ticks + parameters.way_ticks
+
+    def measured(self, peer: bytes, round_trip_ticks: int) -> None:
+        """A new link to `peer` took so long for a question and its answer."""
+        way = self._parameters.way_ticks
+        self._measured[peer] = round_trip_ticks
+        found = sorted((self._measured.get(p, way) for p in self._others), reverse=True)
+        believed = min(max(found[self._f], way // SPREAD), way * SPREAD)
+        self.hop_ticks = self._parameters.turn_ticks + believed
+
+    @property
+    def timeout_ticks(self) -> int:
+        """How long the oldest request may wait before its primary is suspected."""
+        return max(self._parameters.timeout_ticks, TIMEOUT_HOPS * self.hop_ticks)
+
+    @property
+    def lost_primary_ticks(self) -> int:
+        """The same for a primary whose link is lost."""
+        return max(1, self._parameters.timeout_ticks // LOST_PRIMARY, self.hop_ticks)
+
+    @property
+    def complaint_ticks(self) -> int:
+        """When to say to all what waits, and again between two times of saying so."""
+        return max(1, self.timeout_ticks // COMPLAINT)
+
+    @property
+    def resend_ticks(self) -> int:
+        """When what was said and has led to nothing is said again."""
+        return max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
+
+    @property
+    def status_ticks(self) -> int:
+        """Between two statuses of a member that waits for nothing."""
+        return max(self._parameters.status_ticks, STATUS_HOPS * self.hop_ticks)
+
+    @property
+    def fetch_ticks(self) -> int:
+        """How long one source of batches may take."""
+        return FETCH_RESENDS * self.resend_ticks
