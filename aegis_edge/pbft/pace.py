@@ -8,9 +8,15 @@ not decide for how long a primary is trusted.
 A member can let its answers wait, so the `f` longest round trips count for nothing: what is left
 is at most what a correct member takes.  It cannot answer before it is asked.  Whatever is measured
 counts between a quarter and four times of what is assumed where nothing was.
+
+A way may change while its link stands, and a large batch takes longer than a small one: so when to
+say things again follows the batches that were executed, too.  A faulty primary can slow those down,
+so that decides nothing else, and no more than makes it as rare as complaints.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 
@@ -24,6 +30,8 @@ STATUS_HOPS = 6
 LOST_PRIMARY, RESEND, COMPLAINT = 20, 30, 4
 #: How long a source of batches may take, in the time after which things are said again.
 FETCH_RESENDS = 5
+#: So many batches in a row have to wait before that counts: one may have lost a message.
+WAITS = 4
 #: How far a measure may be from `Parameters.way_ticks`, as a factor.
 SPREAD = 4
 
@@ -40,6 +48,7 @@ class Pace:
         self._f = configuration.f
         self._parameters = parameters
         self._measured: dict[bytes, int] = {}
+        self._waits: deque[int] = deque((0,) * WAITS, maxlen=WAITS)
         self.hop_ticks = parameters.turn_ticks + parameters.way_ticks
 
     def measured(self, peer: bytes, round_trip_ticks: int) -> None:
@@ -49,6 +58,10 @@ class Pace:
         found = sorted((self._measured.get(p, way) for p in self._others), reverse=True)
         believed = min(max(found[self._f], way // SPREAD), way * SPREAD)
         self.hop_ticks = self._parameters.turn_ticks + believed
+
+    def executed(self, waited_ticks: int) -> None:
+        """A batch was executed here, of which something had waited so long."""
+        self._waits.append(waited_ticks)
 
     @property
     def timeout_ticks(self) -> int:
@@ -68,7 +81,8 @@ class Pace:
     @property
     def resend_ticks(self) -> int:
         """When what was said and has led to nothing is said again."""
-        return max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
+        least = max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
+        return max(least, min(2 * min(self._waits), self.complaint_ticks))
 
     @property
     def status_ticks(self) -> int:

@@ -160,3 +160,36 @@ def test_the_primarys_own_bundles_say_nothing_of_how_it_serves_others() -> None:
     made.execution.run()
     now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
     assert made.suspicion.suspect_at(KEYS[0], now) == now + timeout
+
+
+def waits(made: Parts) -> list[int]:
+    """What the pace was told of the batches that were executed."""
+    return [ticks for ticks in made.at.pace._waits if ticks]
+
+
+def test_the_pace_follows_what_waited_longest_for_a_batch() -> None:
+    made = Parts(now=10_000)
+    made.pool.add(bundle(2), 10_000)
+    made.at.now_ticks = 10_050
+    made.accepted(1, batch(), votes=3)
+    made.accepted(2, batch(3), votes=3)
+    made.at.now_ticks = 10_180
+    made.execution.run()
+    assert waits(made) == [180, 130], "a bundle, perhaps, before its batch was proposed"
+
+
+def test_the_pace_follows_no_batch_that_was_missed_here_and_none_without_content() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_150
+    made.execution.take(committed(1, batch()))
+    made.accepted(2, NULL_BATCH, votes=3).since_ticks = 10_000
+    made.execution.run()
+    assert (made.at.executed, waits(made)) == (2, [])
+
+
+def test_a_batch_that_the_new_view_has_not_proposed_again_says_nothing_of_the_pace() -> None:
+    made = Parts(now=10_000)
+    made.accepted(1, batch(), votes=3).pre_prepare = None
+    made.at.now_ticks = 10_150
+    made.execution.run()
+    assert (made.at.executed, waits(made)) == (1, [])

@@ -89,3 +89,32 @@ def test_a_replica_paces_itself_by_what_its_links_measured() -> None:
     assert timer.suspect_at(b.key, 0) == 72_000
     a.step(LinkDown(d.key))
     assert timer.suspect_at(d.key, 0) == 6_000
+
+
+def test_things_are_said_again_later_where_batches_take_longer() -> None:
+    made = pace(Parameters())
+    for waited, resend in ((5_000, 1_000), (2_400, 1_000), (2_500, 1_000), (2_600, 4_800)):
+        made.executed(waited)
+        assert made.resend_ticks == resend, "as the quickest of four in a row"
+    made.executed(2_700)
+    made.executed(2_800)
+    assert made.resend_ticks == 5_000
+    made.executed(400)
+    assert made.resend_ticks == 1_000, "never sooner than the settings want"
+
+
+def test_who_slows_batches_down_makes_nothing_else_slow() -> None:
+    made = pace(Parameters())
+    for _ in range(4):
+        made.executed(29_000)
+    assert made.resend_ticks == made.complaint_ticks == 7_500
+    assert (made.timeout_ticks, made.lost_primary_ticks) == (30_000, 1_500)
+    assert made.status_ticks == 10_000
+
+
+def test_where_complaints_come_often_things_are_not_said_again_more_often_for_that() -> None:
+    assert pace(Parameters(timeout_ticks=1)).resend_ticks == 1
+    far = pace(Parameters(way_ticks=10_000))
+    for _ in range(4):
+        far.executed(1_000_000)
+    assert far.resend_ticks == far.complaint_ticks == 30_000
