@@ -171,6 +171,7 @@ class _Link:
         "queue_bytes",
         "record",
         "round_trip_ticks",
+        "sealed",
         "sent_at",
         "session",
         "wake",
@@ -197,6 +198,7 @@ class _Link:
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
         self.outbox: deque[bytes] = deque()  # frames of a message that takes several, by schedule
+        self.sealed = b""  # that message
         self.wake = trio.Event()
         self.keepalive_due = False
         self.busy = True  # the writer is at work; else it waits for `rouse`, and `flush` may write
@@ -271,7 +273,8 @@ class Links:
     def post(self, peer: bytes, raw: bytes) -> None:
         """Send `raw` to the member `peer` with the next `flush`, all that is for it together.
 
-        Counted as dropped if there is no link, or no room.
+        Counted as dropped if there is no link, or no room.  On a schedule, what waits for its turn
+        is not put in line a second time: whoever says it again would only make the rest wait.
         """
         link = self._open.get(peer)
         size = len(raw)
@@ -281,6 +284,8 @@ class Links:
             or link.queue_bytes + size > QUEUE_BYTES_MAX
         ):
             self._traffic[peer].dropped += 1
+            return
+        if self._schedule is not None and (raw == link.sealed or raw in link.queue):
             return
         if not link.queue:
             self._posted.append(link)
@@ -667,8 +672,11 @@ class Links:
             due = max(trio.current_time(), due + self._wait_s(schedule))
             await trio.sleep_until(due)
             if not link.outbox:
+                link.sealed = link.queue[0] if link.queue else b""
                 link.outbox += self._seal(link)
             await link.channel.send((link.outbox.popleft(),))
+            if not link.outbox:
+                link.sealed = b""
 
     def _wait_s(self, schedule: Schedule) -> float:
         """From one event of a Poisson process to the next: exponentially distributed."""
