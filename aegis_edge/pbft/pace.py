@@ -37,11 +37,7 @@ SPREAD = 4
 
 
 class Pace:
-    """One replica's.
-
-    `hop_ticks`: what nearly all messages take from one member to another, with room to spare: the
-    wait for their turn, and a whole round trip.
-    """
+    """One replica's."""
 
     def __init__(self, own: bytes, configuration: Configuration, parameters: Parameters) -> None:
         self._others = configuration.others(own)
@@ -49,19 +45,26 @@ class Pace:
         self._parameters = parameters
         self._measured: dict[bytes, int] = {}
         self._waits: deque[int] = deque((0,) * WAITS, maxlen=WAITS)
-        self.hop_ticks = parameters.turn_ticks + parameters.way_ticks
+        self._way = parameters.way_ticks
 
     def measured(self, peer: bytes, round_trip_ticks: int) -> None:
         """A new link to `peer` took so long for a question and its answer."""
         way = self._parameters.way_ticks
         self._measured[peer] = round_trip_ticks
         found = sorted((self._measured.get(p, way) for p in self._others), reverse=True)
-        believed = min(max(found[self._f], way // SPREAD), way * SPREAD)
-        self.hop_ticks = self._parameters.turn_ticks + believed
+        self._way = min(max(found[self._f], way // SPREAD), way * SPREAD)
 
     def executed(self, waited_ticks: int) -> None:
         """A batch was executed here, of which something had waited so long."""
         self._waits.append(waited_ticks)
+
+    @property
+    def hop_ticks(self) -> int:
+        """What nearly all messages take from one member to another, with room to spare.
+
+        That is the wait for their turn, and a whole round trip.
+        """
+        return self._parameters.turn_ticks + self._way
 
     @property
     def timeout_ticks(self) -> int:
@@ -70,8 +73,9 @@ class Pace:
 
     @property
     def lost_primary_ticks(self) -> int:
-        """The same for a primary whose link is lost."""
-        return max(1, self._parameters.timeout_ticks // LOST_PRIMARY, self.hop_ticks)
+        """The same for a primary whose link is lost: the others should have seen that too."""
+        one_way_ticks = self._parameters.turn_ticks + self._way // 2
+        return max(1, self._parameters.timeout_ticks // LOST_PRIMARY, one_way_ticks)
 
     @property
     def complaint_ticks(self) -> int:
