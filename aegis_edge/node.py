@@ -206,6 +206,7 @@ def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
     return Parameters(
         timeout_ticks=config.pbft_timeout_ticks,
         turn_ticks=way.turn_ticks,
+        bytes_a_second=way.bytes_a_second,
         way_ticks=way.way_ticks,
         checkpoint_interval=genesis.parameters.checkpoint_interval,
         window=genesis.parameters.window,

@@ -49,7 +49,8 @@ class Parameters:
     `timeout_ticks`: how long the oldest request may wait at least before its primary is suspected;
     `pace` says how much longer.  `checkpoint_interval` and `window` must be equal on all members
     (they are genesis parameters); the rest may differ.
-    `turn_ticks`: how long nearly all messages wait for their turn, where links have a schedule;
+    `turn_ticks`: how long nearly all messages wait for their turn, where links have a schedule, and
+    `bytes_a_second` what such a link carries; 0 where there is none.
     `way_ticks`: what a round trip is taken for where none was measured, 0 if none is worth it.
     """
 
@@ -60,6 +61,7 @@ class Parameters:
     pipeline: int = 4
     bundles_in_flight: int = 4
     turn_ticks: int = 0
+    bytes_a_second: int = 0
     way_ticks: int = 0
 
     def __post_init__(self) -> None:

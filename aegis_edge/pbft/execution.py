@@ -102,7 +102,8 @@ class Execution:
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
-            self._suspicion.progressed(at.now_ticks, oldest)
+            travel_ticks = at.pace.travel_ticks(len(batch.raw))
+            self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:
                 at.pace.executed(at.now_ticks - since)
         if at.executed % at.parameters.checkpoint_interval == 0:

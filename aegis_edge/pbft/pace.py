@@ -66,6 +66,14 @@ class Pace:
         """
         return self._parameters.turn_ticks + self._way
 
+    def travel_ticks(self, size_bytes: int) -> int:
+        """How long so much takes to the primary and from there to all, beside the time of a hop.
+
+        At most a time-out, for a faulty member may well have much to say.
+        """
+        rate = self._parameters.bytes_a_second
+        return min(2_000 * size_bytes // rate, self.timeout_ticks) if rate else 0
+
     @property
     def timeout_ticks(self) -> int:
         """How long the oldest request may wait before its primary is suspected."""

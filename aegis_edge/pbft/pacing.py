@@ -66,6 +66,13 @@ class Pacing:
             since.append(oldest)
         return min(since, default=None)
 
+    def travel_ticks(self) -> int:
+        """How long all that waits is on its way, where links carry so much a second and no more."""
+        if not self._at.parameters.bytes_a_second:
+            return 0
+        size_bytes = self._pool.waiting_bytes() + self._log.unexecuted_bytes(self._at.executed)
+        return self._at.pace.travel_ticks(size_bytes)
+
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""
         resend_ticks = self._at.pace.resend_ticks
@@ -79,7 +86,10 @@ class Pacing:
             return None
         if self._at.changing:
             return self._suspicion.give_up_at(self._at.primary)
-        return self._suspicion.suspect_at(self._at.primary, self.oldest_ticks())
+        oldest = self.oldest_ticks()
+        if oldest is None:
+            return None
+        return self._suspicion.suspect_at(self._at.primary, oldest, self.travel_ticks())
 
     # --- statuses ---
 
@@ -110,7 +120,8 @@ class Pacing:
 
     def is_overdue(self, since_ticks: int) -> bool:
         """Whether what waits since then gives reason to complain."""
-        return since_ticks + self._at.pace.complaint_ticks <= self._at.now_ticks
+        pause = self._at.pace.complaint_ticks + self.travel_ticks()
+        return since_ticks + pause <= self._at.now_ticks
 
     def complaint_due(self) -> int | None:
         """When to say again what waits and the primary has not got executed.
@@ -120,4 +131,5 @@ class Pacing:
         oldest = self._pool.oldest_ticks()
         if oldest is None or len(self._at.configuration.members) == 1:
             return None
-        return max(self._complain_at, oldest + self._at.pace.complaint_ticks)
+        due = max(self._complain_at, oldest + self._at.pace.complaint_ticks)
+        return due + self.travel_ticks()

@@ -110,9 +110,11 @@ class Repair:
 
         A link loses nothing while it stands, but for what does not fit into a full queue.
         """
-        since, now = slot.since_ticks, self._at.now_ticks
+        since, now, pace = slot.since_ticks, self._at.now_ticks, self._at.pace
+        travels = pace.travel_ticks(self._log.unexecuted_bytes(self._at.executed))
         return (
-            since <= self._suspicion.linked_since(peer) or since + self._at.pace.resend_ticks <= now
+            since <= self._suspicion.linked_since(peer)
+            or since + pace.resend_ticks + travels <= now
         )
 
     def _resend(self, slot: Slot, peer: bytes) -> None:

@@ -88,17 +88,19 @@ class Suspicion:
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected
 
-    def progressed(self, now: int, oldest_ticks: int | None = None) -> None:
+    def progressed(
+        self, now: int, oldest_ticks: int | None = None, travel_ticks: int = 0
+    ) -> None:
         """A batch was executed in an installed view: the next failure starts with short timers.
 
         `oldest_ticks`: since when the longest-waiting request of another than the primary in it had
-        been waiting.
+        been waiting, `travel_ticks` of them on its way.
         """
         self.progress_ticks = now
         self._attempts = 0
         if oldest_ticks is None or self._reachable_since is None:
             return
-        waited = now - max(oldest_ticks, self._reachable_since, self._view_since)
+        waited = now - max(oldest_ticks, self._reachable_since, self._view_since) - travel_ticks
         timeout = self._pace.timeout_ticks
         if 2 * waited > timeout >> self._halvings:
             self._slow_at = now
@@ -141,12 +143,15 @@ class Suspicion:
     def _patience(self, ticks: int) -> int:
         return ticks << min(self._attempts, DOUBLINGS_MAX)
 
-    def suspect_at(self, primary: bytes, oldest_ticks: int | None) -> int | None:
-        """The tick at which the installed view's primary is given up; None while nothing waits."""
-        if oldest_ticks is None or self._reachable_since is None:
+    def suspect_at(self, primary: bytes, oldest_ticks: int, travel_ticks: int = 0) -> int | None:
+        """The tick at which the installed view's primary is given up; None while none can be.
+
+        `oldest_ticks`: since when something waits, `travel_ticks` of them on its way.
+        """
+        if self._reachable_since is None:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
-        at = since + (self._patience(self._pace.timeout_ticks) >> self._halvings)
+        at = since + travel_ticks + (self._patience(self._pace.timeout_ticks) >> self._halvings)
         lost = self._empty_since.get(primary)
         if not self.reachable(primary):
             lost = self._down_since[primary]

@@ -12,7 +12,7 @@ from aegis_edge.pbft import quorum
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.checkpoints import Checkpoints
 from aegis_edge.pbft.clocks import Readings
-from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import Effect
 from aegis_edge.pbft.execution import Execution
 from aegis_edge.pbft.log import Log, Slot
@@ -52,10 +52,18 @@ OPEN = Opener(CLUSTER).open
 class Parts:
     """Member `own` of `n`; member 0 is the primary of view 0.  Ticks begin at `now`."""
 
-    def __init__(self, own: int = 1, n: int = 4, *, executed: int = 0, now: int = 10_000) -> None:
+    def __init__(
+        self,
+        own: int = 1,
+        n: int = 4,
+        *,
+        executed: int = 0,
+        now: int = 10_000,
+        parameters: Parameters = PARAMETERS,
+    ) -> None:
         self.configuration = Configuration(0, KEYS[:n], quorum.faults(n))
         self.key = KEYS[own]
-        at = self.at = Standing(self.key, self.configuration, PARAMETERS, executed, now_ticks=now)
+        at = self.at = Standing(self.key, self.configuration, parameters, executed, now_ticks=now)
         voice = self.voice = Voice(SIGNERS[own], self.configuration.others(self.key))
         log = self.log = Log(self.configuration, PARAMETERS)
         self.past = Past(PARAMETERS.window)

@@ -1,5 +1,6 @@
 """What is agreed executes once and in order; what contradicts it stops everything."""
 
+from dataclasses import replace
 from typing import Any
 
 from aegis_edge.pbft import execution
@@ -193,3 +194,16 @@ def test_a_batch_that_the_new_view_has_not_proposed_again_says_nothing_of_the_pa
     made.at.now_ticks = 10_150
     made.execution.run()
     assert (made.at.executed, waits(made)) == (1, [])
+
+
+def test_a_primary_is_not_blamed_for_what_links_are_slow_to_carry() -> None:
+    for bytes_a_second, blamed in ((0, True), (200, False)):
+        made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=bytes_a_second))
+        made.suspicion.entered(10_000)
+        made.accepted(1, batch(), votes=3)
+        made.pool.add(bundle(2), 10_000)
+        made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks // 2 + 1
+        made.execution.run()
+        now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
+        due = now + (timeout // 2 if blamed else timeout)
+        assert made.suspicion.suspect_at(KEYS[0], now) == due

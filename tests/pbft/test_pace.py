@@ -118,3 +118,10 @@ def test_where_complaints_come_often_things_are_not_said_again_more_often_for_th
     for _ in range(4):
         far.executed(1_000_000)
     assert far.resend_ticks == far.complaint_ticks == 30_000
+
+
+def test_much_takes_long_where_links_carry_little() -> None:
+    made = pace(Parameters(bytes_a_second=400))
+    assert made.travel_ticks(400) == 2_000, "to the primary, and from there to all"
+    assert made.travel_ticks(6_000) == made.travel_ticks(10**9) == 30_000, "a time-out at most"
+    assert pace(Parameters()).travel_ticks(10**9) == 0

@@ -1,5 +1,7 @@
 """What is due when: the pace is that of the oldest thing that waits."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft.pacing import Turns
@@ -135,3 +137,20 @@ def test_what_began_to_wait_just_now_is_given_time_first() -> None:
     made.at.now_ticks = 10_500 + RESEND
     made.pacing.status_said()
     assert made.pacing.status_due() == 10_500 + 2 * RESEND
+
+
+def test_what_links_are_slow_to_carry_is_given_time_to_travel() -> None:
+    slow = replace(PARAMETERS, bytes_a_second=1_000)
+    made = Parts(now=10_000, parameters=slow)
+    raw = bundle(2).raw
+    made.pool.add(bundle(2), 10_000)
+    travels = 2 * len(raw)
+    assert made.pacing.travel_ticks() == travels
+    assert made.pacing.change_due() == 10_000 + PARAMETERS.timeout_ticks + travels
+    assert made.pacing.complaint_due() == 10_000 + COMPLAINT + travels
+    assert not made.pacing.is_overdue(10_001 - COMPLAINT - travels)
+    assert made.pacing.is_overdue(10_000 - COMPLAINT - travels)
+    made.accepted(1, batch(2))
+    assert made.pacing.travel_ticks() == 2 * (len(raw) + len(batch(2).raw))
+    made.at.executed = 1
+    assert made.pacing.travel_ticks() == travels, "what is executed has arrived"

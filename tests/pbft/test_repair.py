@@ -1,5 +1,7 @@
 """A peer gets what its status says that it lacks, and is asked for what it has more."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft import repair
@@ -175,6 +177,18 @@ def test_what_is_on_its_way_is_not_said_again() -> None:
     made.at.now_ticks += 1
     made.repair._helped = Turns()
     assert kinds(hear(made, status())) == [Prepare], "it led to nothing for so long"
+
+
+def test_what_links_are_slow_to_carry_is_not_said_again_meanwhile() -> None:
+    made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    made.at.now_ticks = 10_001
+    made.accepted(1, batch(2, 1))
+    travels = 2 * len(batch(2, 1).raw)
+    made.at.now_ticks = 10_000 + RESEND + travels
+    assert hear(made, status()) == []
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare]
 
 
 def test_what_was_said_before_the_link_is_said_again_at_once() -> None:

@@ -17,15 +17,22 @@ def suspicion(*linked: bytes) -> Suspicion:
     return made
 
 
-def test_nothing_waits_nothing_is_suspected() -> None:
-    assert suspicion(*KEYS[1:]).suspect_at(KEYS[1], None) is None
-
-
 def test_the_oldest_request_decides() -> None:
     made = suspicion(*KEYS[1:])
     assert made.suspect_at(KEYS[1], 500) == 2500
     made.progressed(2400)
     assert made.suspect_at(KEYS[1], 500) == 2500, "10: some progress saves no primary"
+
+
+def test_what_is_on_its_way_does_not_wait_for_the_primary() -> None:
+    made = suspicion(*KEYS[1:])
+    assert made.suspect_at(KEYS[1], 500, 1300) == 3800
+    made.link(KEYS[1], False, 600)
+    assert made.suspect_at(KEYS[1], 500, 1300) == 700, "a lost link is seen at once"
+    made.progressed(3000, 500, 1501)
+    assert made.suspect_at(KEYS[2], 3000) == 5000, "it waited for less than half of the timer"
+    made.progressed(3000, 500, 1499)
+    assert made.suspect_at(KEYS[2], 3000) == 4000, "and now for more"
 
 
 def test_a_lost_primary_is_suspected_sooner() -> None:
