@@ -96,6 +96,7 @@ class World:
             status_ticks=plan.status_ticks,
             pipeline=plan.pipeline,
             way_ticks=self._distance.choice((0, 1 + plan.weather.delay // 4)),
+            bytes_a_second=self._distance.choice((0, 0, 20_000)),
         )
         self.reader = signing.Reader(self.keys)
         self.coverage: Counter[tuple[str, str]] = Counter()
