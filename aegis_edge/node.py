@@ -95,7 +95,9 @@ async def run(
             way = await find_way(config, genesis, keys, (*kept, record))
             links = _links(genesis, keys, record, kept, way, poller, thread, database)
             parameters = _parameters(config, genesis, way)
-            replication = await _replication(genesis, keys, parameters, links, poller, thread, database)
+            replication = await _replication(
+                genesis, keys, parameters, links, poller, thread, database
+            )
             speaker = _speaker(config, genesis, replication, links, way)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)

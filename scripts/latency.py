@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tors import TorNetworkError
 LEVELS = ("STANDARD", "HIGH")
 CALLERS = 64
 PATIENCE_S = 300.0
-#: Messages of one lone put among four nodes: a proposal, two rounds of prepares, three of commits.
+#: Messages of one batch among four nodes: the proposal to three, three prepares and four commits.
 PROTOCOL_MESSAGES = 3 + 9 + 12
 #: The steps of a put, in order: from one moment to the next, as seen at the node that was asked.
 STEPS = ("call", "bundle", "proposal", "prepare", "commit", "execute", "answer")
@@ -75,7 +76,7 @@ def split(put: Put, asked: Batches, primary: Batches) -> list[float]:
         *(mine[name] for name in ("accepted", "prepared", "committed", "executed")),
         put.answered,
     ]
-    return [(after - before) * 1000 for before, after in zip(moments, moments[1:], strict=False)]
+    return [(after - before) * 1000 for before, after in pairwise(moments)]
 
 
 def ways_ms(primary: Batches, backups: Sequence[Batches]) -> list[float]:
@@ -114,6 +115,15 @@ class Latency:
             AEGIS_EDGE_LOG_LEVEL="debug",
             SECURITY_LEVEL=level,
         )
+
+    def play(self, options: argparse.Namespace) -> None:
+        self.start()
+        self.one_caller(options.puts)
+        if options.seconds:
+            self.many_callers(options.seconds)
+        if options.idle:
+            self.idle(options.idle)
+        self.lose_primary()
 
     def start(self) -> None:
         self.cluster.make()
@@ -263,14 +273,7 @@ def measure(
             place.mkdir()
             run = Latency(place, network, level, delay_ms, show)
             try:
-                run.start()
-                acts: list[Callable[[], None]] = [lambda: run.one_caller(options.puts)]
-                if options.seconds:
-                    acts.append(lambda: run.many_callers(options.seconds))
-                if options.idle:
-                    acts.append(lambda: run.idle(options.idle))
-                for act in [*acts, run.lose_primary]:
-                    act()
+                run.play(options)
             except ClientError as error:
                 raise ClusterError(f"{level} at {delay_ms:g} ms a hop: {error}") from error
             finally:

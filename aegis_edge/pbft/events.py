@@ -47,7 +47,7 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link to `peer` is open.  `round_trip_ticks`: what it measured when it was made; 0: nothing."""
+    """A link to `peer` is open, and measured `round_trip_ticks` when it was made; 0: nothing."""
 
     peer: bytes
     round_trip_ticks: int = 0

@@ -99,10 +99,14 @@ class Pacing:
     def status_due(self) -> int:
         """Statuses go out every `status_ticks`, and more often while something waits.
 
-        At first every `resend_ticks` from when it began to wait; the longer nothing helps, the rarer.
+        At first every `resend_ticks`, from when it began to wait on; the longer nothing helps, the
+        rarer.
         """
         at, last, pace = self._at, self._status_at, self._at.pace
-        behind, oldest = self._catchup.is_behind(at.executed, at.configuration.f), self.oldest_ticks()
+        behind, oldest = (
+            self._catchup.is_behind(at.executed, at.configuration.f),
+            self.oldest_ticks(),
+        )
         if at.changing or behind or oldest is not None:
             progress = max(self._suspicion.progress_ticks, oldest or 0)
             pause = max(pace.resend_ticks, (last - progress) // 4)
@@ -116,7 +120,9 @@ class Pacing:
 
     def entrusted(self) -> None:
         """The primary was given something new: it has some time for that."""
-        self._complain_at = max(self._complain_at, self._at.now_ticks + self._at.pace.complaint_ticks)
+        self._complain_at = max(
+            self._complain_at, self._at.now_ticks + self._at.pace.complaint_ticks
+        )
 
     def is_overdue(self, since_ticks: int) -> bool:
         """Whether what waits since then gives reason to complain."""

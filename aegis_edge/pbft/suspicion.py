@@ -88,9 +88,7 @@ class Suspicion:
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected
 
-    def progressed(
-        self, now: int, oldest_ticks: int | None = None, travel_ticks: int = 0
-    ) -> None:
+    def progressed(self, now: int, oldest_ticks: int | None = None, travel_ticks: int = 0) -> None:
         """A batch was executed in an installed view: the next failure starts with short timers.
 
         `oldest_ticks`: since when the longest-waiting request of another than the primary in it had
@@ -164,8 +162,6 @@ class Suspicion:
         if self._quorum_since is None:
             return None
         ticks = (
-            self._pace.timeout_ticks
-            if self.reachable(primary)
-            else self._pace.lost_primary_ticks
+            self._pace.timeout_ticks if self.reachable(primary) else self._pace.lost_primary_ticks
         )
         return self._quorum_since + self._patience(ticks)

@@ -42,7 +42,7 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 from tests.knowledge.memory_state import MemoryState
-from tests.pbft.stage import PACE, CLOCK_MS, Actor, Stage
+from tests.pbft.stage import CLOCK_MS, PACE, Actor, Stage
 
 
 def kind_of(stage: Stage, raw: bytes) -> type:
