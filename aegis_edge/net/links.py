@@ -483,8 +483,8 @@ class Links:
             session = Session.respond(*self._credentials, entropy)
         else:
             session, hello = Session.initiate(*self._credentials, entropy)
-            await channel.send((hello,))
             asked_at = clock.now_ticks()
+            await channel.send((hello,))
         while True:
             frame = await channel.receive()
             if asked_at is not None:  # each side sends one frame that the other cannot foresee
@@ -496,8 +496,8 @@ class Links:
                 self._judge(opened, expected)
             data = [e.data for e in effects if type(e) is Transmit]
             if data:
-                await channel.send(data)
                 asked_at = clock.now_ticks()
+                await channel.send(data)
             if opened is not None:
                 early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
                 outbound = expected is not None

@@ -96,6 +96,20 @@ async def test_messages_of_every_size_arrive_whole(size: int, autojump_clock: Mo
         assert (await until(second[0], Arrived)).raw == b"next"
 
 
+async def test_the_handshake_measures_the_way(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork(lambda: 0.7)
+    first, second = linked_pair(network, one, two)
+    async with running(first, second):
+        for links, _ in (first, second):
+            assert (await until(links, LinkOpened)).round_trip_ticks == pytest.approx(1400, abs=2)
+            (peer,) = links.statistics()
+            assert peer.rtt_ms == pytest.approx(1400, abs=2)
+        network.channels[0].rtt_ms = network.channels[1].rtt_ms = 2.5
+        (peer,) = first[0].statistics()
+        assert peer.rtt_ms == 2.5, "what the transport knows is newer"
+
+
 async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announced(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
