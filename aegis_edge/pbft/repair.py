@@ -88,7 +88,12 @@ class Repair:
         """Resend what a peer's status says that it lacks."""
         at, begun = self._at, self._views.begun
         lacks_view = said.view < at.view or (said.view == at.view and said.changing)
-        if begun is not None and not at.changing and lacks_view:
+        if (
+            begun is not None
+            and not at.changing
+            and lacks_view
+            and self._suspicion.view_may_have_been_missed(peer, at.now_ticks)
+        ):
             self._voice.send(begun.raw, peer)
         if at.changing and said.view <= at.view:
             self._voice.send(self._views.own.raw, peer)
@@ -106,16 +111,11 @@ class Repair:
                     self._resend(slot, peer)
 
     def _may_be_lost(self, slot: Slot, peer: bytes) -> bool:
-        """Whether what this replica said in a slot can be other than on its way to a peer.
-
-        A link loses nothing while it stands, but for what does not fit into a full queue.
-        """
-        since, now, pace = slot.since_ticks, self._at.now_ticks, self._at.pace
-        travels = pace.travel_ticks(self._log.unexecuted_bytes(self._at.executed))
-        return (
-            since <= self._suspicion.linked_since(peer)
-            or since + pace.resend_ticks + travels <= now
-        )
+        """Whether what this replica said in a slot can be other than on its way to a peer."""
+        at = self._at
+        travel_ticks = at.pace.travel_ticks(self._log.unexecuted_bytes(at.executed))
+        since_ticks = slot.since_ticks
+        return self._suspicion.may_have_missed(peer, since_ticks, at.now_ticks, travel_ticks)
 
     def _resend(self, slot: Slot, peer: bytes) -> None:
         """What this replica said in a slot; or the request for the body that it lacks there."""

@@ -81,9 +81,19 @@ class Suspicion:
         elif self._reachable_since is None:
             self._reachable_since = now
 
-    def linked_since(self, peer: bytes) -> int:
-        """When the last link to `peer` opened; 0 before there was one."""
-        return self._linked_since[peer]
+    def may_have_missed(
+        self, peer: bytes, said_ticks: int, now: int, travel_ticks: int = 0
+    ) -> bool:
+        """Whether what all were told at `said_ticks` can be other than on its way to `peer`.
+
+        A link loses nothing while it stands, but for what does not fit into a full queue.
+        """
+        patience = self._pace.resend_ticks + travel_ticks
+        return said_ticks <= self._linked_since[peer] or said_ticks + patience <= now
+
+    def view_may_have_been_missed(self, peer: bytes, now: int) -> bool:
+        """The same of the NEW-VIEW of the view that was entered last: its primary told all."""
+        return self.may_have_missed(peer, self._view_since, now)
 
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected

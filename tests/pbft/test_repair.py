@@ -119,6 +119,21 @@ def test_who_missed_the_view_gets_it(said: Verified[Status], lacks: bool) -> Non
     assert (NewView in kinds(hear(made, said))) is lacks
 
 
+def test_a_view_that_began_just_now_is_on_its_way() -> None:
+    made = Parts(own=3, now=10_000)
+    in_view_1(made)
+    made.suspicion.entered(10_001)
+    made.at.now_ticks = 10_000 + RESEND
+    assert hear(made, status(view=0)) == []
+    made.suspicion.link(PEER, True, 10_001)
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status(view=0))) == [NewView], "unless the link is newer"
+    made.suspicion.link(PEER, True, 10_000)
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert NewView in kinds(hear(made, status(view=0)))
+
+
 @pytest.mark.parametrize(("view", "lacks"), [(1, True), (2, True), (3, False)])
 def test_while_changing_our_view_change_is_said_again(view: int, lacks: bool) -> None:
     made = Parts(own=3)
