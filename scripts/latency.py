@@ -211,6 +211,7 @@ class Latency:
 
     def lose_primary(self) -> None:
         """It is killed; what the next put takes, and the one after that."""
+        self._settle()  # what callers before left to fetch would travel first
         victim, view = self.primary(), self.primary().status()["view"]
         node = self.backups()[0]
         victim.kill()
