@@ -46,9 +46,9 @@ _TOR_TIMING = Timing(handshake_s=90.0, keepalive_ticks=20_000, silence_ticks=120
 class Way:
     """`listen`: where this node is reached.  `keep` runs for as long as the links do.
 
-    `turn_ticks`: how long nearly all messages wait for their turn on the schedule, on which a link
-    carries `bytes_a_second`; 0 without one.  `way_ticks`: what a round trip is taken for until
-    links measure it; 0 where they are too quick to count.
+    `turn_ticks`: how long nearly all messages wait for their turn on the schedule; 0 without one.
+    `way_ticks`: what a round trip is taken for until links measure it; 0 where they are too quick
+    to count.
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
     `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
@@ -59,12 +59,17 @@ class Way:
     timing: Timing | None
     schedule: Schedule | None
     turn_ticks: int
-    bytes_a_second: int
     way_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
     learnt: Callable[[Record], None] = lambda _: None
     linked: Callable[[bytes], None] = lambda _: None
+
+    @property
+    def bytes_a_second(self) -> int:
+        """What a link on the schedule carries; 0 without one: as much as there is."""
+        schedule = self.schedule
+        return 0 if schedule is None else int(CELL_CAPACITY_BYTES / schedule.mean_interval_s)
 
 
 async def find(
@@ -85,7 +90,6 @@ def _direct(config: Config, genesis: Genesis) -> Way:
         config.listen_address,
         None,
         None,
-        0,
         0,
         0,
         trio.sleep_forever,
@@ -157,7 +161,6 @@ async def _through_tor(
         _TOR_TIMING,
         None if shape.mean_interval_s is None else Schedule(shape.mean_interval_s),
         int(shape.wait_s(0.99) * 1000),
-        int(CELL_CAPACITY_BYTES / shape.mean_interval_s) if shape.mean_interval_s else 0,
         _TOR_WAY_TICKS,
         keep,
         status,
