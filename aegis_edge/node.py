@@ -36,8 +36,7 @@ from aegis_edge.net.clock import now_ticks
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
-from aegis_edge.pbft.configuration import Configuration
-from aegis_edge.pbft.configuration import Parameters as Pace
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
@@ -95,8 +94,10 @@ async def run(
             kept = tuple(_kept_records(await thread.call(database.node_records)))
             way = await find_way(config, genesis, keys, (*kept, record))
             links = _links(genesis, keys, record, kept, way, poller, thread, database)
-            pace = _pace(config, genesis, way)
-            replication = await _replication(genesis, keys, pace, links, poller, thread, database)
+            parameters = _parameters(config, genesis, way)
+            replication = await _replication(
+                genesis, keys, parameters, links, poller, thread, database
+            )
             speaker = _speaker(config, genesis, replication, links, way)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
@@ -203,10 +204,12 @@ def _kept(_: None, error: BaseException | None) -> None:
         log.error("a node record could not be kept: %s", error)
 
 
-def _pace(config: Config, genesis: Genesis, way: Way) -> Pace:
-    return Pace.paced(
-        way.hop_ticks,
-        config.pbft_timeout_ticks,
+def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
+    return Parameters(
+        timeout_ticks=config.pbft_timeout_ticks,
+        turn_ticks=way.turn_ticks,
+        bytes_a_second=way.bytes_a_second,
+        way_ticks=way.way_ticks,
         checkpoint_interval=genesis.parameters.checkpoint_interval,
         window=genesis.parameters.window,
     )
@@ -215,7 +218,7 @@ def _pace(config: Config, genesis: Genesis, way: Way) -> Pace:
 async def _replication(
     genesis: Genesis,
     keys: NodeKeys,
-    pace: Pace,
+    parameters: Parameters,
     links: Links,
     poller: Poller[Any],
     thread: DatabaseThread,
@@ -235,7 +238,7 @@ async def _replication(
         names=home.member_names(genesis),
         quorum=configuration.quorum,
         faulty_max=faulty_max,
-        core=Replica(signer, configuration, pace, restored, opener.open),
+        core=Replica(signer, configuration, parameters, restored, opener.open),
         store=database,
         wires=links,
         poller=poller,

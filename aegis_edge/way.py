@@ -28,6 +28,7 @@ from aegis_edge.net.links import Schedule, Timing, Traffic
 from aegis_edge.peers.address import ONION, TCP
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.session import CELL_CAPACITY_BYTES
 
 if TYPE_CHECKING:
     from aegis_edge.net.tor.gateway import Standing, Tor
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
 Record = Verified[NodeRecord]
 
+#: A round trip over a link through Tor, until it is measured: six hops, on a bad day.
+_TOR_WAY_TICKS = 2_000
 #: Through Tor a handshake is three round trips over six hops.
-#: What six hops take beside the schedule, on a bad day.
-_TOR_HOP_TICKS = 2_000
 _TOR_TIMING = Timing(handshake_s=90.0, keepalive_ticks=20_000, silence_ticks=120_000)
 
 
@@ -45,7 +46,9 @@ _TOR_TIMING = Timing(handshake_s=90.0, keepalive_ticks=20_000, silence_ticks=120
 class Way:
     """`listen`: where this node is reached.  `keep` runs for as long as the links do.
 
-    `hop_ticks`: how long nearly all messages take, if they have to wait for their turn; else 0.
+    `turn_ticks`: how long nearly all messages wait for their turn on the schedule; 0 without one.
+    `way_ticks`: what a round trip is taken for until links measure it; 0 where they are too quick
+    to count.
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
     `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
@@ -55,11 +58,18 @@ class Way:
     listen: str
     timing: Timing | None
     schedule: Schedule | None
-    hop_ticks: int
+    turn_ticks: int
+    way_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
     learnt: Callable[[Record], None] = lambda _: None
     linked: Callable[[bytes], None] = lambda _: None
+
+    @property
+    def bytes_a_second(self) -> int:
+        """What a link on the schedule carries; 0 without one: as much as there is."""
+        schedule = self.schedule
+        return 0 if schedule is None else int(CELL_CAPACITY_BYTES / schedule.mean_interval_s)
 
 
 async def find(
@@ -80,6 +90,7 @@ def _direct(config: Config, genesis: Genesis) -> Way:
         config.listen_address,
         None,
         None,
+        0,
         0,
         trio.sleep_forever,
         lambda _: {},
@@ -148,7 +159,8 @@ async def _through_tor(
         home.own_addresses(config, keys)[0],
         _TOR_TIMING,
         None if shape.mean_interval_s is None else Schedule(shape.mean_interval_s),
-        int(shape.wait_s(0.99) * 1000) + _TOR_HOP_TICKS if shape.is_scheduled else 0,
+        int(shape.wait_s(0.99) * 1000),
+        _TOR_WAY_TICKS,
         keep,
         status,
         learnt,

@@ -28,7 +28,7 @@ from aegis_edge.disk.database import CERTIFICATE_BYTES_MAX
 from aegis_edge.knowledge.operations import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from aegis_edge.net.tor import levels
 from aegis_edge.pbft.clocks import STEP_MS
-from aegis_edge.pbft.configuration import Parameters as Pace
+from aegis_edge.pbft.configuration import STATUS_TICKS
 from aegis_edge.peers.genesis import NONCE_BYTES, Parameters
 from cluster import free_ports
 
@@ -137,7 +137,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"Values are at most {VALUE_BYTES_MAX / 1024:g} KiB, keys {KEY_BYTES_MAX} bytes;",
         f"; {usual.history_versions} versions of a key are kept.",
         f"while more than {CERTIFICATE_BYTES_MAX / 2**20:g} MiB were written cannot catch up",
-        f"a time up to {Pace().status_ticks / 1000:g} seconds old.",
+        f"a time up to {STATUS_TICKS / 1000:g} seconds old.",
     ):
         assert limit in said
     assert ("median of the boards' clocks, to the second" in said) == (STEP_MS == 1000)

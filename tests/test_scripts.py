@@ -19,6 +19,7 @@ import pytest
 
 import bench
 import etcd
+import latency
 from cluster import Node
 from demo import Acknowledged, Demo, documents, reading
 from show import Show
@@ -128,6 +129,36 @@ def test_medians_and_goals_of_a_run() -> None:
     }
     side.full = {"keys": 9, "rss_mb_max": 50.0}
     assert [reached for reached, _ in bench.goals([side])] == [True, False, True, True, True]
+
+
+def test_the_steps_of_a_put_are_told_from_the_logs_of_two_nodes() -> None:
+    backup = latency.batches(
+        "12:00 INFO view 1: n1 leads\n"
+        "12:00 DEBUG steps of batch 6: committed=8.0000 executed=9.0000\n"
+        "12:00 DEBUG steps of batch 7: bundled=10.1000 accepted=12.0000 prepared=13.5000"
+        " committed=14.0000 executed=14.0100\n"
+    )
+    primary = latency.batches("steps of batch 7: accepted=11.0000 executed=14.5000\n")
+    assert list(backup) == [6, 7]
+    steps = latency.split(latency.Put(10.0, 14.1), backup, primary)
+    assert steps == pytest.approx([100, 900, 1000, 1500, 500, 10, 90])
+    assert len(steps) == len(latency.STEPS)
+    assert latency.ways_ms(primary, [backup, primary, {}]) == pytest.approx([1000, 0])
+    assert latency.quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert latency.quantile([3.0, 1.0, 2.0], 0.99) == 3.0
+
+
+def test_the_table_of_latencies_has_a_line_for_each_node_that_was_asked() -> None:
+    one: dict[str, Any] = {"p50_ms": 400.0, "p99_ms": 900.0, "one_way_ms": 100.0, "delays": 4.0}
+    one |= {"steps_ms": dict.fromkeys(latency.STEPS, 1.0)}
+    run = {"level": "HIGH", "delay_ms": 200, "backup": one, "primary": one}
+    _, backup, primary = latency.table([run | {"primary_64": {"ops_per_s": 7.5}}]).splitlines()
+    assert backup.split() == [
+        *("HIGH", "200", "backup", "400", "900", "100", "4.0"),
+        *["14.3%"] * len(latency.STEPS),
+        "nan",
+    ]
+    assert primary.split()[-1] == "7.5"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

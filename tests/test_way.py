@@ -38,11 +38,8 @@ def found(settings: Config) -> way.Way:
 
 def test_straight_links_wait_for_nothing(tmp_path: Path) -> None:
     straight = found(made(tmp_path, "p2p_port = 9000"))
-    assert (straight.listen, straight.schedule, straight.hop_ticks) == (
-        "tcp:127.0.0.1:9000",
-        None,
-        0,
-    )
+    assert (straight.listen, straight.schedule) == ("tcp:127.0.0.1:9000", None)
+    assert (straight.turn_ticks, straight.bytes_a_second, straight.way_ticks) == (0, 0, 0)
     assert straight.status([Traffic()]) == {}
 
 
@@ -59,7 +56,10 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
     assert through.listen == address
     assert address.startswith("onion:")
     assert (through.schedule and through.schedule.mean_interval_s) == mean_interval_s
-    assert (through.hop_ticks > 4_000) is (mean_interval_s is not None)
+    assert (through.turn_ticks > 2_000) is (mean_interval_s is not None)
+    carried = 0 if mean_interval_s is None else int(424 / mean_interval_s)
+    assert through.bytes_a_second == carried
+    assert through.way_ticks == 2_000, "six hops, on a bad day"
     said = through.status([])
     assert (said["level"], said["stage"]) == (level, "no tor")
     assert list(through.transports) == ["onion"], "there is no other way out"

@@ -140,21 +140,20 @@ def found(config: Config, records: Sequence[Verified[NodeRecord]]) -> None:
 
 def _genesis(records: Sequence[Verified[NodeRecord]], ratio_percent: int) -> Genesis:
     from aegis_edge.peers.genesis import (
-        CHECKPOINT_INTERVAL,
         NONCE_BYTES,
         Genesis,
         Parameters,
-        window_max,
+        intervals,
     )
 
-    interval = max(1, min(CHECKPOINT_INTERVAL, window_max(len(records)) // 2))
+    interval, window = intervals(records)
     return Genesis.of(
         records,
         Parameters(
             created_ms=int(time.time() * 1000),
             nonce=os.urandom(NONCE_BYTES),
             checkpoint_interval=interval,
-            window=2 * interval,
+            window=window,
             byzantine_ratio_percent=ratio_percent,
         ),
     )

@@ -59,10 +59,14 @@ log = logging.getLogger(__name__)
 
 
 class LinkOpened(NamedTuple):
-    """A link to the member `peer` is open; what was sent to it before may be lost."""
+    """A link to the member `peer` is open; what was sent to it before may be lost.
+
+    `round_trip_ticks`: from a message of its handshake to the answer; at least 1.
+    """
 
     peer: bytes
     record: Verified[NodeRecord]
+    round_trip_ticks: int
 
 
 class LinkClosed(NamedTuple):
@@ -166,6 +170,8 @@ class _Link:
         "queue",
         "queue_bytes",
         "record",
+        "round_trip_ticks",
+        "sealed",
         "sent_at",
         "session",
         "wake",
@@ -180,16 +186,19 @@ class _Link:
         opened: Opened,
         outbound: bool,
         early: Sequence[Arrived],
+        round_trip_ticks: int,
     ) -> None:
         self.channel = channel
         self.session = session
         self.peer, self.record = opened
         self.outbound = outbound
         self.early = early
+        self.round_trip_ticks = round_trip_ticks
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
         self.outbox: deque[bytes] = deque()  # frames of a message that takes several, by schedule
+        self.sealed = b""  # that message
         self.wake = trio.Event()
         self.keepalive_due = False
         self.busy = True  # the writer is at work; else it waits for `rouse`, and `flush` may write
@@ -264,7 +273,8 @@ class Links:
     def post(self, peer: bytes, raw: bytes) -> None:
         """Send `raw` to the member `peer` with the next `flush`, all that is for it together.
 
-        Counted as dropped if there is no link, or no room.
+        Counted as dropped if there is no link, or no room.  On a schedule, what waits for its turn
+        is not put in line a second time: whoever says it again would only make the rest wait.
         """
         link = self._open.get(peer)
         size = len(raw)
@@ -274,6 +284,8 @@ class Links:
             or link.queue_bytes + size > QUEUE_BYTES_MAX
         ):
             self._traffic[peer].dropped += 1
+            return
+        if self._schedule is not None and (raw == link.sealed or raw in link.queue):
             return
         if not link.queue:
             self._posted.append(link)
@@ -465,23 +477,31 @@ class Links:
         A stranger, or another node than the one that was dialled, never gets our record to see.
         """
         entropy = self._entropy(ENTROPY_BYTES)
+        asked_at: int | None = None
+        round_trip_ticks = 0
         if expected is None:
             session = Session.respond(*self._credentials, entropy)
         else:
             session, hello = Session.initiate(*self._credentials, entropy)
+            asked_at = clock.now_ticks()
             await channel.send((hello,))
         while True:
-            session, effects = session.received(await channel.receive())
+            frame = await channel.receive()
+            if asked_at is not None:  # each side sends one frame that the other cannot foresee
+                round_trip_ticks, asked_at = max(1, clock.now_ticks() - asked_at), None
+            session, effects = session.received(frame)
             channel.greeted()
             opened = next((e for e in effects if type(e) is Opened), None)
             if opened is not None:
                 self._judge(opened, expected)
             data = [e.data for e in effects if type(e) is Transmit]
             if data:
+                asked_at = clock.now_ticks()
                 await channel.send(data)
             if opened is not None:
                 early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
-                return _Link(channel, session, opened, expected is not None, early)
+                outbound = expected is not None
+                return _Link(channel, session, opened, outbound, early, round_trip_ticks)
 
     def _judge(self, opened: Opened, expected: bytes | None) -> None:
         """LinkError if the peer, which has proven who it is, is not welcome."""
@@ -561,7 +581,8 @@ class Links:
             self._retire(link.older)
             link.older = None
         link.announced = True
-        self._events += (LinkOpened(peer, link.record), *link.early)
+        opened = LinkOpened(peer, link.record, link.round_trip_ticks)
+        self._events += (opened, *link.early)
         self._watch(link)
         try:
             async with trio.open_nursery() as nursery:
@@ -651,8 +672,11 @@ class Links:
             due = max(trio.current_time(), due + self._wait_s(schedule))
             await trio.sleep_until(due)
             if not link.outbox:
+                link.sealed = link.queue[0] if link.queue else b""
                 link.outbox += self._seal(link)
             await link.channel.send((link.outbox.popleft(),))
+            if not link.outbox:
+                link.sealed = b""
 
     def _wait_s(self, schedule: Schedule) -> float:
         """From one event of a Poisson process to the next: exponentially distributed."""
@@ -706,7 +730,7 @@ class Links:
             remote=entry.dialing if link is None else link.channel.remote,
             linked_ticks=None if entry.link is None else now_ticks - entry.link.since_ticks,
             dial_in_ticks=None if entry.dial_at is None else max(0, entry.dial_at - now_ticks),
-            rtt_ms=None if link is None else link.channel.rtt_ms,
+            rtt_ms=None if link is None else _rtt_ms(link),
             last_error=entry.last_error,
             addresses=record.addresses,
             record_version=record.version,
@@ -730,6 +754,12 @@ def _failure(error: Exception) -> LinkError:
         return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
     log.error("a link met an error of this program", exc_info=error)
     return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
+
+
+def _rtt_ms(link: _Link) -> float:
+    """What the transport believes a round trip to take; else what the handshake's took."""
+    believed = link.channel.rtt_ms
+    return float(link.round_trip_ticks) if believed is None else believed
 
 
 def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
 
 
@@ -24,10 +25,10 @@ class Request:
 
 
 class Catchup:
-    """`patience_ticks`: how long a source may take; `lag`: when to fetch without waiting."""
+    """`pace` says how long a source may take; `lag`: when to fetch without waiting."""
 
-    def __init__(self, patience_ticks: int, lag: int) -> None:
-        self._patience = patience_ticks
+    def __init__(self, pace: Pace, lag: int) -> None:
+        self._pace = pace
         self._lag = lag
         self.statuses: dict[bytes, Status] = {}
         self.request: Request | None = None
@@ -60,7 +61,7 @@ class Catchup:
             return None
         if current is not None and executed >= current.first:
             self._vain.discard(current.peer)
-        deadline = now_ticks + self._patience
+        deadline = now_ticks + self._pace.fetch_ticks
         if current is None:
             claimed = max(self.statuses[p].executed_sequence for p in ahead)
             if not stalled and claimed - executed <= self._lag:

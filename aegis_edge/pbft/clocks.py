@@ -3,7 +3,7 @@
 Knows the latest signed clock reading of each member.  Refuses to know any clock of its own.
 The agreed time of a batch is the median of a quorum of members' readings, each signed in a commit
 or a status, and never goes back: f bad clocks cannot move it beyond what a correct clock showed.
-The primary encloses readings when they move the time by `STEP_MS`, so most batches carry none.
+The primary encloses readings when they move the time by a step, so most batches carry none.
 Follows: Cristian-style median of n readings; CometBFT's "BFT time" for taking them from commits.
 """
 
@@ -14,7 +14,7 @@ from aegis_edge.wire.messages import Commit, Status, Verified
 
 Reading = Verified[Commit] | Verified[Status]
 
-#: The resolution of agreed time, in milliseconds.
+#: The resolution of agreed time where links carry enough, in milliseconds.
 STEP_MS = 1000
 
 
@@ -56,10 +56,12 @@ class Readings:
         reading = self._latest.get(member)
         return reading.message.clock_ms if reading is not None else 0
 
-    def evidence(self, configuration: Configuration, time_ms: int) -> tuple[Reading, ...]:
+    def evidence(
+        self, configuration: Configuration, time_ms: int, step_ms: int = STEP_MS
+    ) -> tuple[Reading, ...]:
         """The newest readings of a quorum, if they move the time by a step; else nothing."""
         newest = [r for r in reversed(self._latest.values()) if r.signer in configuration]
         chosen = tuple(newest[: configuration.quorum])
-        if len(chosen) < configuration.quorum or median_ms(chosen) < time_ms + STEP_MS:
+        if len(chosen) < configuration.quorum or median_ms(chosen) < time_ms + step_ms:
             return ()
         return chosen

@@ -46,11 +46,12 @@ STATUS_TICKS = 10_000
 class Parameters:
     """What the protocol counts and waits for; ticks are milliseconds.
 
-    `timeout_ticks`: how long the oldest request may wait before its primary is suspected.  A
-    primary whose link is lost gets a `LOST_PRIMARY`-th of it.  `checkpoint_interval` and `window`
-    must be equal on all members (they are genesis parameters); the rest may differ.
-    `hop_ticks`: how long nearly all messages take from one member to another, where links let them
-    wait for their turn; whatever is said again or given up before would only make them wait longer.
+    `timeout_ticks`: how long the oldest request may wait at least before its primary is suspected;
+    `pace` says how much longer.  `checkpoint_interval` and `window` must be equal on all members
+    (they are genesis parameters); the rest may differ.
+    `turn_ticks`: how long nearly all messages wait for their turn, where links have a schedule, and
+    `bytes_a_second` what such a link carries; 0 where there is none.
+    `way_ticks`: what a round trip is taken for where none was measured, 0 if none is worth it.
     """
 
     checkpoint_interval: int = 64
@@ -59,29 +60,10 @@ class Parameters:
     status_ticks: int = STATUS_TICKS
     pipeline: int = 4
     bundles_in_flight: int = 4
-    hop_ticks: int = 0
-
-    LOST_PRIMARY = 20
-    RESEND = 30
+    turn_ticks: int = 0
+    bytes_a_second: int = 0
+    way_ticks: int = 0
 
     def __post_init__(self) -> None:
         if self.window < 2 * self.checkpoint_interval or self.window % self.checkpoint_interval:
             raise ValueError("the window must hold two checkpoint intervals or more, exactly")
-
-    @classmethod
-    def paced(cls, hop_ticks: int, timeout_ticks: int, **rest: int) -> Parameters:
-        """With timers that leave room for messages of `hop_ticks`: a put takes four of them."""
-        return cls(
-            timeout_ticks=max(timeout_ticks, 12 * hop_ticks),
-            status_ticks=max(STATUS_TICKS, 6 * hop_ticks),
-            hop_ticks=hop_ticks,
-            **rest,
-        )
-
-    @property
-    def lost_primary_ticks(self) -> int:
-        return max(1, self.timeout_ticks // self.LOST_PRIMARY, self.hop_ticks)
-
-    @property
-    def resend_ticks(self) -> int:
-        return max(1, self.timeout_ticks // self.RESEND, 3 * self.hop_ticks)

@@ -47,9 +47,10 @@ class Submitted:
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """A link to `peer` is open."""
+    """A link to `peer` is open, and measured `round_trip_ticks` when it was made; 0: nothing."""
 
     peer: bytes
+    round_trip_ticks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.voice import Voice
-from aegis_edge.wire.messages import Committed
+from aegis_edge.wire.messages import Batch, Committed
 
 FORKED = (
     "a quorum agreed on another batch than was executed here: "
@@ -98,11 +98,23 @@ class Execution:
         at.time_ms = clocks.agreed_ms(at.time_ms, batch.evidence)
         others = tuple(b for b in batch.bundles if b.signer != at.primary)
         oldest = self._pool.since_ticks(others)
+        since = self._since_ticks(batch)
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
-            self._suspicion.progressed(at.now_ticks, oldest)
+            travel_ticks = at.pace.travel_ticks(len(batch.raw))
+            self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
+            if since is not None:
+                at.pace.executed(at.now_ticks - since)
         if at.executed % at.parameters.checkpoint_interval == 0:
             self._voice.add(TakeRoot(at.executed))
         if self.is_outdated and not self._is_forgetful:
             self._voice.halt(IN_USE_ELSEWHERE)
+
+    def _since_ticks(self, batch: Batch) -> int | None:
+        """Since when the batch that is executed now, or a bundle in it, has been waiting here."""
+        slot = self._log.slots.get(self._at.executed)
+        ages = [self._pool.since_ticks(batch.bundles)]
+        if slot is not None and slot.pre_prepare is not None:
+            ages.append(slot.since_ticks)
+        return min((age for age in ages if age is not None), default=None)

@@ -124,8 +124,11 @@ class Log:
         """Whether a proposal for `sequence` may be kept; the one to execute next always may."""
         if sequence <= executed + 1:
             return True
-        kept = sum(len(body.raw) for at, body in self._bodies.values() if at > executed)
-        return kept + len(batch.raw) <= UNEXECUTED_BYTES_MAX
+        return self.unexecuted_bytes(executed) + len(batch.raw) <= UNEXECUTED_BYTES_MAX
+
+    def unexecuted_bytes(self, executed: int) -> int:
+        """What the bodies above the last executed batch measure together."""
+        return sum(len(body.raw) for at, body in self._bodies.values() if at > executed)
 
     def body(self, digest: bytes) -> Batch | None:
         return NULL_BATCH if digest == NULL_BATCH.digest else self._bodies.get(digest, _NONE)[1]

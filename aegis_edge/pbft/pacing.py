@@ -15,17 +15,16 @@ from aegis_edge.pbft.suspicion import Suspicion
 
 
 class Turns:
-    """Each peer once in `pause_ticks`."""
+    """Each peer once in a while."""
 
-    def __init__(self, pause_ticks: int) -> None:
-        self._pause = pause_ticks
+    def __init__(self) -> None:
         self._again_at: dict[bytes, int] = {}
 
-    def take(self, peer: bytes, now_ticks: int) -> bool:
-        """Whether it is this peer's turn; if it is, the pause begins."""
+    def take(self, peer: bytes, now_ticks: int, pause_ticks: int) -> bool:
+        """Whether it is this peer's turn; if it is, a pause of `pause_ticks` begins."""
         if now_ticks < self._again_at.get(peer, now_ticks):
             return False
-        self._again_at[peer] = now_ticks + self._pause
+        self._again_at[peer] = now_ticks + pause_ticks
         return True
 
 
@@ -42,7 +41,6 @@ class Pacing:
         self._catchup = catchup
         self._status_at = 0
         self._complain_at = 0
-        self._complaint_ticks = max(1, at.parameters.timeout_ticks // 4)
 
     def wake_at(self) -> int | None:
         """The first of all that is due."""
@@ -68,10 +66,17 @@ class Pacing:
             since.append(oldest)
         return min(since, default=None)
 
+    def travel_ticks(self) -> int:
+        """How long all that waits is on its way, where links carry so much a second and no more."""
+        if not self._at.parameters.bytes_a_second:
+            return 0
+        size_bytes = self._pool.waiting_bytes() + self._log.unexecuted_bytes(self._at.executed)
+        return self._at.pace.travel_ticks(size_bytes)
+
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""
-        resend = self._at.parameters.resend_ticks
-        return self._at.now_ticks >= self._suspicion.progress_ticks + resend
+        resend_ticks = self._at.pace.resend_ticks
+        return self._at.now_ticks >= self._suspicion.progress_ticks + resend_ticks
 
     # --- views ---
 
@@ -81,7 +86,10 @@ class Pacing:
             return None
         if self._at.changing:
             return self._suspicion.give_up_at(self._at.primary)
-        return self._suspicion.suspect_at(self._at.primary, self.oldest_ticks())
+        oldest = self.oldest_ticks()
+        if oldest is None:
+            return None
+        return self._suspicion.suspect_at(self._at.primary, oldest, self.travel_ticks())
 
     # --- statuses ---
 
@@ -91,28 +99,35 @@ class Pacing:
     def status_due(self) -> int:
         """Statuses go out every `status_ticks`, and more often while something waits.
 
-        At first every `resend_ticks`; the longer nothing helps, the rarer.
+        At first every `resend_ticks`, from when it began to wait on; the longer nothing helps, the
+        rarer.
         """
-        at, last, parameters = self._at, self._status_at, self._at.parameters
-        behind = self._catchup.is_behind(at.executed, at.configuration.f)
-        if at.changing or behind or self.oldest_ticks() is not None:
-            progress = self._suspicion.progress_ticks
-            pause = max(parameters.resend_ticks, (last - progress) // 4)
-            return min(max(last, progress) + pause, last + parameters.status_ticks)
-        return last + parameters.status_ticks
+        at, last, pace = self._at, self._status_at, self._at.pace
+        behind, oldest = (
+            self._catchup.is_behind(at.executed, at.configuration.f),
+            self.oldest_ticks(),
+        )
+        if at.changing or behind or oldest is not None:
+            progress = max(self._suspicion.progress_ticks, oldest or 0)
+            pause = max(pace.resend_ticks, (last - progress) // 4)
+            return min(max(last, progress) + pause, last + pace.status_ticks)
+        return last + pace.status_ticks
 
     # --- complaints ---
 
     def complained(self) -> None:
-        self._complain_at = self._at.now_ticks + self._complaint_ticks
+        self._complain_at = self._at.now_ticks + self._at.pace.complaint_ticks
 
     def entrusted(self) -> None:
         """The primary was given something new: it has some time for that."""
-        self._complain_at = max(self._complain_at, self._at.now_ticks + self._complaint_ticks)
+        self._complain_at = max(
+            self._complain_at, self._at.now_ticks + self._at.pace.complaint_ticks
+        )
 
     def is_overdue(self, since_ticks: int) -> bool:
         """Whether what waits since then gives reason to complain."""
-        return since_ticks + self._complaint_ticks <= self._at.now_ticks
+        pause = self._at.pace.complaint_ticks + self.travel_ticks()
+        return since_ticks + pause <= self._at.now_ticks
 
     def complaint_due(self) -> int | None:
         """When to say again what waits and the primary has not got executed.
@@ -122,4 +137,5 @@ class Pacing:
         oldest = self._pool.oldest_ticks()
         if oldest is None or len(self._at.configuration.members) == 1:
             return None
-        return max(self._complain_at, oldest + self._complaint_ticks)
+        due = max(self._complain_at, oldest + self._at.pace.complaint_ticks)
+        return due + self.travel_ticks()

@@ -138,6 +138,10 @@ class Pool:
         """The bundles of `origin` that could execute, oldest first."""
         return list(self.eligible(origin, self.last_executed(origin)))
 
+    def waiting_bytes(self) -> int:
+        """What all waiting bundles measure together."""
+        return sum(len(b.raw) for waiting in self._waiting.values() for b, _ in waiting.values())
+
     def origins(self) -> list[bytes]:
         return sorted(self._waiting)
 

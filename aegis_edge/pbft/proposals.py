@@ -56,10 +56,19 @@ class Proposals:
             and self._next - at.executed <= at.parameters.pipeline
             and self._pool.has_unproposed()
         ):
-            if at.clock_ms - self._readings.clock_ms(at.key) >= clocks.STEP_MS:
+            if at.clock_ms - self._readings.clock_ms(at.key) >= self._step_ms():
                 self._readings.note(self._voice.sign(at.status(self._log.low)))
-            evidence = self._readings.evidence(at.configuration, at.time_ms)
+            evidence = self._readings.evidence(at.configuration, at.time_ms, self._step_ms())
             batch = Batch(evidence, self._pool.take())
             named = PrePrepare(at.configuration.number, at.view, self._next, batch.digest)
             self._next += 1
             yield Proposal(self._voice.sign(named), batch)
+
+    def _step_ms(self) -> int:
+        """How far readings must move the agreed time to go along.
+
+        Where a link carries little they make a small proposal wait for a second turn: then they go
+        along as rarely as members say anyway where they stand.
+        """
+        at = self._at
+        return at.pace.status_ticks if at.parameters.bytes_a_second else clocks.STEP_MS

@@ -51,9 +51,8 @@ class Repair:
         self._suspicion = suspicion
         self._catchup = catchup
         self._pacing = pacing
-        resend = at.parameters.resend_ticks
-        self._helped = Turns(resend // 4)
-        self._answered = Turns(resend // 2)
+        self._helped = Turns()
+        self._answered = Turns()
         self._served: dict[bytes, tuple[int, int]] = {}
         self._given: dict[bytes, dict[bytes, int]] = {}
 
@@ -74,13 +73,14 @@ class Repair:
         self._views.hear(peer, said)
         if said.executed_sequence < self._log.low:
             self._suspicion.is_empty(peer, at.now_ticks)
-        if self._helped.take(peer, at.now_ticks):
+        resend_ticks = at.pace.resend_ticks
+        if self._helped.take(peer, at.now_ticks, resend_ticks // 4):
             self._help(peer, said)
         if (
             (said.view, said.stable_sequence) > (at.view, self._log.low)
             or said.executed_sequence != at.executed
             or said.stable_sequence > self._log.low
-        ) and self._answered.take(peer, at.now_ticks):
+        ) and self._answered.take(peer, at.now_ticks, resend_ticks // 2):
             self.tell(peer)
         self.fetch(peer)
 
@@ -88,7 +88,12 @@ class Repair:
         """Resend what a peer's status says that it lacks."""
         at, begun = self._at, self._views.begun
         lacks_view = said.view < at.view or (said.view == at.view and said.changing)
-        if begun is not None and not at.changing and lacks_view:
+        if (
+            begun is not None
+            and not at.changing
+            and lacks_view
+            and self._suspicion.view_may_have_been_missed(peer, at.now_ticks)
+        ):
             self._voice.send(begun.raw, peer)
         if at.changing and said.view <= at.view:
             self._voice.send(self._views.own.raw, peer)
@@ -101,8 +106,16 @@ class Repair:
         if agreed and at.voting:
             first = max(said.executed_sequence, self._log.low) + 1
             for sequence in range(first, first + RESEND_SLOTS):
-                if sequence in self._log.slots:
-                    self._resend(self._log.slots[sequence], peer)
+                slot = self._log.slots.get(sequence)
+                if slot is not None and self._may_be_lost(slot, peer):
+                    self._resend(slot, peer)
+
+    def _may_be_lost(self, slot: Slot, peer: bytes) -> bool:
+        """Whether what this replica said in a slot can be other than on its way to a peer."""
+        at = self._at
+        travel_ticks = at.pace.travel_ticks(self._log.unexecuted_bytes(at.executed))
+        since_ticks = slot.since_ticks
+        return self._suspicion.may_have_missed(peer, since_ticks, at.now_ticks, travel_ticks)
 
     def _resend(self, slot: Slot, peer: bytes) -> None:
         """What this replica said in a slot; or the request for the body that it lacks there."""
@@ -140,7 +153,7 @@ class Repair:
         first, again_at = self._served.get(peer, (0, now))
         if peer != fetch.signer or (said.first <= first and now < again_at):
             return
-        self._served[peer] = (said.first, now + self._at.parameters.resend_ticks)
+        self._served[peer] = (said.first, now + self._at.pace.resend_ticks)
         last = min(said.last, self._at.executed)
         if said.first <= last:
             self._voice.add(SendCommitted(peer, said.first, last))
@@ -162,5 +175,5 @@ class Repair:
         given = {d: again_at for d, again_at in self._given.get(peer, {}).items() if now < again_at}
         self._given[peer] = given
         if digest not in given:
-            given[digest] = now + self._at.parameters.resend_ticks
+            given[digest] = now + self._at.pace.resend_ticks
             self._voice.send(Body(body).pack(), peer)

@@ -89,8 +89,8 @@ class Replica:
         self.past = Past(parameters.window)
         self.pool = pool = Pool(restored.origins)
         self.readings = clocks.Readings()
-        self.suspicion = Suspicion(self.key, configuration, parameters)
-        self.catchup = Catchup(5 * parameters.resend_ticks, parameters.window // 4)
+        self.suspicion = Suspicion(self.key, configuration, at.pace)
+        self.catchup = Catchup(at.pace, parameters.window // 4)
         self.pacing = Pacing(at, log, pool, self.suspicion, self.catchup)
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, restored.incarnation)
         self.proposals = Proposals(at, voice, log, pool, self.readings)
@@ -202,7 +202,7 @@ class Replica:
             case Tick():
                 self._on_tick(event)
             case LinkUp() | LinkDown():
-                self._on_link(event.peer, isinstance(event, LinkUp))
+                self._on_link(event)
             case _ if self._voice.halted is not None:
                 pass
             case Received():
@@ -255,9 +255,12 @@ class Replica:
             self.repair.tell()
         self.repair.fetch()
 
-    def _on_link(self, peer: bytes, up: bool) -> None:
+    def _on_link(self, event: LinkUp | LinkDown) -> None:
+        peer, up = event.peer, isinstance(event, LinkUp)
         if peer not in self.configuration or peer == self.key:
             return
+        if isinstance(event, LinkUp) and event.round_trip_ticks:
+            self._at.pace.measured(peer, event.round_trip_ticks)
         self.suspicion.link(peer, up, self._at.now_ticks)
         if self._voice.halted is not None:
             return

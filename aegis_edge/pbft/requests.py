@@ -76,7 +76,7 @@ class Requests:
                     self._voice.send(bundle.raw, primary)
 
     def on_bundle(self, bundle: Verified[Bundle], peer: bytes) -> None:
-        now, pause = self._at.now_ticks, self._at.parameters.resend_ticks
+        now, pause = self._at.now_ticks, self._at.pace.resend_ticks
         outcome = self._pool.add(bundle, now)
         if outcome == "conflict":
             self._voice.alarm("two bundles under one number", bundle.signer, bundle.raw)

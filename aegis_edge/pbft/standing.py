@@ -7,9 +7,10 @@ Follows: Castro and Liskov (OSDI '99) section 4.2, the state of a replica; a STA
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.wire.messages import Status
 
 
@@ -19,7 +20,8 @@ class Standing:
 
     `view`, `changing` (it asked for `view`, which has not begun) and `voting` (it remembers what it
     voted for) are written by `views`; `executed` and `time_ms` (the last batch, and the agreed time
-    there) by `execution`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself.
+    there) by `execution`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself,
+    which also tells `pace` what links measure.
     """
 
     key: bytes
@@ -32,6 +34,10 @@ class Standing:
     voting: bool = True
     now_ticks: int = 0
     clock_ms: int = 0
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pace = Pace(self.key, self.configuration, self.parameters)
 
     @property
     def primary(self) -> bytes:

@@ -11,7 +11,7 @@ back, if no slow one was seen for a whole time-out.  A primary's own requests sa
 serves others.  Where more than f primaries were given up in a row, with nothing quick between, one
 of them was correct, so it is the cluster that is slow: then the next has the whole timer to itself.
 
-Two time-outs: the full one, and a twentieth of it for a primary whose link is lost, since a broken
+Two time-outs: the full one, and a much shorter one for a primary whose link is lost, since a broken
 link is much stronger evidence than silence, or which by its own word lost its disk.  Neither runs
 while fewer than a quorum are linked: a view change could not succeed, and a replica that asks for
 one alone is lost to the current view.
@@ -19,7 +19,8 @@ one alone is lost to the current view.
 
 from __future__ import annotations
 
-from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.pbft.pace import Pace
 
 DOUBLINGS_MAX = 6
 HALVINGS_MAX = 2
@@ -29,11 +30,12 @@ QUICK = 8
 
 
 class Suspicion:
-    def __init__(self, own: bytes, configuration: Configuration, parameters: Parameters) -> None:
+    def __init__(self, own: bytes, configuration: Configuration, pace: Pace) -> None:
         self._own = own
         self._configuration = configuration
-        self._parameters = parameters
+        self._pace = pace
         self.connected: set[bytes] = set()
+        self._linked_since: dict[bytes, int] = dict.fromkeys(configuration.others(own), 0)
         self._down_since: dict[bytes, int] = dict.fromkeys(configuration.others(own), 0)
         self._empty_since: dict[bytes, int] = {}
         self._reachable_since: int | None = None
@@ -55,6 +57,7 @@ class Suspicion:
     def link(self, peer: bytes, up: bool, now: int) -> None:
         if up:
             self.connected.add(peer)
+            self._linked_since[peer] = now
         else:
             self.connected.discard(peer)
             self._down_since[peer] = now
@@ -78,21 +81,35 @@ class Suspicion:
         elif self._reachable_since is None:
             self._reachable_since = now
 
+    def may_have_missed(
+        self, peer: bytes, said_ticks: int, now: int, travel_ticks: int = 0
+    ) -> bool:
+        """Whether what all were told at `said_ticks` can be other than on its way to `peer`.
+
+        A link loses nothing while it stands, but for what does not fit into a full queue.
+        """
+        patience = self._pace.resend_ticks + travel_ticks
+        return said_ticks <= self._linked_since[peer] or said_ticks + patience <= now
+
+    def view_may_have_been_missed(self, peer: bytes, now: int) -> bool:
+        """The same of the NEW-VIEW of the view that was entered last: its primary told all."""
+        return self.may_have_missed(peer, self._view_since, now)
+
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected
 
-    def progressed(self, now: int, oldest_ticks: int | None = None) -> None:
+    def progressed(self, now: int, oldest_ticks: int | None = None, travel_ticks: int = 0) -> None:
         """A batch was executed in an installed view: the next failure starts with short timers.
 
         `oldest_ticks`: since when the longest-waiting request of another than the primary in it had
-        been waiting.
+        been waiting, `travel_ticks` of them on its way.
         """
         self.progress_ticks = now
         self._attempts = 0
         if oldest_ticks is None or self._reachable_since is None:
             return
-        waited = now - max(oldest_ticks, self._reachable_since, self._view_since)
-        timeout = self._parameters.timeout_ticks
+        waited = now - max(oldest_ticks, self._reachable_since, self._view_since) - travel_ticks
+        timeout = self._pace.timeout_ticks
         if 2 * waited > timeout >> self._halvings:
             self._slow_at = now
             if self._given_up <= self._configuration.f:
@@ -134,17 +151,20 @@ class Suspicion:
     def _patience(self, ticks: int) -> int:
         return ticks << min(self._attempts, DOUBLINGS_MAX)
 
-    def suspect_at(self, primary: bytes, oldest_ticks: int | None) -> int | None:
-        """The tick at which the installed view's primary is given up; None while nothing waits."""
-        if oldest_ticks is None or self._reachable_since is None:
+    def suspect_at(self, primary: bytes, oldest_ticks: int, travel_ticks: int = 0) -> int | None:
+        """The tick at which the installed view's primary is given up; None while none can be.
+
+        `oldest_ticks`: since when something waits, `travel_ticks` of them on its way.
+        """
+        if self._reachable_since is None:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
-        at = since + (self._patience(self._parameters.timeout_ticks) >> self._halvings)
+        at = since + travel_ticks + (self._patience(self._pace.timeout_ticks) >> self._halvings)
         lost = self._empty_since.get(primary)
         if not self.reachable(primary):
             lost = self._down_since[primary]
         if lost is not None:
-            at = min(at, max(since, lost) + self._patience(self._parameters.lost_primary_ticks))
+            at = min(at, max(since, lost) + self._patience(self._pace.lost_primary_ticks))
         return at
 
     def give_up_at(self, primary: bytes) -> int | None:
@@ -152,8 +172,6 @@ class Suspicion:
         if self._quorum_since is None:
             return None
         ticks = (
-            self._parameters.timeout_ticks
-            if self.reachable(primary)
-            else self._parameters.lost_primary_ticks
+            self._pace.timeout_ticks if self.reachable(primary) else self._pace.lost_primary_ticks
         )
         return self._quorum_since + self._patience(ticks)

@@ -7,7 +7,7 @@ The encoding is `codec` (RFC 8949 section 4.2); records are in order of their si
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -15,7 +15,7 @@ from typing import Any
 
 from aegis_edge.crypto import sodium
 from aegis_edge.peers import armour
-from aegis_edge.peers.address import peculiarities
+from aegis_edge.peers.address import ONION, peculiarities
 from aegis_edge.peers.identity import open_record
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
@@ -35,6 +35,11 @@ LABEL = "AEGIS-EDGE GENESIS"
 FORMAT = 1
 NONCE_BYTES = 16
 CHECKPOINT_INTERVAL = 64
+#: Where members are reached through Tor: a view change carries what was ordered since the last
+#: checkpoint, three votes for each batch, and on a schedule that travels a cell at a time.
+CHECKPOINT_INTERVAL_TOR = 8
+#: How many intervals a window holds there: batches go on while checkpoints travel.
+INTERVALS_TOR = 4
 HISTORY_VERSIONS_MAX = 1024
 BYZANTINE_RATIO_PERCENT_MAX = 33
 
@@ -140,6 +145,15 @@ class Genesis:
             return _decode(blocks[0], open_)
         except (armour.ArmourError, WireError) as error:
             raise GenesisError(f"not a good genesis: {error}") from None
+
+
+def intervals(records: Sequence[Verified[NodeRecord]]) -> tuple[int, int]:
+    """The `checkpoint_interval` and `window` that serve these members."""
+    usual, number = CHECKPOINT_INTERVAL, 2
+    if any(address.startswith(f"{ONION}:") for r in records for address in r.message.addresses):
+        usual, number = CHECKPOINT_INTERVAL_TOR, INTERVALS_TOR
+    interval = max(1, min(usual, window_max(len(records)) // number))
+    return interval, number * interval
 
 
 def window_max(members: int) -> int:

@@ -58,6 +58,7 @@ from aegis_edge.replication.errors import (
 from aegis_edge.replication.inbox import Inbox
 from aegis_edge.replication.port import Core, Store, Wires
 from aegis_edge.replication.shares import Shares
+from aegis_edge.replication.steps import Steps
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
@@ -166,6 +167,7 @@ class Replication:
         self._quiet_at = 0
         # What the log said last of who leads.
         self._leading = core.view, core.changing
+        self._steps = Steps(key) if log.isEnabledFor(logging.DEBUG) else None
 
     # --- for callers ------------------------------------------------------------------------
 
@@ -388,6 +390,8 @@ class Replication:
     def _step(self, event: Event) -> Sequence[Effect]:
         """Tell the replica of `event`, and do what it wants; gives that."""
         effects = self._core.step(event)
+        if self._steps is not None:
+            self._steps.note(effects)
         self._take(effects)
         self._tell_of_leader()
         return effects
@@ -467,7 +471,7 @@ class Replication:
             self._inbox.put(event.peer, event.raw)
         elif isinstance(event, LinkOpened):
             self._reachable.add(event.peer)
-            self._step(LinkUp(event.peer))
+            self._step(LinkUp(event.peer, event.round_trip_ticks))
         else:
             self._reachable.discard(event.peer)
             self._step(LinkDown(event.peer))
@@ -590,6 +594,8 @@ class Replication:
             said = bundle.message
             executed = self._callers.executed(said.incarnation, said.number, of_bundle)
             self.counters.own_operations += executed
+        if self._steps is not None:
+            log.debug("%s", self._steps.executed(effect))
         if newest > self.revision:
             self.revision = newest
             if self._moved.statistics().tasks_waiting:

@@ -89,6 +89,15 @@ def test_a_large_cluster_gets_a_window_that_its_messages_can_hold(cli: Cli, tmp_
     assert (genesis.parameters.checkpoint_interval, genesis.parameters.window) == (59, 118)
 
 
+def test_members_behind_tor_take_checkpoints_more_often(cli: Cli, tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    assert cli("--home", tmp_path / "home", "init", "--name", "attic", "--tor").code == 0
+    record.write_text(cli("--home", tmp_path / "home", "record").out)
+    assert cli("genesis", "create", record, "-o", tmp_path / "genesis").code == 0
+    genesis = Genesis.from_text((tmp_path / "genesis").read_text())
+    assert (genesis.parameters.checkpoint_interval, genesis.parameters.window) == (8, 32)
+
+
 def test_a_genesis_is_never_replaced(cli: Cli, tmp_path: Path) -> None:
     (home,) = boards(cli, tmp_path, 1)
     record = home.with_suffix(".record")

@@ -60,8 +60,8 @@ async def test_two_members_find_each_other_and_talk(autojump_clock: MockClock) -
     network = MemoryNetwork()
     first, second = linked_pair(network, one, two)
     async with running(first, second):
-        assert await until(first[0], LinkOpened) == LinkOpened(two.key, two.record)
-        assert await until(second[0], LinkOpened) == LinkOpened(one.key, one.record)
+        assert (await until(first[0], LinkOpened))[:2] == (two.key, two.record)
+        assert (await until(second[0], LinkOpened))[:2] == (one.key, one.record)
         for i in range(20):
             first[0].post(two.key, b"to %d" % i)
             second[0].post(one.key, b"fro %d" % i)
@@ -96,6 +96,20 @@ async def test_messages_of_every_size_arrive_whole(size: int, autojump_clock: Mo
         assert (await until(second[0], Arrived)).raw == b"next"
 
 
+async def test_the_handshake_measures_the_way(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    network = MemoryNetwork(lambda: 0.7)
+    first, second = linked_pair(network, one, two)
+    async with running(first, second):
+        for links, _ in (first, second):
+            assert (await until(links, LinkOpened)).round_trip_ticks == pytest.approx(1400, abs=2)
+            (peer,) = links.statistics()
+            assert peer.rtt_ms == pytest.approx(1400, abs=2)
+        network.channels[0].rtt_ms = network.channels[1].rtt_ms = 2.5
+        (peer,) = first[0].statistics()
+        assert peer.rtt_ms == 2.5, "what the transport knows is newer"
+
+
 async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announced(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +119,7 @@ async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announc
     first, second = linked_pair(MemoryNetwork(), one, two)
     async with running(first, second):
         events = [await next_event(second[0]) for _ in range(2)]
-        assert events == [LinkOpened(one.key, one.record), Arrived(one.key, b"early")]
+        assert events == [LinkOpened(one.key, one.record, 1), Arrived(one.key, b"early")]
 
 
 async def test_a_message_for_a_member_without_a_link_is_counted_as_dropped() -> None:

@@ -85,6 +85,20 @@ async def test_what_is_seen_does_not_depend_on_what_is_said(autojump_clock: Mock
     assert heard == [b"%d" % n + bytes(n) for n in range(0, SECONDS, 7)], "whole, in order"
 
 
+async def test_what_waits_for_its_turn_does_not_wait_twice(autojump_clock: MockClock) -> None:
+    long, short = bytes(5_000), b"short"
+
+    def say_again(links: Links, peer: bytes, number: int) -> None:
+        if number in (0, 1, 2):  # the long one is on its way for seconds, and the other behind it
+            links.post(peer, long)
+            links.post(peer, short)
+        if number == 300:
+            links.post(peer, short)
+
+    _, heard = await watched(say_again)
+    assert heard == [long, short, short], "but once more when it has gone"
+
+
 async def test_frames_are_a_poisson_process(autojump_clock: MockClock) -> None:
     seen, _ = await watched(nothing)
     pauses = [b[0] - a[0] for a, b in itertools.pairwise(seen)]

@@ -12,7 +12,7 @@ from aegis_edge.pbft import quorum
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.checkpoints import Checkpoints
 from aegis_edge.pbft.clocks import Readings
-from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import Effect
 from aegis_edge.pbft.execution import Execution
 from aegis_edge.pbft.log import Log, Slot
@@ -52,20 +52,28 @@ OPEN = Opener(CLUSTER).open
 class Parts:
     """Member `own` of `n`; member 0 is the primary of view 0.  Ticks begin at `now`."""
 
-    def __init__(self, own: int = 1, n: int = 4, *, executed: int = 0, now: int = 10_000) -> None:
+    def __init__(
+        self,
+        own: int = 1,
+        n: int = 4,
+        *,
+        executed: int = 0,
+        now: int = 10_000,
+        parameters: Parameters = PARAMETERS,
+    ) -> None:
         self.configuration = Configuration(0, KEYS[:n], quorum.faults(n))
         self.key = KEYS[own]
-        at = self.at = Standing(self.key, self.configuration, PARAMETERS, executed, now_ticks=now)
+        at = self.at = Standing(self.key, self.configuration, parameters, executed, now_ticks=now)
         voice = self.voice = Voice(SIGNERS[own], self.configuration.others(self.key))
         log = self.log = Log(self.configuration, PARAMETERS)
         self.past = Past(PARAMETERS.window)
         pool = self.pool = Pool({})
         self.readings = Readings()
-        self.suspicion = Suspicion(self.key, self.configuration, PARAMETERS)
+        self.suspicion = Suspicion(self.key, self.configuration, at.pace)
         self.suspicion.start(now)
         for peer in self.configuration.others(self.key):
             self.suspicion.link(peer, True, now)
-        self.catchup = Catchup(500, 2)
+        self.catchup = Catchup(at.pace, 2)
         self.pacing = Pacing(at, log, pool, self.suspicion, self.catchup)
         self.pacing.status_said()
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, INCARNATION)

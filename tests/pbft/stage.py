@@ -32,12 +32,15 @@ from aegis_edge.pbft.events import (
     TakeRoot,
     Tick,
 )
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages
 from aegis_edge.wire.envelope import Opener, Signer
 
 CLUSTER = b"c" * 32
 PARAMETERS = Parameters(checkpoint_interval=4, window=8, timeout_ticks=3000, status_ticks=1000)
+#: What follows from them where no link measured anything.
+PACE = Pace(b"", Configuration(0, (b"",), 0), PARAMETERS)
 CLOCK_MS = 1_800_000_000_000
 
 

@@ -1,7 +1,12 @@
 """Rule 9: a source that claims much and brings nothing is left for the next one."""
 
 from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
+
+PACE = Pace(b"o", Configuration(0, (b"o",), 0), Parameters(timeout_ticks=3_000))
+assert PACE.fetch_ticks == 500
 
 
 def at(executed: int) -> Status:
@@ -9,7 +14,7 @@ def at(executed: int) -> Status:
 
 
 def catchup(**executed: int) -> Catchup:
-    made = Catchup(patience_ticks=500, lag=10)
+    made = Catchup(PACE, lag=10)
     for peer, sequence in executed.items():
         made.note(peer.encode(), at(sequence))
     return made

@@ -1,5 +1,6 @@
 """What is agreed executes once and in order; what contradicts it stops everything."""
 
+from dataclasses import replace
 from typing import Any
 
 from aegis_edge.pbft import execution
@@ -160,3 +161,49 @@ def test_the_primarys_own_bundles_say_nothing_of_how_it_serves_others() -> None:
     made.execution.run()
     now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
     assert made.suspicion.suspect_at(KEYS[0], now) == now + timeout
+
+
+def waits(made: Parts) -> list[int]:
+    """What the pace was told of the batches that were executed."""
+    return [ticks for ticks in made.at.pace._waits if ticks]
+
+
+def test_the_pace_follows_what_waited_longest_for_a_batch() -> None:
+    made = Parts(now=10_000)
+    made.pool.add(bundle(2), 10_000)
+    made.at.now_ticks = 10_050
+    made.accepted(1, batch(), votes=3)
+    made.accepted(2, batch(3), votes=3)
+    made.at.now_ticks = 10_180
+    made.execution.run()
+    assert waits(made) == [180, 130], "a bundle, perhaps, before its batch was proposed"
+
+
+def test_the_pace_follows_no_batch_that_was_missed_here_and_none_without_content() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_150
+    made.execution.take(committed(1, batch()))
+    made.accepted(2, NULL_BATCH, votes=3).since_ticks = 10_000
+    made.execution.run()
+    assert (made.at.executed, waits(made)) == (2, [])
+
+
+def test_a_batch_that_the_new_view_has_not_proposed_again_says_nothing_of_the_pace() -> None:
+    made = Parts(now=10_000)
+    made.accepted(1, batch(), votes=3).pre_prepare = None
+    made.at.now_ticks = 10_150
+    made.execution.run()
+    assert (made.at.executed, waits(made)) == (1, [])
+
+
+def test_a_primary_is_not_blamed_for_what_links_are_slow_to_carry() -> None:
+    for bytes_a_second, blamed in ((0, True), (200, False)):
+        made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=bytes_a_second))
+        made.suspicion.entered(10_000)
+        made.accepted(1, batch(), votes=3)
+        made.pool.add(bundle(2), 10_000)
+        made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks // 2 + 1
+        made.execution.run()
+        now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
+        due = now + (timeout // 2 if blamed else timeout)
+        assert made.suspicion.suspect_at(KEYS[0], now) == due

@@ -1,22 +1,25 @@
 """What is due when: the pace is that of the oldest thing that waits."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft.pacing import Turns
 from aegis_edge.wire.messages import NULL_BATCH, Status
 from tests.pbft.parts import KEYS, PARAMETERS, Parts, batch, bundle
+from tests.pbft.stage import PACE
 
-RESEND = PARAMETERS.resend_ticks
-COMPLAINT = PARAMETERS.timeout_ticks // 4
+RESEND = PACE.resend_ticks
+COMPLAINT = PACE.complaint_ticks
 
 
 def test_a_turn_comes_again_after_the_pause() -> None:
-    turns = Turns(50)
-    assert turns.take(b"a", 100)
-    assert not turns.take(b"a", 149)
-    assert turns.take(b"b", 149), "of each peer for itself"
-    assert turns.take(b"a", 150)
-    assert not turns.take(b"a", 199)
+    turns = Turns()
+    assert turns.take(b"a", 100, 50)
+    assert not turns.take(b"a", 149, 1)
+    assert turns.take(b"b", 149, 50), "of each peer for itself"
+    assert turns.take(b"a", 150, 50)
+    assert not turns.take(b"a", 199, 1)
 
 
 def test_nothing_waits() -> None:
@@ -125,3 +128,29 @@ def test_who_is_alone_complains_to_nobody() -> None:
     made.accepted(1, NULL_BATCH)
     assert made.pacing.complaint_due() is None
     assert made.pacing.oldest_ticks() == 10_000
+
+
+def test_what_began_to_wait_just_now_is_given_time_first() -> None:
+    made = Parts(now=10_000)
+    made.pool.add(bundle(2), 10_500)
+    assert made.pacing.status_due() == 10_500 + RESEND, "not from the last status on"
+    made.at.now_ticks = 10_500 + RESEND
+    made.pacing.status_said()
+    assert made.pacing.status_due() == 10_500 + 2 * RESEND
+
+
+def test_what_links_are_slow_to_carry_is_given_time_to_travel() -> None:
+    slow = replace(PARAMETERS, bytes_a_second=1_000)
+    made = Parts(now=10_000, parameters=slow)
+    raw = bundle(2).raw
+    made.pool.add(bundle(2), 10_000)
+    travels = 2 * len(raw)
+    assert made.pacing.travel_ticks() == travels
+    assert made.pacing.change_due() == 10_000 + PARAMETERS.timeout_ticks + travels
+    assert made.pacing.complaint_due() == 10_000 + COMPLAINT + travels
+    assert not made.pacing.is_overdue(10_001 - COMPLAINT - travels)
+    assert made.pacing.is_overdue(10_000 - COMPLAINT - travels)
+    made.accepted(1, batch(2))
+    assert made.pacing.travel_ticks() == 2 * (len(raw) + len(batch(2).raw))
+    made.at.executed = 1
+    assert made.pacing.travel_ticks() == travels, "what is executed has arrived"

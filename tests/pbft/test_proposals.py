@@ -1,10 +1,14 @@
 """A primary proposes what waits, one after the other, as far as the pipeline and window reach."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft import proposals
 from aegis_edge.pbft.clocks import STEP_MS
-from aegis_edge.wire.messages import NULL_BATCH, Batch, Proposal, Status
+from aegis_edge.wire.messages import NULL_BATCH, Batch, Bundle, Commit, Proposal, Status
+from aegis_edge.wire.records import HEADER_BYTES
+from aegis_edge.wire.session import CELL_CAPACITY_BYTES
 from tests.pbft.parts import KEYS, PARAMETERS, SIGNERS, Parts, batch, bundle, stable
 
 
@@ -101,6 +105,30 @@ def test_readings_go_along_when_they_move_the_time() -> None:
     (proposal,) = take(made)
     assert proposal.batch.evidence == ()
     assert made.readings.clock_ms(KEYS[0]) == STEP_MS, "nor is one signed for nothing"
+
+
+def test_where_links_carry_little_readings_go_along_as_rarely_as_statuses() -> None:
+    made = Parts(own=0, parameters=replace(PARAMETERS, bytes_a_second=424, turn_ticks=4_600))
+    step_ms = made.at.pace.status_ticks
+    assert step_ms > 10 * STEP_MS
+    for member in (1, 2, 3):
+        made.readings.note(SIGNERS[member].sign(Status(0, 0, False, 0, 0, step_ms)))
+    made.at.time_ms, made.at.clock_ms = 1, step_ms - 1
+    made.pool.add(SIGNERS[2].sign(Bundle(1, 1, (bytes(128),))), 0)
+    (proposal,) = take(made)
+    assert proposal.batch.evidence == ()
+    assert made.readings.clock_ms(KEYS[0]) == 0
+    assert len(proposal.pack()) + HEADER_BYTES <= CELL_CAPACITY_BYTES, "a put of 100 bytes"
+    made.at.time_ms, made.at.clock_ms = 0, step_ms
+    made.pool.add(bundle(3), 0)
+    (proposal,) = take(made)
+    assert len(proposal.batch.evidence) == 3
+    assert made.readings.clock_ms(KEYS[0]) == step_ms
+
+
+def test_votes_fit_a_cell_two_at_a_time() -> None:
+    vote = Commit(0, 2**16, 2**32 - 1, bytes(32), 2**41)
+    assert 2 * (len(SIGNERS[0].sign(vote).raw) + HEADER_BYTES) <= CELL_CAPACITY_BYTES
 
 
 def reading(member: int) -> object:

@@ -1,9 +1,12 @@
 """A peer gets what its status says that it lacks, and is asked for what it has more."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft import repair
 from aegis_edge.pbft.events import Effect, Send, SendCommitted
+from aegis_edge.pbft.pacing import Turns
 from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
@@ -21,8 +24,9 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 from tests.pbft.parts import KEYS, OPEN, PARAMETERS, ROOT, SIGNERS, Parts, batch, change, stable
+from tests.pbft.stage import PACE
 
-RESEND = PARAMETERS.resend_ticks
+RESEND = PACE.resend_ticks
 PEER = KEYS[2]
 
 
@@ -88,7 +92,7 @@ def test_a_primary_below_our_checkpoint_counts_as_lost(executed: int, is_lost: b
     made = Parts(executed=5, now=10_000)
     made.log.advance(4, stable(4))
     hear(made, status(executed=executed))
-    ticks = PARAMETERS.lost_primary_ticks if is_lost else PARAMETERS.timeout_ticks
+    ticks = PACE.lost_primary_ticks if is_lost else PARAMETERS.timeout_ticks
     assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
 
 
@@ -113,6 +117,21 @@ def test_who_missed_the_view_gets_it(said: Verified[Status], lacks: bool) -> Non
     made = Parts(own=3)
     in_view_1(made)
     assert (NewView in kinds(hear(made, said))) is lacks
+
+
+def test_a_view_that_began_just_now_is_on_its_way() -> None:
+    made = Parts(own=3, now=10_000)
+    in_view_1(made)
+    made.suspicion.entered(10_001)
+    made.at.now_ticks = 10_000 + RESEND
+    assert hear(made, status(view=0)) == []
+    made.suspicion.link(PEER, True, 10_001)
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status(view=0))) == [NewView], "unless the link is newer"
+    made.suspicion.link(PEER, True, 10_000)
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert NewView in kinds(hear(made, status(view=0)))
 
 
 @pytest.mark.parametrize(("view", "lacks"), [(1, True), (2, True), (3, False)])
@@ -161,6 +180,43 @@ def test_a_primary_proposes_again() -> None:
     bodiless.journalled = True
     made.at.now_ticks += RESEND
     assert kinds(hear(made, status())) == [Proposal], "nothing of a batch that is not here"
+
+
+def test_what_is_on_its_way_is_not_said_again() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_001  # the links stand since before
+    made.accepted(1, batch(2, 1))
+    assert hear(made, status()) == []
+    made.at.now_ticks = 10_000 + RESEND
+    assert hear(made, status()) == []
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare], "it led to nothing for so long"
+
+
+def test_what_links_are_slow_to_carry_is_not_said_again_meanwhile() -> None:
+    made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    made.at.now_ticks = 10_001
+    made.accepted(1, batch(2, 1))
+    travels = 2 * len(batch(2, 1).raw)
+    made.at.now_ticks = 10_000 + RESEND + travels
+    assert hear(made, status()) == []
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare]
+
+
+def test_what_was_said_before_the_link_is_said_again_at_once() -> None:
+    made = Parts(now=10_000)
+    made.at.now_ticks = 10_001
+    made.accepted(1, batch(2, 1))
+    made.suspicion.link(PEER, False, 10_005)
+    made.suspicion.link(PEER, True, 10_010)
+    made.at.now_ticks = 10_010
+    assert kinds(hear(made, status())) == [Prepare]
+    made.accepted(2, batch(2, 2)).since_ticks = 10_011
+    made.repair._helped = Turns()
+    assert kinds(hear(made, status())) == [Prepare], "not what came after"
 
 
 def test_what_is_lacking_here_is_asked_for_instead() -> None:

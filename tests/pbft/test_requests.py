@@ -5,8 +5,9 @@ import pytest
 from aegis_edge.pbft.events import Alarm, Bundled, Effect, Send
 from aegis_edge.wire.messages import Bundle
 from tests.pbft.parts import INCARNATION, KEYS, OPEN, PARAMETERS, SIGNERS, Parts, bundle
+from tests.pbft.stage import PACE
 
-COMPLAINT = PARAMETERS.timeout_ticks // 4
+COMPLAINT = PACE.complaint_ticks
 PRIMARY = KEYS[0]
 
 
@@ -111,11 +112,11 @@ def test_an_origin_that_complains_is_heard_by_the_primary() -> None:
         ((PRIMARY,), (1, 1), KEYS[2])
     ]
     assert made.said(made.requests.on_bundle, first, KEYS[2]) == [], "once in a while"
-    made.at.now_ticks += PARAMETERS.resend_ticks
+    made.at.now_ticks += PACE.resend_ticks
     assert len(made.said(made.requests.on_bundle, first, KEYS[2])) == 1
     assert made.said(made.requests.on_bundle, bundle(2, 2), KEYS[3]) == [], "not its own word"
     made.pool.execute((first,), 0)
-    made.at.now_ticks += PARAMETERS.resend_ticks
+    made.at.now_ticks += PACE.resend_ticks
     assert made.said(made.requests.on_bundle, first, KEYS[2]) == [], "it is done"
 
 

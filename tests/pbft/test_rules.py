@@ -42,7 +42,7 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 from tests.knowledge.memory_state import MemoryState
-from tests.pbft.stage import CLOCK_MS, Actor, Stage
+from tests.pbft.stage import CLOCK_MS, PACE, Actor, Stage
 
 
 def kind_of(stage: Stage, raw: bytes) -> type:
@@ -479,7 +479,7 @@ def test_s8_23_saying_the_same_again_makes_nobody_else_say_it() -> None:
     flood = [bundle(c, n) for n in (1, 2, 3)] * 50
     relayed = [e for x in flood for e in b.step(Received(c.key, x)) if isinstance(e, Send)]
     assert len(relayed) == 3
-    later = stage.now + stage.parameters.resend_ticks
+    later = stage.now + PACE.resend_ticks
     b.step(Tick(later, CLOCK_MS))
     again = [e for x in flood for e in b.step(Received(c.key, x)) if isinstance(e, Send)]
     assert len(again) == 3, "but it is passed on: the primary may not have heard"
@@ -537,7 +537,7 @@ def test_s8_23_a_body_is_given_to_each_peer_once_in_a_while() -> None:
 
     assert [answers(b) for _ in range(20)] == [1, *[0] * 19]
     assert [answers(c), answers(c)] == [1, 0], "others do not wait for it"
-    stage.now += stage.parameters.resend_ticks
+    stage.now += PACE.resend_ticks
     a.step(Tick(stage.now, CLOCK_MS))
     assert [answers(b), answers(b)] == [1, 0]
 

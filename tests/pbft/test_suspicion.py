@@ -1,22 +1,20 @@
 """Timers: age decides, lost links count for more than silence, failures double the patience."""
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.suspicion import DOUBLINGS_MAX, Suspicion
 
 KEYS = tuple(bytes([i]) * 32 for i in range(4))
-PARAMETERS = Parameters(timeout_ticks=2000)
+CONFIGURATION = Configuration(0, KEYS, 1)
+PACE = Pace(KEYS[0], CONFIGURATION, Parameters(timeout_ticks=2000))
 
 
 def suspicion(*linked: bytes) -> Suspicion:
-    made = Suspicion(KEYS[0], Configuration(0, KEYS, 1), PARAMETERS)
+    made = Suspicion(KEYS[0], CONFIGURATION, PACE)
     made.start(100)
     for peer in linked:
         made.link(peer, True, 100)
     return made
-
-
-def test_nothing_waits_nothing_is_suspected() -> None:
-    assert suspicion(*KEYS[1:]).suspect_at(KEYS[1], None) is None
 
 
 def test_the_oldest_request_decides() -> None:
@@ -24,6 +22,17 @@ def test_the_oldest_request_decides() -> None:
     assert made.suspect_at(KEYS[1], 500) == 2500
     made.progressed(2400)
     assert made.suspect_at(KEYS[1], 500) == 2500, "10: some progress saves no primary"
+
+
+def test_what_is_on_its_way_does_not_wait_for_the_primary() -> None:
+    made = suspicion(*KEYS[1:])
+    assert made.suspect_at(KEYS[1], 500, 1300) == 3800
+    made.link(KEYS[1], False, 600)
+    assert made.suspect_at(KEYS[1], 500, 1300) == 700, "a lost link is seen at once"
+    made.progressed(3000, 500, 1501)
+    assert made.suspect_at(KEYS[2], 3000) == 5000, "it waited for less than half of the timer"
+    made.progressed(3000, 500, 1499)
+    assert made.suspect_at(KEYS[2], 3000) == 4000, "and now for more"
 
 
 def test_a_lost_primary_is_suspected_sooner() -> None:

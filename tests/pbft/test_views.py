@@ -9,6 +9,7 @@ from aegis_edge.pbft.restart import Memory
 from aegis_edge.wire.envelope import claimed
 from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, ViewChange
 from tests.pbft.parts import KEYS, PARAMETERS, SIGNERS, Parts, batch, change, prepared, stable
+from tests.pbft.stage import PACE
 
 
 def new_view(view: int, *changes: Verified[ViewChange]) -> Verified[NewView]:
@@ -198,6 +199,16 @@ def test_who_missed_a_view_gets_it() -> None:
     assert made.said(made.views.on_view_change, change(0, 2)) == [], "once; it sends statuses too"
     assert made.said(made.views.on_view_change, change(1, 1)) == [Send((KEYS[1],), new.raw)]
     assert made.said(made.views.on_view_change, change(2, 3)) == [], "that is a later one"
+
+
+def test_who_joins_a_view_late_is_told_of_it_only_if_it_may_have_missed_it() -> None:
+    made = Parts(own=3, now=10_000)
+    made.at.now_ticks = 10_001  # after the links
+    new = new_view(2, *quorum(2))
+    made.views.on_new_view(new)
+    assert made.said(made.views.on_view_change, change(0, 1)) == [], "it is on its way"
+    made.at.now_ticks = 10_001 + PACE.resend_ticks
+    assert made.said(made.views.on_view_change, change(0, 2)) == [Send((KEYS[0],), new.raw)]
 
 
 @pytest.mark.parametrize("how", ["view change", "new view"])

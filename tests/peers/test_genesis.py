@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aegis_edge.peers import armour
-from aegis_edge.peers.genesis import LABEL, Genesis, GenesisError, Parameters, window_max
+from aegis_edge.peers.genesis import (
+    LABEL,
+    Genesis,
+    GenesisError,
+    Parameters,
+    intervals,
+    window_max,
+)
 from aegis_edge.wire import codec
 from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import (
@@ -17,6 +24,7 @@ from aegis_edge.wire.messages import (
     WINDOW_MAX,
     new_view_bytes_max,
 )
+from tests.peers.test_address import ONION
 
 PARAMETERS = Parameters(created_ms=1_700_000_000_000, nonce=bytes(range(16)))
 
@@ -165,3 +173,15 @@ def test_a_forged_record_is_refused(make_record: Any) -> None:
 def test_any_bytes_give_a_genesis_or_the_one_error(data: bytes) -> None:
     with pytest.raises(GenesisError):
         Genesis.from_text(armour.wrap(LABEL, data))
+
+
+def test_checkpoints_come_as_often_as_the_way_wants(make_record: Any) -> None:
+    near = [make_record(seed) for seed in range(4)]
+    far = [*near[1:], make_record(9, addresses=(f"onion:{ONION}:8080",))]
+    assert intervals(near) == (64, 128)
+    assert intervals(far) == (8, 32), "one that is reached through Tor is enough"
+    assert intervals([make_record(seed) for seed in range(20)]) == (59, 118)
+    assert intervals(near * 50) == (1, 2), "of which no genesis is made"
+    for found in (near, far):
+        interval, window = intervals(found)
+        assert Genesis.of(found, replace(PARAMETERS, checkpoint_interval=interval, window=window))

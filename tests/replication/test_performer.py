@@ -241,7 +241,7 @@ class Stage:
     @asynccontextmanager
     async def running(self, *peers: bytes) -> AsyncIterator[Stage]:
         for peer in peers:
-            self.brings(LinkOpened(peer, None))  # type: ignore[arg-type]
+            self.brings(LinkOpened(peer, None, 7))  # type: ignore[arg-type]
         async with trio.open_nursery() as nursery:
             await nursery.start(self.node.run)
             await self.quiet()
@@ -485,7 +485,7 @@ async def test_links_and_messages_reach_the_replica() -> None:
         stage.brings(Arrived(ANNA, b"hello"))
         stage.brings(LinkClosed(ANNA, "gone"))
         await stage.quiet()
-        assert stage.core.heard[0] == LinkUp(ANNA)
+        assert stage.core.heard[0] == LinkUp(ANNA, 7)
         assert set(map(repr, stage.core.heard[1:])) == {
             repr(Received(ANNA, b"hello")),  # type: ignore[arg-type]
             repr(LinkDown(ANNA)),
@@ -846,7 +846,7 @@ async def test_without_a_quorum_nothing_is_bundled_and_the_answer_names_who_is_m
             await stage.node.submit(b"op", timeout_s=2)
         assert str(caught.value) == "no quorum: 2 of 4 nodes reachable; waiting for anna, bert"
         assert not caught.value.taken
-        stage.brings(LinkOpened(ANNA, None))  # type: ignore[arg-type]
+        stage.brings(LinkOpened(ANNA, None, 7))  # type: ignore[arg-type]
         await stage.quiet()
         assert submitted(stage) == [], "a withdrawn operation never happens"
         assert stage.node.status()["pending"] == 0

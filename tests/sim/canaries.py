@@ -275,8 +275,9 @@ def _is_patient(self: Any) -> int | None:
     """`Pacing.change_due` of who is content as long as anything at all gets executed."""
     if self._at.changing:
         return self._suspicion.give_up_at(self._at.primary)
-    oldest = None if self.oldest_ticks() is None else 1 << 60
-    return self._suspicion.suspect_at(self._at.primary, oldest)
+    if self.oldest_ticks() is None:
+        return None
+    return self._suspicion.suspect_at(self._at.primary, 1 << 60)
 
 
 def _always_due(self: Any) -> int:

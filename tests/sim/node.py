@@ -198,7 +198,7 @@ class Node:
         self._submit()
 
     def link_up(self, peer: int) -> None:
-        self.step(LinkUp(self.world.keys[peer]))
+        self.step(LinkUp(self.world.keys[peer], self.world.round_trip_ticks(peer)))
 
     def link_down(self, peer: int) -> None:
         self.step(LinkDown(self.world.keys[peer]))

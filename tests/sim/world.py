@@ -88,12 +88,15 @@ class World:
         self.keys = tuple(s.public for s in signers)
         self.index_of = {key: index for index, key in enumerate(self.keys)}
         self.configuration = Configuration(0, self.keys, plan.f)
+        self._distance = plan.random("distance")
         self.parameters = Parameters(
             checkpoint_interval=plan.checkpoint_interval,
             window=plan.window,
             timeout_ticks=plan.timeout_ticks,
             status_ticks=plan.status_ticks,
             pipeline=plan.pipeline,
+            way_ticks=self._distance.choice((0, 1 + plan.weather.delay // 4)),
+            bytes_a_second=self._distance.choice((0, 0, 20_000)),
         )
         self.reader = signing.Reader(self.keys)
         self.coverage: Counter[tuple[str, str]] = Counter()
@@ -205,6 +208,12 @@ class World:
         self.down_until[index] = max(self.down_until[index], self.now + lasts)
         self._bodies(index, lambda body: body.crash())
         self.at(self.down_until[index], self._boot, self.nodes[index])
+
+    def round_trip_ticks(self, peer: int) -> int:
+        """What a new link to a node measures; a liar answers when it likes."""
+        if peer in self.plan.liars:
+            return self._distance.choice((1, 1_000, 1_000_000))
+        return 2 * self.plan.weather.delay + 1 + self._distance.randrange(20)
 
     def _bodies(self, index: int, action: Callable[[Node], None], *, dead: bool = False) -> None:
         """A liar may run two bodies with one key; everybody else has one."""

@@ -1,0 +1,107 @@
+"""How long messages take here, and what follows from that for every timer of the agreement.
+
+Knows the round trip that each link measured when it was made, and how far that is to be believed.
+Refuses to know clocks, and what the timers are for.  Times are in ticks.
+Follows: s8_10 (tests/pbft/test_checklist.py) in kind: what is measured on one member's word may
+not decide for how long a primary is trusted.
+
+A member can let its answers wait, so the `f` longest round trips count for nothing: what is left
+is at most what a correct member takes.  It cannot answer before it is asked.  Whatever is measured
+counts between a quarter and four times of what is assumed where nothing was.
+
+A way may change while its link stands, and a large batch takes longer than a small one: so when to
+say things again follows the batches that were executed, too.  A faulty primary can slow those down,
+so that decides nothing else, and no more than makes it as rare as complaints.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from aegis_edge.pbft.configuration import Configuration, Parameters
+
+#: A put takes four messages one after another; and three times as long is no reason for suspicion.
+TIMEOUT_HOPS = 12
+#: A message that is said again sooner would only make others wait.
+RESEND_HOPS = 3
+STATUS_HOPS = 6
+#: The parts of the time-out after which a lost primary is given up, things are said again, and
+#: what waits is complained of.
+LOST_PRIMARY, RESEND, COMPLAINT = 20, 30, 4
+#: How long a source of batches may take, in the time after which things are said again.
+FETCH_RESENDS = 5
+#: So many batches in a row have to wait before that counts: one may have lost a message.
+WAITS = 4
+#: How far a measure may be from `Parameters.way_ticks`, as a factor.
+SPREAD = 4
+
+
+class Pace:
+    """One replica's."""
+
+    def __init__(self, own: bytes, configuration: Configuration, parameters: Parameters) -> None:
+        self._others = configuration.others(own)
+        self._f = configuration.f
+        self._parameters = parameters
+        self._measured: dict[bytes, int] = {}
+        self._waits: deque[int] = deque((0,) * WAITS, maxlen=WAITS)
+        self._way = parameters.way_ticks
+
+    def measured(self, peer: bytes, round_trip_ticks: int) -> None:
+        """A new link to `peer` took so long for a question and its answer."""
+        way = self._parameters.way_ticks
+        self._measured[peer] = round_trip_ticks
+        found = sorted((self._measured.get(p, way) for p in self._others), reverse=True)
+        self._way = min(max(found[self._f], way // SPREAD), way * SPREAD)
+
+    def executed(self, waited_ticks: int) -> None:
+        """A batch was executed here, of which something had waited so long."""
+        self._waits.append(waited_ticks)
+
+    @property
+    def hop_ticks(self) -> int:
+        """What nearly all messages take from one member to another, with room to spare.
+
+        That is the wait for their turn, and a whole round trip.
+        """
+        return self._parameters.turn_ticks + self._way
+
+    def travel_ticks(self, size_bytes: int) -> int:
+        """How long so much takes to the primary and from there to all, beside the time of a hop.
+
+        At most a time-out, for a faulty member may well have much to say.
+        """
+        rate = self._parameters.bytes_a_second
+        return min(2_000 * size_bytes // rate, self.timeout_ticks) if rate else 0
+
+    @property
+    def timeout_ticks(self) -> int:
+        """How long the oldest request may wait before its primary is suspected."""
+        return max(self._parameters.timeout_ticks, TIMEOUT_HOPS * self.hop_ticks)
+
+    @property
+    def lost_primary_ticks(self) -> int:
+        """The same for a primary whose link is lost: the others should have seen that too."""
+        one_way_ticks = self._parameters.turn_ticks + self._way // 2
+        return max(1, self._parameters.timeout_ticks // LOST_PRIMARY, one_way_ticks)
+
+    @property
+    def complaint_ticks(self) -> int:
+        """When to say to all what waits, and again between two times of saying so."""
+        return max(1, self.timeout_ticks // COMPLAINT)
+
+    @property
+    def resend_ticks(self) -> int:
+        """When what was said and has led to nothing is said again."""
+        least = max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
+        return max(least, min(2 * min(self._waits), self.complaint_ticks))
+
+    @property
+    def status_ticks(self) -> int:
+        """Between two statuses of a member that waits for nothing."""
+        return max(self._parameters.status_ticks, STATUS_HOPS * self.hop_ticks)
+
+    @property
+    def fetch_ticks(self) -> int:
+        """How long one source of batches may take."""
+        return FETCH_RESENDS * self.resend_ticks
