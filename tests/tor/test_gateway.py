@@ -44,6 +44,8 @@ async def test_only_who_has_the_credential_reaches_a_service(tor_network: TorNet
                 assert await caller.receive_some() == b"from there"
                 await caller.send_all(b"and back")
                 assert await stream.receive_some() == b"and back"
+                await caller.aclose()
+                await stream.aclose()
             # Its end is the end of its block; the same seed has the same address again.
             async with here.create_onion_service(8080, seed=seed) as again:
                 assert again.address == service.address
