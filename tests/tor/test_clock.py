@@ -71,10 +71,11 @@ async def test_as_soon_as_the_clock_is_set_it_goes_on(
     """The same gateway, with a clock that a test can set: one that jumps stops all else, too."""
     tor = system_tor(tor_network, f"set{off_s}", STANDARD)
     await trio.to_thread.run_sync(tor.wait)
-    places = Tor(Endpoint(path=str(tor.control_path)), Endpoint(path=str(tor.socks_path)))
+    control, socks = (Endpoint(path=str(path)) for path in (tor.control_path, tor.socks_path))
+    places = Tor(control, socks, tmp_path / "vanguards")
     own = Service(bytes(32), 80, f"{tmp_path}/onion.sock")
     off = [off_s]
-    ours = Gateway(places, STANDARD, own, {}, now_s=lambda: time.time() + off[0])
+    ours = Gateway(places, STANDARD, [own], {}, now_s=lambda: time.time() + off[0])
 
     async def refuse(_: object) -> Goodbye:
         return Goodbye.NORMAL

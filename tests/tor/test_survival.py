@@ -47,7 +47,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def of_system(tor: Client) -> Tor:
     places = (Endpoint(path=str(path)) for path in (tor.control_path, tor.socks_path))
-    return Tor(*places, modules=POW)
+    return Tor(*places, tor.folder / "vanguards", modules=POW)
 
 
 async def until(done: Callable[[], bool], ours: Gateway) -> None:
@@ -120,13 +120,14 @@ async def test_after_a_newnym_members_are_still_found(
 ) -> None:
     """It has tor forget the keys with which it reads their descriptors."""
     tors = [system_tor(tor_network, name, HIGH) for name in ("found", "finder")]
-    found = Gateway(of_system(tors[0]), HIGH, service(tmp_path, 1, [KEY]), {})
-    own = service(tmp_path, 2)
-    finder = Gateway(of_system(tors[1]), HIGH, own, {found.standing.address: KEY})
+    theirs = service(tmp_path, 1, [KEY])
+    keys_for = {theirs.address: KEY}
+    found = Gateway(of_system(tors[0]), HIGH, [theirs], keys_for)
+    finder = Gateway(of_system(tors[1]), HIGH, [service(tmp_path, 2)], keys_for)
     place = f"onion:{found.standing.address}:80"
     async with kept_up(found), kept_up(finder):
         await reachable(finder)
-        await until(lambda: found.standing.progress is Progress.PUBLISHED, found)
+        await reachable(found)  # published is when one directory has it, and tor asks any of them
         await (await finder.dial(place)).aclose()
         with control(tors[1]) as controller:
 
@@ -149,7 +150,7 @@ async def test_a_system_tor_that_hangs_or_hangs_up_is_said_and_taken_up_again(
     tor_network: TorNetwork, tmp_path: Path, hasty: None
 ) -> None:
     tor = system_tor(tor_network, "hangs", STANDARD)
-    ours = Gateway(of_system(tor), STANDARD, service(tmp_path, 1), {})
+    ours = Gateway(of_system(tor), STANDARD, [service(tmp_path, 1)], {})
     async with kept_up(ours):
         await reachable(ours)
         assert tor.process is not None
@@ -175,8 +176,8 @@ async def test_a_tor_of_the_nodes_own_that_hangs_is_started_again(
     places = Places(tmp_path / "own")
     extra = tuple((name, str(value)) for name, value in tor_network.torrc.items())
     kept = Keeper(places, STANDARD, extra)
-    own = Tor(places.control, places.socks, modules=POW, is_own=True)
-    ours = Gateway(own, STANDARD, service(tmp_path, 1), {})
+    own = Tor(places.control, places.socks, tmp_path / "vanguards", modules=POW, is_own=True)
+    ours = Gateway(own, STANDARD, [service(tmp_path, 1)], {})
     ours.hung = kept.restart
     async with kept_up(ours) as nursery:
         nursery.start_soon(kept.run)
@@ -214,16 +215,16 @@ async def test_a_board_that_lost_its_power_is_found_again_by_the_second_dial(
     names = ("before", "after", "caller")
     before, after, caller = (system_tor(tor_network, name, STANDARD) for name in names)
     own = service(tmp_path, 1)
-    ours = Gateway(of_system(caller), STANDARD, service(tmp_path, 2), {})
+    ours = Gateway(of_system(caller), STANDARD, [service(tmp_path, 2)], {})
     place = f"onion:{own.address}:80"
     async with kept_up(ours):
         await reachable(ours)
-        async with kept_up(first := Gateway(of_system(before), STANDARD, own, {})):
+        async with kept_up(first := Gateway(of_system(before), STANDARD, [own], {})):
             await reachable(first)
             await (await ours.dial(place)).aclose()
             assert before.process is not None
             before.process.send_signal(signal.SIGSTOP)
-        async with kept_up(second := Gateway(of_system(after), STANDARD, own, {})):
+        async with kept_up(second := Gateway(of_system(after), STANDARD, [own], {})):
             await reachable(second)
             with pytest.raises(LinkError, match="no connection in time"):
                 await ours.dial(place)

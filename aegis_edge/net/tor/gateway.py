@@ -153,6 +153,7 @@ class Gateway:
         self._secret = os.urandom(16).hex().encode()
         self._now_s = now_s
         self._said_s: float | None = None
+        self._publication = Publication(own[0].address)
         self._doubt = trio.Event()
         self._tries: dict[str, int] = {}
         self._control: Control | None = None
@@ -277,6 +278,7 @@ class Gateway:
         """All that is done with one connection to tor, until it ends."""
         found = await self._judged(tor)
         self._control, self._said_s, self._hangs = tor, None, 0
+        self._publication = Publication(self._own[0].address)
         await tor.command(*_EVENTS)
         nursery.start_soon(self._heed, tor)
         await self._until_it_can(tor)
@@ -292,6 +294,7 @@ class Gateway:
         nursery.start_soon(self._follow, tor, known, served)
         self.standing.percent = bootstrap.DONE_PERCENT
         self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+        self._show_publication()  # a busy board may hear of it before it comes to this
         self._pause_s = RETRY_S
         await self._look()
 
@@ -378,7 +381,6 @@ class Gateway:
 
     async def _heed(self, tor: Control) -> None:
         """Follow the service's descriptor into Tor's directories, and what else tor tells."""
-        publication = Publication(self._own[0].address)
         async for event in tor.events:
             said_s = skew.told(event)
             if said_s is not None:
@@ -386,15 +388,18 @@ class Gateway:
             if service.is_purge(event):
                 await self._authorise(tor)
             found = service.descriptor_event(event)
-            if found is None or found.address != self._own[0].address:
-                continue
-            publication = publication.after(found)
-            if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
-                continue
-            if publication.stage is Stage.PUBLISHED:
-                self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
-            else:
-                self._fall(Progress.ANNOUNCING, publication.words)
+            if found is not None and found.address == self._publication.address:
+                self._publication = self._publication.after(found)
+                self._show_publication()
+
+    def _show_publication(self) -> None:
+        """Before it is announced, nothing; after it was reached, nothing new."""
+        if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
+            return
+        if self._publication.stage is Stage.PUBLISHED:
+            self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
+        else:
+            self._fall(Progress.ANNOUNCING, self._publication.words)
 
     async def _look(self) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
