@@ -157,6 +157,7 @@ class Gateway:
         self.hung: Callable[[], None] = lambda: None
         self.standing = Standing(address=own[0].address if own else "")
         self._moved = trio.Event()
+        self._publication = Publication(self.standing.address)
 
     # --- to others ----------------------------------------------------------------------------
 
@@ -246,6 +247,7 @@ class Gateway:
         """All that is done with one connection to tor, until it ends."""
         found = await self._judged(tor)
         self._control, self._said_s, self._hangs = tor, None, 0
+        self._publication = Publication(self.standing.address)
         await tor.command(*_EVENTS)
         nursery.start_soon(self._heed, tor)
         await self._until_it_can(tor)
@@ -266,6 +268,7 @@ class Gateway:
             self._fall(Progress.CONNECTED, "")
             await trio.sleep_forever()
         self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+        self._show_publication()  # a busy board may hear of it before it comes to this
         await self._look()
 
     async def _judged(self, tor: Control) -> Facts:
@@ -351,7 +354,6 @@ class Gateway:
 
     async def _heed(self, tor: Control) -> None:
         """Follow the service's descriptor into Tor's directories, and what else tor tells."""
-        publication = Publication(self.standing.address)
         async for event in tor.events:
             said_s = skew.told(event)
             if said_s is not None:
@@ -359,15 +361,18 @@ class Gateway:
             if service.is_purge(event):
                 await self._authorise(tor)
             found = service.descriptor_event(event)
-            if found is None or found.address != self.standing.address:
-                continue
-            publication = publication.after(found)
-            if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
-                continue
-            if publication.stage is Stage.PUBLISHED:
-                self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
-            else:
-                self._fall(Progress.ANNOUNCING, publication.words)
+            if found is not None and found.address == self._publication.address:
+                self._publication = self._publication.after(found)
+                self._show_publication()
+
+    def _show_publication(self) -> None:
+        """Before it is announced, nothing; after it was reached, nothing new."""
+        if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
+            return
+        if self._publication.stage is Stage.PUBLISHED:
+            self._rise(Progress.PUBLISHED, "published; not dialled from outside yet")
+        else:
+            self._fall(Progress.ANNOUNCING, self._publication.words)
 
     async def _look(self) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
