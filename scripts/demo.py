@@ -282,8 +282,6 @@ class Demo:
         )
         self.show.step(f"view {status['view']}: {status['primary_name']} leads now")
         self._watch(self.tempo.storm_s - (time.monotonic() - killed), others)
-        pause = self.done.longest_wait(killed)
-        self.show.step(f"the longest that any caller waited: {pause:.2f} s")
 
         victim.start()
         self.show.event(f"{victim.name} starts again")
@@ -299,6 +297,8 @@ class Demo:
         self.show.step(f"{victim.name} is back and has caught up")
         self._watch(self.tempo.back_s - (time.monotonic() - back), others)
         self._end_load()
+        pause = self.done.longest_wait(killed)
+        self.show.step(f"the longest that any caller waited: {pause:.2f} s")
         self.figures |= {
             "pause_s": round(pause, 3),
             "killed": victim.name,
