@@ -103,7 +103,9 @@ class SecureTorGateway:
         clients = () if credential is None else (sodium.x25519_public(credential),)
         own = Service(seed, port, str(path), clients, wanted.max_streams, wanted.proof_of_work)
         keys = {} if credential is None else {own.address: credential}
-        announced = Gateway(replace(self._tor, is_own=False), self._level, [own], keys)
+        # The gateway itself has pinned the vanguards, and owns the tor.
+        its_tor = replace(self._tor, is_own=False, vanguards=None)
+        announced = Gateway(its_tor, self._level, [own], keys)
         with trio.socket.socket(trio.socket.AF_UNIX) as socket:
             await socket.bind(str(path))
             path.chmod(0o600)
@@ -122,8 +124,10 @@ class SecureTorGateway:
 
         Streams to different addresses share no circuit.
         """
-        onion.parse(address)
+        address = onion.address(onion.parse(address))
         if credential is not None:
+            if len(credential) != SEED_BYTES:
+                raise ValueError(f"a credential has {SEED_BYTES} bytes, this has {len(credential)}")
             await self._base.introduce(address, credential)
         return await self._base.stream_to(Address(ONION, address, port))
 
@@ -150,14 +154,17 @@ async def create_secure_tor_gateway(
     """A tor of its own that keeps `security_level`, for as long as the block lasts.
 
     The block begins once tor is on the network.  `folder`: a private one in which tor keeps what it
-    knows of the network, and PARANOID its guards; one that goes with the block if not given.
+    knows of the network; one that goes with the block if not given.  PARANOID needs one: it keeps
+    its guards there.
     `torrc`: further options, such as the bridges that PARANOID needs.
 
-    Raises `LevelError` if this tor cannot keep the level, else `TorError` where there is none.
+    Raises `LevelError` if this tor cannot keep the level, else `TorError` where there is none;
+    once it runs, in a group, as Trio's nurseries do.
     """
     level = SecurityLevel(security_level)
-    bridges = [value for name, value in torrc if name.lower() == "bridge"]
-    if problems := levels.lacking_bridges(level, bridges):
+    if folder is None and levels.TABLE[level].full_vanguards:
+        raise ValueError(f"{level.value} keeps its guards for months: name a folder for them")
+    if problems := levels.lacking_bridges(level, torrc):
         raise LevelError(level, problems)
     with tempfile.TemporaryDirectory(prefix="aegis-edge.") as fleeting:
         place = Path(fleeting if folder is None else folder).absolute()

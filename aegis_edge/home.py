@@ -18,7 +18,7 @@ from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.pbft import quorum
 from aegis_edge.peers import identity, onion
 from aegis_edge.peers.address import ONION, Address
-from aegis_edge.peers.genesis import Genesis, Parameters
+from aegis_edge.peers.genesis import Genesis, Parameters, intervals
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 
@@ -122,6 +122,7 @@ def remarks(genesis: Genesis) -> list[str]:
             f" may be hostile, where so many could bear {could}"
         )
     usual = {field.name: field.default for field in fields(Parameters)}
+    usual["checkpoint_interval"], usual["window"] = intervals(genesis.records)
     for name in ("checkpoint_interval", "window", "history_versions"):
         value = getattr(parameters, name)
         if value != usual[name]:

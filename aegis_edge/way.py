@@ -8,6 +8,7 @@ directly does not pay for them.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +33,7 @@ from aegis_edge.wire.session import CELL_CAPACITY_BYTES
 
 if TYPE_CHECKING:
     from aegis_edge.net.tor.gateway import Standing, Tor
+    from aegis_edge.net.tor.levels import SecurityLevel
     from aegis_edge.net.tor.torrc import Places
 
 Record = Verified[NodeRecord]
@@ -101,33 +103,28 @@ async def _through_tor(
     config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record]
 ) -> Way:
     from aegis_edge.net.tor import levels, member
-    from aegis_edge.net.tor.gateway import Gateway, LevelError
+    from aegis_edge.net.tor.gateway import Gateway
     from aegis_edge.net.tor.keeper import Keeper
     from aegis_edge.net.tor.levels import SecurityLevel
     from aegis_edge.net.tor.service import target_problem
     from aegis_edge.net.tor.transport import Onions
 
     level = SecurityLevel(config["security_level"])
-    is_own = config["tor"] == "own"
-    extra = _extra(config.tor_extra_file) if is_own else ()
-    bridges = [value for name, value in extra if name.lower() == "bridge"]
-    if is_own and (problems := levels.lacking_bridges(level, bridges)):
-        raise LevelError(level, problems)
     if problem := target_problem(str(config.onion_socket)):
         source = config.values["onion_socket"].source
         raise ConfigError(f"{source}: onion_socket: {problem}")
+    is_own = config["tor"] == "own"
+    extra = _extra(config, level) if is_own else ()
     tor, places = await _tor(config)
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
-    cluster, known = genesis.cluster_id, (*genesis.records, *records)
+    cluster = genesis.cluster_id
+    mine = [record for record in records if record.signer == keys.public]
+    known = [r for r in (*genesis.records, *records) if not mine or r.signer != keys.public]
+    keyring = member.Keyring(own, cluster, level, (*mine, *known))
     services = member.own_services(
         own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
     )
-    through = Gateway(
-        tor,
-        level,
-        services,
-        member.credentials(own, cluster, known, level),
-    )
+    through = Gateway(tor, level, services, keyring.clients)
     shape = levels.TABLE[level].shape
     rotation = _Rotation(config.key_file, keys, genesis.members)
     began = time.monotonic()
@@ -143,7 +140,8 @@ async def _through_tor(
             through.retire()
 
     def learnt(record: Record) -> None:
-        through.meet(member.credentials(own, cluster, [record], level))
+        keyring.learn(record)
+        through.meet(keyring.clients)
 
     def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
         return {
@@ -254,8 +252,24 @@ class _Rotation:
         self.is_over = True
 
 
-def _extra(path: Path) -> tuple[tuple[str, str], ...]:
-    """The owner's lines for the torrc of the node's own tor."""
+def _extra(config: Config, level: SecurityLevel) -> tuple[tuple[str, str], ...]:
+    """The owner's lines for the torrc of the node's own tor, if that tor will do with them."""
+    from aegis_edge.net.tor import levels, torrc
+    from aegis_edge.net.tor.errors import TorError
+    from aegis_edge.net.tor.gateway import LevelError
+    from aegis_edge.net.tor.torrc import Places
+
+    extra = _lines_of(config.tor_extra_file)
+    if problems := levels.lacking_bridges(level, extra):
+        raise LevelError(level, problems)
+    try:
+        torrc.text(Places(config.tor_directory / "own"), level, os.getpid(), extra)
+    except TorError as error:
+        raise ConfigError(f"{config.tor_extra_file}: {error}") from None
+    return extra
+
+
+def _lines_of(path: Path) -> tuple[tuple[str, str], ...]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -264,5 +278,5 @@ def _extra(path: Path) -> tuple[tuple[str, str], ...]:
         raise ConfigError(
             f"{path}: cannot be read ({error}); it holds lines of a torrc, as text"
         ) from None
-    words = (line.partition(" ")[::2] for line in lines if line.strip() and line[0] != "#")
-    return tuple((name, value.strip()) for name, value in words)
+    words = [line.split(None, 1) for line in lines if not line.lstrip().startswith("#")]
+    return tuple((name, rest[0].strip() if rest else "") for name, *rest in filter(None, words))

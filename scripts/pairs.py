@@ -109,7 +109,7 @@ class Node:
         own = member.Keys(keys.signed.signer, keys.seed, keys.noise_private)
         records = (keys.signed, *others)
         services = member.own_services(own, CLUSTER, records, level, PORT, target)
-        clients = member.credentials(own, CLUSTER, records, level)
+        clients = member.Keyring(own, CLUSTER, level, records).clients
         self.gateway = Gateway(tor, level, services, clients)
         self._poller: Poller[Any] = Poller()
         self._heard = heard

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,16 @@ from aegis_edge.gateway import LevelError
 
 @pytest.mark.parametrize("torrc", [[], [("Bridge", "192.0.2.1:443")]])
 async def test_a_level_that_cannot_be_kept_begins_with_nothing(
-    torrc: Sequence[tuple[str, str]],
+    torrc: Sequence[tuple[str, str]], tmp_path: Path
 ) -> None:
     with pytest.raises(LevelError, match="PARANOID promises"):
-        async with create_secure_tor_gateway(SecurityLevel.PARANOID, torrc=torrc):
+        async with create_secure_tor_gateway(SecurityLevel.PARANOID, folder=tmp_path, torrc=torrc):
+            pytest.fail("it began")
+
+
+async def test_guards_that_stay_need_a_place() -> None:
+    with pytest.raises(ValueError, match="name a folder"):
+        async with create_secure_tor_gateway(SecurityLevel.PARANOID):
             pytest.fail("it began")
 
 

@@ -50,7 +50,9 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
     tmp_path: Path, level: str, mean_interval_s: float | None
 ) -> None:
     settings = made(tmp_path, "transport = 'tor'", f"security_level = '{level}'")
-    settings.tor_extra_file.write_text("Bridge obfs4 192.0.2.1:443\n")
+    settings.tor_extra_file.write_text(
+        "ClientTransportPlugin obfs4 exec /x\n  Bridge  obfs4 192.0.2.1:443 \n"
+    )
     through = found(settings)
     (address,) = home.own_addresses(settings, keyfile.read(settings.key_file))
     assert through.listen == address
@@ -89,12 +91,12 @@ def test_a_tor_that_is_not_on_this_host_is_refused(tmp_path: Path, place: str) -
 
 def test_lines_for_the_own_tor_are_read_and_comments_are_not(tmp_path: Path) -> None:
     extra = tmp_path / "torrc.extra"
-    assert way._extra(extra) == ()
+    assert way._lines_of(extra) == ()
     extra.write_text("# mine\n\nUseBridges 1\nBridge obfs4 192.0.2.1:80 cert=x\n")
-    assert way._extra(extra) == (("UseBridges", "1"), ("Bridge", "obfs4 192.0.2.1:80 cert=x"))
+    assert way._lines_of(extra) == (("UseBridges", "1"), ("Bridge", "obfs4 192.0.2.1:80 cert=x"))
     extra.write_bytes(b"\xff")
     with pytest.raises(ConfigError, match="lines of a torrc"):
-        way._extra(extra)
+        way._lines_of(extra)
 
 
 def test_who_links_directly_does_not_load_what_tor_needs() -> None:
@@ -104,7 +106,12 @@ def test_who_links_directly_does_not_load_what_tor_needs() -> None:
 
 @pytest.mark.parametrize(
     ("extra", "said"),
-    [("", "tor has no bridges"), ("bridge 192.0.2.1:443\n", "a bridge is without a transport")],
+    [
+        ("", "tor has no bridges"),
+        ("bridge 192.0.2.1:443\n", "a bridge is without a transport"),
+        ("Bridge obfs4 192.0.2.1:443\n", "nothing carries the transport obfs4"),
+        ("obfs4 192.0.2.1:443\n", "with the word Bridge before it"),
+    ],
 )
 def test_a_level_that_needs_bridges_is_refused_before_any_tor_runs(
     tmp_path: Path, extra: str, said: str
@@ -148,3 +155,10 @@ def test_a_socket_to_which_tor_cannot_bring_callers_is_refused(tmp_path: Path, p
     with pytest.raises(ConfigError, match="cannot be the target of an onion service; use an abs"):
         found(settings)
     assert made(tmp_path / "direct").onion_socket == tmp_path / "direct" / "tor" / "onion.sock"
+
+
+def test_a_line_that_would_weaken_the_level_ends_the_node(tmp_path: Path) -> None:
+    settings = made(tmp_path, "transport = 'tor'")
+    settings.tor_extra_file.write_text("VanguardsLiteEnabled 0\n")
+    with pytest.raises(ConfigError, match=r"torrc.extra: VanguardsLiteEnabled cannot be an extra"):
+        found(settings)

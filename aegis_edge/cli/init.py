@@ -204,11 +204,10 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
             screen.say()
         record = f"aegis-edge record > {shlex.quote(config.name)}.record"
         if config.is_through_tor and config["security_level"] == "PARANOID":
-            screen.say(
-                "PARANOID takes bridges: write the lines that https://bridges.torproject.org"
-            )
-            screen.say("gives, and their ClientTransportPlugin line, to")
-            screen.say(f"  {config.tor_extra_file}")
+            screen.say("PARANOID takes bridges.  sudo apt install obfs4proxy, then write")
+            screen.say("  ClientTransportPlugin obfs4 exec /usr/bin/obfs4proxy")
+            screen.say("and each line of https://bridges.torproject.org, with the word Bridge")
+            screen.say(f"before it, to {config.tor_extra_file}")
             screen.say()
         screen.say("Next:")
         screen.say(f"  {record:45}  # on each board; bring all to one")

@@ -79,7 +79,8 @@ def rotate(now: bool) -> None:
     if screen.wants_json():
         return
     screen.say()
-    screen.say("It counts from the node's next start; if it runs as a service:")
+    screen.say("The backup of identity.key is of no use any more: make a new one.")
+    screen.say("The address counts from the node's next start; if it runs as a service:")
     screen.say("  systemctl --user restart aegis-edge")
 
 

@@ -36,6 +36,7 @@ from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
 from aegis_edge.wire.records import HEADER_BYTES
 from aegis_edge.wire.session import (
     CELL_CAPACITY_BYTES,
+    CELL_FRAME_BYTES,
     ENTROPY_BYTES,
     Delivered,
     Opened,
@@ -630,6 +631,12 @@ class Links:
             return
         if link.channel.has_more:
             self._unread.append(link)
+        if self._schedule is not None and len(data) != CELL_FRAME_BYTES:
+            raise LinkError(
+                "its frames are not of one size, so who watches can tell when it has something to "
+                "say: it has a lower SECURITY_LEVEL; set the same on all boards",
+                Goodbye.PROTOCOL,
+            )
         link.heard_at = clock.now_ticks()
         link.doubted_at = 0
         link.session, effects = link.session.received(data)

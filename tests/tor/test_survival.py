@@ -21,7 +21,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
 from aegis_edge.net.tor import gateway
 from aegis_edge.net.tor.endpoint import Endpoint
-from aegis_edge.net.tor.gateway import Gateway, Progress, Tor
+from aegis_edge.net.tor.gateway import Gateway, LevelError, Progress, Tor
 from aegis_edge.net.tor.keeper import Keeper
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
@@ -121,10 +121,10 @@ def forget_everything(tor: Client) -> None:
             path.unlink()
 
 
-async def test_after_a_newnym_members_are_still_found(
+async def test_members_are_still_found_after_what_has_tor_forget_their_keys(
     tor_network: TorNetwork, tmp_path: Path, hasty: None
 ) -> None:
-    """It has tor forget the keys with which it reads their descriptors."""
+    """A NEWNYM, a torrc that is read again, and any SETCONF, even of what is so already."""
     tors = [system_tor(tor_network, name, HIGH) for name in ("found", "finder")]
     theirs = service(tmp_path, 1, [KEY])
     keys_for = {theirs.address: KEY}
@@ -144,9 +144,32 @@ async def test_after_a_newnym_members_are_still_found(
             heard: list[object] = []
             controller.add_event_listener(heard.append, "SIGNAL")
             assert len(keys()) == 1
-            controller.signal("NEWNYM")
-            await until(lambda: bool(heard) and len(keys()) == 1, finder)
+            for number, name in enumerate(("NEWNYM", "RELOAD")):
+                controller.signal(name)
+                await until(lambda: len(heard) > number and len(keys()) == 1, finder)
+                await (await dial(finder, place)).aclose()
+            controller.set_conf("ConnectionPadding", "1")
+            await until(lambda: len(keys()) == 1, finder)
         await (await dial(finder, place)).aclose()
+
+
+async def test_a_tor_that_is_told_to_do_less_ends_the_node(
+    tor_network: TorNetwork, tmp_path: Path, hasty: None
+) -> None:
+    """Whoever may use its control port can; nothing goes on in a weaker mode."""
+    tor = system_tor(tor_network, "lowered", HIGH)
+    ours = Gateway(of_system(tor), HIGH, [service(tmp_path, 1, [KEY])], {})
+    with pytest.raises((LevelError, ExceptionGroup)) as caught:
+        async with kept_up(ours):
+            await until(lambda: ours.standing.progress is Progress.PUBLISHED, ours)
+            with control(tor) as controller:
+                controller.set_conf("ConnectionPadding", "auto")
+            with trio.fail_after(PATIENCE_S):
+                await trio.sleep_forever()
+    error: BaseException = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert "ConnectionPadding is auto, not 1" in str(error)
 
 
 # --- tors that hang -----------------------------------------------------------------------------

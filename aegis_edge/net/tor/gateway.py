@@ -197,8 +197,9 @@ class Gateway:
     # --- changed while it runs ----------------------------------------------------------------
 
     def meet(self, clients: Mapping[str, bytes]) -> None:
-        """Further addresses of members, each with the key with which this node finds it."""
-        self._clients.update(clients)
+        """The addresses of members from now on, each with the key with which it is found."""
+        self._clients = dict(clients)
+        self._tries = {host: n for host, n in self._tries.items() if host in clients}
         self._changed.set()
 
     async def introduce(self, address: str, private: bytes) -> None:
@@ -245,16 +246,16 @@ class Gateway:
 
     async def _with(self, tor: Control, nursery: trio.Nursery) -> None:
         """All that is done with one connection to tor, until it ends."""
+        if self._tor.is_own:
+            await tor.command("TAKEOWNERSHIP")
         found = await self._judged(tor)
         self._control, self._said_s, self._hangs = tor, None, 0
         self._publication = Publication(self.standing.address)
         await tor.command(*_EVENTS)
         nursery.start_soon(self._heed, tor)
         await self._until_it_can(tor)
-        nursery.start_soon(self._watch, tor)
-        if levels.TABLE[self._level].full_vanguards:
+        if levels.TABLE[self._level].full_vanguards and self._tor.vanguards is not None:
             self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
-            assert self._tor.vanguards is not None, "full vanguards are kept in a file"
             again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
             nursery.start_soon(self._keep_pinned, tor, self._tor.vanguards, again_s)
         known, served = dict(self._clients), self._own
@@ -262,6 +263,7 @@ class Gateway:
         for own in served:
             await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
         nursery.start_soon(self._follow, tor, known, served)
+        nursery.start_soon(self._watch, tor)
         self.standing.percent = bootstrap.DONE_PERCENT
         self._pause_s = RETRY_S
         if not served:
@@ -273,8 +275,6 @@ class Gateway:
 
     async def _judged(self, tor: Control) -> Facts:
         """What this tor is, if it keeps what the level promises; before anything is asked of it."""
-        if self._tor.is_own:
-            await tor.command("TAKEOWNERSHIP")
         found = await facts.gather(
             tor, self._level, self._tor.modules, self._tor.control, self._tor.socks
         )
@@ -307,9 +307,19 @@ class Gateway:
         return skew.problem(self._now_s(), reply, self._said_s)
 
     async def _watch(self, tor: Control) -> None:
-        """Ask a tor that does its work now and then: one that hangs does not answer in time."""
+        """Ask a tor that does its work now and then: one that hangs does not answer in time.
+
+        Who reloads its torrc, or sets an option by another connection, may take from it what the
+        level demands, and has it forget the keys of members' services.
+        """
         while True:
             await trio.sleep(WATCH_S)
+            found = await self._judged(tor)
+            for problem in levels.unguarded(self._level, found.conf):
+                raise TorError(problem.words, problem.fix)  # its services end with the connection
+            held = service.authorised(await tor.command(*service.ASK_AUTHORISED))
+            if not self._clients.keys() <= held:
+                await self._authorise(tor)
             warning = self._clock_problem(await tor.command(*_ASKED, timeout_s=ANSWER_S))
             if warning and warning != self.standing.warning:
                 log.warning("%s", warning)
@@ -340,6 +350,9 @@ class Gateway:
                 if known.get(address) != private:
                     await tor.command(*service.authorise(address, private))
                     known[address] = private
+            for address in known.keys() - self._clients.keys():
+                del known[address]
+                await tor.command(*service.deauthorise(address))
             for own in served:
                 if own not in self._own:
                     await tor.command(*service.remove(own.address))
@@ -348,9 +361,13 @@ class Gateway:
             await self._changed.wait()
 
     async def _keep_pinned(self, tor: Control, path: Path, again_s: float) -> None:
+        """Replace guards when their time is over; not by a clock that is wrong."""
         while True:
             await trio.sleep(again_s)
-            again_s = await pinning.pin(tor, self._level, path)
+            again_s = pinning.LOOK_S
+            if not self._clock_problem(await tor.command(*_ASKED)):
+                again_s = await pinning.pin(tor, self._level, path)
+                await self._authorise(tor)
 
     async def _heed(self, tor: Control) -> None:
         """Follow the service's descriptor into Tor's directories, and what else tor tells."""

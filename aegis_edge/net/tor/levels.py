@@ -14,7 +14,7 @@ Refuses to know how tor is asked.  A level fails closed: what cannot be shown to
     connection padding  auto                1                       1
     bridges             as the owner likes  as the owner likes      required, with a transport
     sockets to tor      Unix or loopback    Unix                    Unix
-    link traffic        when there is some  Poisson, mean 1 s       Poisson, mean 0.5 s, all links
+    link traffic        when there is some  Poisson, mean 1 s       Poisson, mean 0.5 s
     a link and day      4.4 MB when idle    88.8 MB, always         177.6 MB, always
 
 The last line counts cells.  On the TCP side of tor (`scripts/observe`) it is 98 to 125 MB at HIGH,
@@ -57,6 +57,8 @@ WEBSOCKET_BYTES = 8
 VERSION_MIN = (0, 4, 7)
 VERSION_POW = (0, 4, 9, 2)
 
+_BRIDGES = ("Bridge", "ClientTransportPlugin")
+
 Conf = Mapping[str, tuple[str, ...]]
 
 
@@ -95,15 +97,12 @@ class Shape:
 
     `mean_interval_s`: of a Poisson process in each direction, whose every event sends one frame of
     `frame_bytes`, real if one waits and a dummy else; None: frames go when there is something to
-    say, and one after `keepalive_s` of silence.  `all_links`: the set of links is fixed, and each
-    is kept open, so that links that come and go tell nothing.  `bursts`: bulk may ask for more.
+    say, and one after `keepalive_s` of silence.
     """
 
     mean_interval_s: float | None
     cells: int
     keepalive_s: float
-    all_links: bool
-    bursts: bool
 
     @property
     def is_scheduled(self) -> bool:
@@ -147,12 +146,15 @@ class Level:
     bridges: bool
     full_vanguards: bool
     shape: Shape
-    max_streams: int = 16
+    #: A link needs one, and one that takes its place another.
+    max_streams: int = 4
 
 
 #: Demanded at every level.  `also` has the values that keep the same promise.
 _COMMON = (
     Option("ClientOnly", "1"),
+    Option("UseEntryGuards", "1"),
+    Option("NumEntryGuards", "0"),  # as few as the network thinks right
     Option("SafeSocks", "1"),
     Option("SafeLogging", "1"),
     Option("HiddenServiceNonAnonymousMode", "0"),
@@ -175,7 +177,7 @@ TABLE: Mapping[SecurityLevel, Level] = {
         unix_sockets=False,
         bridges=False,
         full_vanguards=False,
-        shape=Shape(None, cells=1, keepalive_s=20.0, all_links=False, bursts=True),
+        shape=Shape(None, cells=1, keepalive_s=20.0),
     ),
     SecurityLevel.HIGH: Level(
         options=(
@@ -189,7 +191,7 @@ TABLE: Mapping[SecurityLevel, Level] = {
         unix_sockets=True,
         bridges=False,
         full_vanguards=False,
-        shape=Shape(1.0, cells=1, keepalive_s=20.0, all_links=False, bursts=False),
+        shape=Shape(1.0, cells=1, keepalive_s=20.0),
     ),
     SecurityLevel.PARANOID: Level(
         options=(
@@ -204,7 +206,7 @@ TABLE: Mapping[SecurityLevel, Level] = {
         unix_sockets=True,
         bridges=True,
         full_vanguards=True,
-        shape=Shape(0.5, cells=1, keepalive_s=20.0, all_links=True, bursts=False),
+        shape=Shape(0.5, cells=1, keepalive_s=20.0),
     ),
 }
 
@@ -240,7 +242,7 @@ class Problem(NamedTuple):
 def asked(level: SecurityLevel) -> tuple[str, ...]:
     """The options that GETCONF is to be asked for, for `missing` and `unguarded`."""
     names = (option.name for option in TABLE[level].options)
-    return (*names, "SocksPort", "Bridge", "HSLayer2Nodes", "HSLayer3Nodes")
+    return (*names, *_BRIDGES, "SocksPort", "HSLayer2Nodes", "HSLayer3Nodes")
 
 
 def torrc_options(level: SecurityLevel) -> tuple[tuple[str, str], ...]:
@@ -259,13 +261,20 @@ def missing(level: SecurityLevel, facts: Facts) -> tuple[Problem, ...]:
         *_options(wanted, facts.conf),
         *_socks(facts),
         *(_sockets(facts) if wanted.unix_sockets else ()),
-        *lacking_bridges(level, facts.conf.get("Bridge", ())),
+        *lacking_bridges(level, [(name, v) for name in _BRIDGES for v in facts.conf.get(name, ())]),
     )
 
 
-def lacking_bridges(level: SecurityLevel, bridges: Sequence[str]) -> tuple[Problem, ...]:
-    """What is amiss with the values of tor's option Bridge; tor itself does not start with none."""
-    return tuple(_bridges(bridges)) if TABLE[level].bridges else ()
+def lacking_bridges(
+    level: SecurityLevel, options: Sequence[tuple[str, str]]
+) -> tuple[Problem, ...]:
+    """What is amiss with the bridges among a torrc's options: tor does not start without any."""
+    if not TABLE[level].bridges:
+        return ()
+    bridges, plugins = (
+        [value for name, value in options if name.lower() == wanted.lower()] for wanted in _BRIDGES
+    )
+    return tuple(_bridges(bridges, plugins))
 
 
 def unguarded(level: SecurityLevel, conf: Conf) -> tuple[Problem, ...]:
@@ -362,14 +371,18 @@ def _sockets(facts: Facts) -> Iterator[Problem]:
             )
 
 
-def _bridges(bridges: Sequence[str]) -> Iterator[Problem]:
+def _bridges(bridges: Sequence[str], plugins: Sequence[str]) -> Iterator[Problem]:
     fix = (
-        "put Bridge lines (https://bridges.torproject.org) and the transport's "
-        "ClientTransportPlugin line (Debian: obfs4proxy) into its torrc, or, if the node starts "
-        "tor itself, into torrc.extra in the node's home"
+        "install obfs4proxy; then put ClientTransportPlugin obfs4 exec /usr/bin/obfs4proxy and "
+        "each line of https://bridges.torproject.org, with the word Bridge before it, into its "
+        "torrc, or, if the node starts tor itself, into torrc.extra in the node's home"
     )
     if not bridges:
         yield Problem("tor has no bridges, so who watches the line sees that it is Tor", fix)
+    carried = {name for plugin in plugins for name in plugin.split(" ")[0].split(",")}
     for bridge in bridges:
-        if not re.match(r"[A-Za-z_][A-Za-z0-9_]* ", bridge):
+        transport = re.match(r"[A-Za-z_][A-Za-z0-9_]*(?= )", bridge)
+        if transport is None:
             yield Problem("a bridge is without a transport, so its traffic looks like Tor's", fix)
+        elif transport[0] not in carried:
+            yield Problem(f"nothing carries the transport {transport[0]} of a bridge", fix)

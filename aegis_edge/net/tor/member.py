@@ -10,9 +10,10 @@ there is nothing to hand over, and a tor that is taken gives away no key that st
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from aegis_edge.crypto import sodium
+from aegis_edge.crypto.sodium import CryptoError
 from aegis_edge.net.tor import levels
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
@@ -21,14 +22,15 @@ from aegis_edge.peers.address import ONION
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 
-class Keys(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Keys:
     """What a node needs of its own: its public key, its seed, its Noise key, and the generations
     of its onion address that are in use, the last one first.
     """
 
     public: bytes
-    seed: bytes
-    noise_private: bytes
+    seed: bytes = field(repr=False)
+    noise_private: bytes = field(repr=False)
     onion_generations: tuple[int, ...] = (0,)
 
 
@@ -46,10 +48,11 @@ def own_services(
     dials itself, to know that others can.
     """
     wanted = levels.TABLE[level]
-    clients = tuple(
-        sodium.x25519_public(_credential(keys, cluster_id, record, is_service=True))
+    pairs = (
+        _credential(keys, cluster_id, record, is_service=True)
         for record in (records if wanted.client_authorisation else ())
     )
+    clients = tuple(sodium.x25519_public(key) for key in pairs if key is not None)
     return tuple(
         Service(
             onion.service_seed(keys.seed, generation),
@@ -63,26 +66,52 @@ def own_services(
     )
 
 
-def credentials(
-    keys: Keys,
-    cluster_id: bytes,
-    records: Iterable[Verified[NodeRecord]],
-    level: SecurityLevel,
-) -> Mapping[str, bytes]:
-    """For each onion address of a member, this node's included, the key with which it is found."""
-    if not levels.TABLE[level].client_authorisation:
-        return {}
-    found = {}
-    for record in records:
-        for place in map(address.parse, record.message.addresses):
-            if place.scheme == ONION:
-                found[place.host] = _credential(keys, cluster_id, record, is_service=False)
-    return found
+class Keyring:
+    """For each onion address of a member, this node's included, the key with which it is found.
+
+    An address is of whoever is first known to have it: a member that says another's is its own
+    must not change the key with which that one is found.  `records`: at first, in that order.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        cluster_id: bytes,
+        level: SecurityLevel,
+        records: Iterable[Verified[NodeRecord]],
+    ) -> None:
+        self._keys = keys
+        self._cluster_id = cluster_id
+        self._is_needed = levels.TABLE[level].client_authorisation
+        self._hosts: dict[bytes, dict[str, bytes]] = {}
+        for record in records:
+            self.learn(record)
+
+    def learn(self, record: Verified[NodeRecord]) -> None:
+        """The addresses of one member from now on; those that it had before are no more."""
+        if not self._is_needed:
+            return
+        taken = {
+            host for peer, hosts in self._hosts.items() if peer != record.signer for host in hosts
+        }
+        places = map(address.parse, record.message.addresses)
+        found = {place.host for place in places if place.scheme == ONION} - taken
+        key = _credential(self._keys, self._cluster_id, record, is_service=False)
+        self._hosts[record.signer] = {} if key is None else dict.fromkeys(found, key)
+
+    @property
+    def clients(self) -> Mapping[str, bytes]:
+        """X25519 private keys by onion address."""
+        return {host: key for hosts in self._hosts.values() for host, key in hosts.items()}
 
 
 def _credential(
     keys: Keys, cluster_id: bytes, peer: Verified[NodeRecord], *, is_service: bool
-) -> bytes:
-    shared = sodium.x25519(keys.noise_private, peer.message.noise_key)
+) -> bytes | None:
+    """None for a member whose Noise key is no key: there is no link to it either."""
+    try:
+        shared = sodium.x25519(keys.noise_private, peer.message.noise_key)
+    except CryptoError:
+        return None
     pair = (keys.public, peer.signer) if is_service else (peer.signer, keys.public)
     return onion.pair_credential(shared, cluster_id, *pair)

@@ -4,7 +4,8 @@ Knows when to look again, and that nothing is announced or dialled before they a
 Refuses to know how they are drawn, and for how long: see `vanguards`.
 Follows: control-spec on GETINFO ns/all and SETCONF.
 
-Tor takes them by SETCONF and forgets them when it ends; the file does not.  They are drawn only
+Tor takes them by SETCONF and forgets them when it ends or reads its torrc again; the file does not.
+With each SETCONF it also forgets whatever ONION_CLIENT_AUTH_ADD told it.  They are drawn only
 once tor has bootstrapped, for it does not where the clock is far off: so a board that starts in
 1970 does not throw away guards that seem to expire in fifty years.
 """
@@ -55,7 +56,10 @@ async def pin(
         return guards
 
     guards = await trio.to_thread.run_sync(choose)
-    await tor.command("SETCONF", *vanguards.options(guards))
+    wanted = vanguards.options(guards)
+    held = await facts.options(tor, tuple(name for name, _ in wanted))
+    if held != {name: (value,) for name, value in wanted}:
+        await tor.command("SETCONF", *wanted)
     for problem in levels.unguarded(level, await facts.options(tor, levels.asked(level))):
         raise TorError(problem.words, problem.fix)
     return min(LOOK_S, math.inf if not guards else vanguards.expires_s(guards) - now_s)
@@ -85,6 +89,11 @@ def _keep(path: Path, guards: Guards) -> None:
             file.flush()
             os.fsync(descriptor)
         fresh.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     except OSError as error:
         raise _unusable(path, error) from None
 

@@ -154,9 +154,18 @@ def authorise(address: str, private: bytes) -> tuple[str, ...]:
     return ("ONION_CLIENT_AUTH_ADD", name, f"x25519:{onion.client_credential(private)}")
 
 
+ASK_AUTHORISED = ("ONION_CLIENT_AUTH_VIEW",)
+
+
+def authorised(reply: Reply) -> frozenset[str]:
+    """The addresses of `ASK_AUTHORISED`'s answer: those for which tor holds a key."""
+    words = (line.text.split(" ") for line in reply.lines)
+    return frozenset(w[1] + onion.SUFFIX for w in words if w[0] == "CLIENT" and len(w) > 1)
+
+
 def is_purge(event: Reply) -> bool:
     """Whether tor has just forgotten the keys that `authorise` gave it."""
-    return event.lines[0].text == f"{EVENT_SIGNAL} NEWNYM"
+    return event.lines[0].text in (f"{EVENT_SIGNAL} NEWNYM", f"{EVENT_SIGNAL} RELOAD")
 
 
 def deauthorise(address: str) -> tuple[str, ...]:

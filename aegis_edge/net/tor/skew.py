@@ -35,7 +35,7 @@ def told(event: Reply) -> float | None:
         if words[:1] != (EVENT,) or words[2:3] != ("CLOCK_SKEW",):
             return None
         return float(int(pairs["SKEW"]))
-    except (Garbled, KeyError, ValueError):
+    except (Garbled, KeyError, ValueError, OverflowError):
         return None
 
 

@@ -49,10 +49,15 @@ FULL = (
 
 
 class Relay(NamedTuple):
-    """A relay that may be drawn; `fingerprint` has 40 hexadecimal digits in upper case."""
+    """A relay of tor's list; `fingerprint` has 40 hexadecimal digits in upper case.
+
+    `may_be_drawn`: it has the flags for it.  One that was drawn stays while it is listed at all:
+    whoever can take a flag from it for an hour must not choose when another is drawn.
+    """
 
     fingerprint: str
     bandwidth: int
+    may_be_drawn: bool = True
 
 
 class Guard(NamedTuple):
@@ -66,7 +71,9 @@ Guards = tuple[tuple[Guard, ...], ...]
 
 
 def relays(listed: str) -> tuple[Relay, ...]:
-    """The relays of GETINFO ns/all that are up, fast, stable and no exit.  Nonsense is skipped.
+    """The relays of GETINFO ns/all; those may be drawn that are up, fast, stable and no exit.
+
+    Nonsense is skipped.
 
     A bandwidth of 0 counts as 1: in a network that was never measured all have it.
     """
@@ -79,14 +86,17 @@ def relays(listed: str) -> tuple[Relay, ...]:
             fingerprint, flags = _fingerprint(words[2]), set()
         elif words[0] == "s":
             flags = set(words[1:])
-        elif words[0] == "w" and fingerprint and flags >= _WANTED and "Exit" not in flags:
+        elif words[0] == "w" and fingerprint:
             bandwidth = re.search(r" Bandwidth=([0-9]{1,15})(?![0-9])", line, re.ASCII)
             if bandwidth:
-                found[fingerprint] = Relay(fingerprint, max(1, int(bandwidth[1])))
+                may_be_drawn = flags >= _WANTED and not flags & _UNWANTED
+                found[fingerprint] = Relay(fingerprint, max(1, int(bandwidth[1])), may_be_drawn)
     return tuple(found.values())
 
 
 _WANTED = {"Running", "Valid", "Fast", "Stable"}
+#: The last two are what authorities give to relays that they do not trust.
+_UNWANTED = {"Exit", "BadExit", "MiddleOnly"}
 
 
 def _fingerprint(identity: str) -> str:
@@ -108,7 +118,7 @@ def chosen(
     """The guards from now on: those held that are alive and not expired, and new ones.
 
     `draw`: random numbers from 0 to 1 (1 excluded), unpredictable.  A relay is in one layer only.
-    A guard that is not in `known` is gone or has lost its flags.  Raises `TorError` if the network
+    A guard that is not in `known` is gone.  Raises `TorError` if the network
     has too few relays.
     """
     alive = {relay.fingerprint for relay in known}
@@ -117,7 +127,7 @@ def chosen(
         for layer, guards in zip(layers, (*held, *([()] * len(layers))), strict=False)
     ]
     taken = {guard.fingerprint for guards in kept for guard in guards}
-    free = [relay for relay in known if relay.fingerprint not in taken]
+    free = [r for r in known if r.may_be_drawn and r.fingerprint not in taken]
     for layer, guards in zip(layers, kept, strict=True):
         while len(guards) < layer.guards:
             if not free:

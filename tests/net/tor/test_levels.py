@@ -27,6 +27,7 @@ def conf(level: SecurityLevel, **changes: tuple[str, ...] | None) -> dict[str, t
     }
     found |= {"SocksPort": (f"{SOCKS} ExtendedErrors",), "HSLayer2Nodes": ("",)}
     found |= {"HSLayer3Nodes": ("",), "Bridge": (BRIDGE,) if level is PARANOID else ()}
+    found["ClientTransportPlugin"] = ("obfs3,obfs4 exec /usr/bin/obfs4proxy",)
     return {name: value for name, value in (found | changes).items() if value is not None}
 
 
@@ -207,7 +208,7 @@ def test_a_frame_fills_whole_cells_of_both_kinds() -> None:
     for level in TABLE.values():
         assert level.shape.frame_bytes == CELL_FRAME_BYTES, "what a session seals for a schedule"
         for cells in (1, 2, 3):
-            shape = Shape(1.0, cells, 20.0, all_links=False, bursts=False)
+            shape = Shape(1.0, cells, 20.0)
             on_the_stream = shape.frame_bytes + levels.WEBSOCKET_BYTES
             assert shape.frame_bytes >= 126, "shorter frames have shorter heads"
             for content in (levels.CELL_CONTENT_BYTES, 498):
@@ -220,7 +221,6 @@ def test_the_budgets_are_those_of_the_table(level: SecurityLevel, megabytes: flo
     assert round(shape.link_bytes_a_day / 1e6, 1) == megabytes
     assert f"{megabytes:g} MB" in (levels.__doc__ or "")
     assert shape.is_scheduled == (level is not STANDARD)
-    assert shape.bursts == (level is STANDARD)
 
 
 def test_the_wait_for_a_turn_is_that_of_a_poisson_process() -> None:

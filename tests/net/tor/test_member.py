@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.crypto import sodium
@@ -36,7 +38,7 @@ def test_every_member_has_the_key_that_every_other_ones_service_expects() -> Non
         (service,) = member.own_services(server.keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
         assert service.address == server.host
         for number, client in enumerate(BOARDS):
-            keys = member.credentials(client.keys, CLUSTER, RECORDS, HIGH)
+            keys = member.Keyring(client.keys, CLUSTER, HIGH, RECORDS).clients
             assert set(keys) == {board.host for board in BOARDS}
             assert sodium.x25519_public(keys[server.host]) == service.clients[number]
         assert len(set(service.clients)) == len(BOARDS)
@@ -45,7 +47,7 @@ def test_every_member_has_the_key_that_every_other_ones_service_expects() -> Non
 def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
     (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
     for keys, cluster in ((Board(9).keys, CLUSTER), (BOARDS[1].keys, b"another".ljust(32))):
-        found = member.credentials(keys, cluster, RECORDS, HIGH)
+        found = member.Keyring(keys, cluster, HIGH, RECORDS).clients
         assert sodium.x25519_public(found[BOARDS[0].host]) not in service.clients
 
 
@@ -53,14 +55,53 @@ def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
 def test_only_where_the_level_says_so(level: SecurityLevel) -> None:
     (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, level, 8080, TARGET)
     assert len(service.clients) == (3 if level is HIGH else 0)
-    assert len(member.credentials(BOARDS[0].keys, CLUSTER, RECORDS, level)) == len(service.clients)
-    assert service.max_streams == 16
+    assert len(member.Keyring(BOARDS[0].keys, CLUSTER, level, RECORDS).clients) == len(
+        service.clients
+    )
+    assert service.max_streams == 4
     assert service.target == TARGET
 
 
 def test_each_address_in_use_has_its_service_and_the_last_one_is_first() -> None:
-    keys = BOARDS[0].keys._replace(onion_generations=(3, 2))
+    keys = replace(BOARDS[0].keys, onion_generations=(3, 2))
     last, older = member.own_services(keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
     assert last.address == onion.service_address(onion.service_seed(keys.seed, 3))
     assert older.address == onion.service_address(onion.service_seed(keys.seed, 2))
     assert last.clients == older.clients
+
+
+def test_nobody_takes_the_key_of_anothers_address() -> None:
+    one, _, liar = BOARDS
+    keyring = member.Keyring(one.keys, CLUSTER, HIGH, RECORDS)
+    before = dict(keyring.clients)
+    said = liar.record.message
+    theirs = tuple(f"onion:{board.host}:8080" for board in BOARDS)
+    signer = Signer(liar.keys.seed, b"")
+    keyring.learn(signer.sign(replace(said, version=2, addresses=theirs)))
+    assert keyring.clients == before
+
+
+def test_the_addresses_of_a_member_are_its_last_ones() -> None:
+    one, two, other = BOARDS
+    keyring = member.Keyring(one.keys, CLUSTER, HIGH, RECORDS)
+    host = onion.service_address(bytes([77]) * 32)
+    moved = replace(two.record.message, version=2, addresses=(f"onion:{host}:8080",))
+    before = dict(keyring.clients)
+    keyring.learn(Signer(two.keys.seed, b"").sign(moved))
+    assert set(keyring.clients) == {one.host, host, other.host}
+    assert keyring.clients[host] == before[two.host]
+
+
+def test_a_member_whose_noise_key_is_none_stops_nobody() -> None:
+    broken = BOARDS[1]
+    record = Signer(broken.keys.seed, b"").sign(replace(broken.record.message, noise_key=bytes(32)))
+    records = [BOARDS[0].record, record, BOARDS[2].record]
+    assert broken.host not in member.Keyring(BOARDS[0].keys, CLUSTER, HIGH, records).clients
+    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, records, HIGH, 8080, TARGET)
+    assert len(service.clients) == 2
+
+
+def test_no_secret_shows() -> None:
+    keys = BOARDS[0].keys
+    assert repr(keys.seed)[2:-1] not in repr(keys)
+    assert "noise" not in repr(keys)

@@ -162,10 +162,22 @@ def test_a_descriptor_goes_with_a_key_and_the_right_key_stays(
         assert commands[last] == service.authorise(OURS.address, private)
 
 
-def test_a_newnym_has_tor_forget_keys_and_no_other_signal() -> None:
+def test_a_newnym_and_a_reload_have_tor_forget_keys_and_no_other_signal() -> None:
     assert service.is_purge(reply(b"650 SIGNAL NEWNYM\r\n"))
-    assert not service.is_purge(reply(b"650 SIGNAL RELOAD\r\n"))
+    assert service.is_purge(reply(b"650 SIGNAL RELOAD\r\n"))
+    assert not service.is_purge(reply(b"650 SIGNAL DUMP\r\n"))
     assert not service.is_purge(event("UPLOAD"))
+
+
+def test_the_keys_that_tor_holds_are_read() -> None:
+    name = onion.service_address(bytes([5]) * 32)
+    said = (
+        b"250-ONION_CLIENT_AUTH_VIEW\r\n"
+        b"250-CLIENT " + name.removesuffix(".onion").encode() + b" x25519:AAAA Flags=x\r\n"
+        b"250-CLIENT\r\n250 OK\r\n"
+    )
+    assert service.authorised(reply(said)) == {name}
+    assert service.authorised(reply(b"250-ONION_CLIENT_AUTH_VIEW\r\n250 OK\r\n")) == frozenset()
 
 
 # --- descriptors --------------------------------------------------------------------------------

@@ -41,9 +41,12 @@ def test_relays_that_will_do_are_found() -> None:
             listed(8).replace("nick8 ", "nick8 !"),
             "r short",
             listed(9).replace("s Fast", "a [2001:db8::1]:443\ns Fast"),
+            listed(10, GOOD_FLAGS + " MiddleOnly BadExit"),
         ]
     )
-    assert [(int(r.fingerprint, 16), r.bandwidth) for r in vanguards.relays(text)] == [
+    found = vanguards.relays(text)
+    assert {int(r.fingerprint, 16) for r in found if not r.may_be_drawn} == {3, 4, 5, 10}
+    assert [(int(r.fingerprint, 16), r.bandwidth) for r in found if r.may_be_drawn] == [
         (1, 1000),
         (2, 7),
         (6, 1),
@@ -155,3 +158,11 @@ def test_a_damaged_file_is_told(change: str) -> None:
 def test_any_text_is_kept_guards_or_an_error(text: str) -> None:
     with pytest.raises(TorError):
         vanguards.from_text(text + "x")
+
+
+def test_a_guard_that_loses_a_flag_stays_and_is_not_drawn_again() -> None:
+    held = vanguards.chosen((), RELAYS, NOW, random.Random(1).random)
+    fallen = tuple(relay._replace(may_be_drawn=False) for relay in RELAYS)
+    assert vanguards.chosen(held, fallen, NOW + 60, random.Random(2).random) == held
+    with pytest.raises(TorError, match="too few relays"):
+        vanguards.chosen((), fallen, NOW, random.Random(2).random)
