@@ -58,6 +58,10 @@ class Pace:
         """A batch was executed here, of which something had waited so long."""
         self._waits.append(waited_ticks)
 
+    def changed(self) -> None:
+        """Another view: how slow its predecessor was says nothing of it."""
+        self._waits.extend((0,) * WAITS)
+
     @property
     def hop_ticks(self) -> int:
         """What nearly all messages take from one member to another, with room to spare.
@@ -93,8 +97,11 @@ class Pace:
     @property
     def resend_ticks(self) -> int:
         """When what was said and has led to nothing is said again."""
-        least = max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
-        return max(least, min(2 * min(self._waits), self.complaint_ticks))
+        return max(self._resend_ticks_least, min(2 * min(self._waits), self.complaint_ticks))
+
+    @property
+    def _resend_ticks_least(self) -> int:
+        return max(1, self._parameters.timeout_ticks // RESEND, RESEND_HOPS * self.hop_ticks)
 
     @property
     def status_ticks(self) -> int:
@@ -103,5 +110,5 @@ class Pace:
 
     @property
     def fetch_ticks(self) -> int:
-        """How long one source of batches may take."""
-        return FETCH_RESENDS * self.resend_ticks
+        """How long one source of batches may take; a primary that is slow has no say in that."""
+        return FETCH_RESENDS * self._resend_ticks_least

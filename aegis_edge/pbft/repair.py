@@ -71,7 +71,9 @@ class Repair:
         self._readings.note(status)
         self._catchup.note(peer, said)
         self._views.hear(peer, said)
-        if said.executed_sequence < self._log.low:
+        # On a schedule the others may go on with all in the pipeline while this is on its way.
+        on_its_way = at.parameters.pipeline if at.parameters.turn_ticks else 0
+        if said.executed_sequence + on_its_way < self._log.low:
             self._suspicion.is_empty(peer, at.now_ticks)
         resend_ticks = at.pace.resend_ticks
         if self._helped.take(peer, at.now_ticks, resend_ticks // 4):
@@ -96,7 +98,10 @@ class Repair:
         ):
             self._voice.send(begun.raw, peer)
         if at.changing and said.view <= at.view:
-            self._voice.send(self._views.own.raw, peer)
+            own = self._views.own.raw
+            travel_ticks = at.pace.travel_ticks(len(own))
+            if self._suspicion.change_may_have_been_missed(peer, at.now_ticks, travel_ticks):
+                self._voice.send(own, peer)
         if said.stable_sequence < self._log.low:
             self._voice.send(StableCheckpoint(self._log.stable).pack(), peer)
         else:

@@ -40,6 +40,7 @@ class Suspicion:
         self._empty_since: dict[bytes, int] = {}
         self._reachable_since: int | None = None
         self._view_since = 0
+        self._asked_at = 0
         self._attempts = 0
         self._halvings = 0
         self._slow_at = 0
@@ -95,6 +96,10 @@ class Suspicion:
         """The same of the NEW-VIEW of the view that was entered last: its primary told all."""
         return self.may_have_missed(peer, self._view_since, now)
 
+    def change_may_have_been_missed(self, peer: bytes, now: int, travel_ticks: int) -> bool:
+        """The same of what this replica said when it left a view."""
+        return self.may_have_missed(peer, self._asked_at, now, travel_ticks)
+
     def reachable(self, peer: bytes) -> bool:
         return peer == self._own or peer in self.connected
 
@@ -120,16 +125,21 @@ class Suspicion:
             elif QUICK * waited <= timeout:
                 self._given_up = 0
 
-    def entered(self, now: int) -> None:
-        """A view was installed; its primary gets the whole time-out."""
-        self._view_since = self.progress_ticks = now
+    def entered(self, now: int, travel_ticks: int = 0) -> None:
+        """A view was installed; its primary gets the whole time-out.
+
+        `travel_ticks`: how long its NEW-VIEW is still on its way to the others.
+        """
+        self._view_since = self.progress_ticks = now + travel_ticks
+        self._pace.changed()
         self._leave()
         self._is_left = False
         self._empty_since.clear()
         self._quorum_since = None
 
-    def asked(self) -> None:
+    def asked(self, now: int) -> None:
         """This replica asked for a view; each one that fails doubles the next time-out."""
+        self._asked_at = now
         self._attempts += 1
         self._quorum_since = None
         self._leave()

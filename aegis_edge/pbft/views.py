@@ -80,7 +80,7 @@ class Views:
         if not at.voting:
             return None
         at.view, at.changing = view, True
-        self._suspicion.asked()
+        self._suspicion.asked(at.now_ticks)
         own = self._voice.sign(
             ViewChange(
                 at.configuration.number,
@@ -159,7 +159,9 @@ class Views:
             self._voice.halt(FORKED, new.raw)  # whoever votes in it votes against what it executed
             return None
         at.view, at.changing, self.begun = said.view, False, new
-        self._suspicion.entered(at.now_ticks)
+        # One that is large takes its time to the others, who answer it: that is not their delay.
+        travel_ticks = at.pace.travel_ticks(len(new.raw)) if at.primary == at.key else 0
+        self._suspicion.entered(at.now_ticks, travel_ticks)
         self._voice.persist(journal.new_view(new))
         self._voice.persist(journal.view(said.view, False))
         if at.primary == at.key:

@@ -125,3 +125,14 @@ def test_much_takes_long_where_links_carry_little() -> None:
     assert made.travel_ticks(400) == 2_000, "to the primary, and from there to all"
     assert made.travel_ticks(6_000) == made.travel_ticks(10**9) == 30_000, "a time-out at most"
     assert pace(Parameters()).travel_ticks(10**9) == 0
+
+
+def test_a_slow_primary_slows_neither_catching_up_nor_its_successor() -> None:
+    made = pace(Parameters())
+    before = (made.resend_ticks, made.fetch_ticks)
+    for _ in range(4):
+        made.executed(14_000)
+    assert made.resend_ticks > before[0]
+    assert made.fetch_ticks == before[1]
+    made.changed()
+    assert made.resend_ticks == before[0]

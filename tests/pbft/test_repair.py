@@ -96,6 +96,17 @@ def test_a_primary_below_our_checkpoint_counts_as_lost(executed: int, is_lost: b
     assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
 
 
+def test_on_a_schedule_a_status_that_was_on_its_way_accuses_nobody() -> None:
+    scheduled = replace(PARAMETERS, turn_ticks=4_600)
+    for executed, is_lost in ((0, False), (-1, True)):
+        made = Parts(executed=5, now=10_000, parameters=scheduled)
+        made.log.advance(4 - executed * 4, stable(4 - executed * 4))  # 4, or 8: beyond a pipeline
+        hear(made, status(executed=0))
+        pace = made.at.pace
+        ticks = pace.lost_primary_ticks if is_lost else pace.timeout_ticks
+        assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
+
+
 # --- views and checkpoints ---
 
 
@@ -142,6 +153,22 @@ def test_while_changing_our_view_change_is_said_again(view: int, lacks: bool) ->
     told = kinds(hear(made, status(view=view)))
     assert (ViewChange in told) is lacks
     assert NewView not in told
+
+
+def test_a_view_change_that_is_on_its_way_is_not_said_again() -> None:
+    made = Parts(own=3, now=10_000)
+    in_view_1(made)
+    made.at.now_ticks = 10_001
+    made.views.ask(2)
+    made.at.now_ticks += RESEND - 1
+    assert ViewChange not in kinds(hear(made, status(view=1)))
+    made.suspicion.link(PEER, True, 10_001)
+    made.repair._helped = Turns()
+    assert ViewChange in kinds(hear(made, status(view=1))), "unless the link is newer"
+    made.suspicion.link(PEER, True, 10_000)
+    made.at.now_ticks += 1
+    made.repair._helped = Turns()
+    assert ViewChange in kinds(hear(made, status(view=1)))
 
 
 def test_who_is_under_the_watermark_gets_the_proof_of_it() -> None:

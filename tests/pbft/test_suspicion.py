@@ -54,11 +54,11 @@ def test_alone_nobody_is_suspected() -> None:
 def test_patience_doubles_and_is_bounded() -> None:
     made = suspicion(*KEYS[1:])
     for _ in range(3):
-        made.asked()
+        made.asked(0)
     made.entered(1000)
     assert made.suspect_at(KEYS[1], 500) == 1000 + 2000 * 8
     for _ in range(20):
-        made.asked()
+        made.asked(0)
     assert made.suspect_at(KEYS[1], 500) == 1000 + (2000 << DOUBLINGS_MAX)
     made.progressed(1500)
     assert made.suspect_at(KEYS[1], 1500) == 3500
@@ -66,7 +66,7 @@ def test_patience_doubles_and_is_bounded() -> None:
 
 def test_a_view_that_nobody_joined_is_not_given_up() -> None:
     made = suspicion(*KEYS[1:])
-    made.asked()
+    made.asked(0)
     assert made.give_up_at(KEYS[2]) is None
     made.left_by_quorum(1200)
     made.left_by_quorum(1300)
@@ -107,8 +107,8 @@ def test_where_one_of_them_must_have_been_correct_the_cluster_is_slow() -> None:
     now = 10_000
     for _ in range(2):
         made.progressed(now, now - 1500)
-        made.asked()
-        made.asked()
+        made.asked(0)
+        made.asked(0)
         made.entered(now)
         now += 10_000
     made.progressed(now, now - 1500)

@@ -1,5 +1,7 @@
 """Leaving a view, joining others, and entering the next one."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft import journal, view_change
@@ -332,3 +334,22 @@ def test_what_is_known_or_over_is_redundant() -> None:
     assert spared(made, change(1, 4))
     assert not spared(made, change(1, 5)), "for the present one: it may need the new view"
     assert spared(made, new)
+
+
+def test_a_new_view_that_travels_for_long_is_not_its_primarys_delay() -> None:
+    slow = replace(PARAMETERS, bytes_a_second=1_000)
+    for own, waits in ((2, True), (3, False)):
+        made = Parts(own=own, now=10_000, parameters=slow)
+        new = new_view(2, *quorum(2))
+        if own == 2:
+            made.views.ask(2)
+            for member in (0, 1, 3):
+                made.views.on_view_change(change(member, 2))
+        else:
+            made.views.on_new_view(new)
+        assert (made.at.view, made.at.changing) == (2, False)
+        assert made.views.begun is not None
+        travel = made.at.pace.travel_ticks(len(made.views.begun.raw)) if waits else 0
+        at = made.suspicion.suspect_at(KEYS[2], 0)
+        patience = made.at.pace.timeout_ticks << (own == 2)
+        assert at == 10_000 + travel + patience

@@ -28,7 +28,7 @@ from aegis_edge.pbft import (
     view_change,
     views,
 )
-from aegis_edge.pbft.events import Alarm, Effect, LinkDown, Restored, Send
+from aegis_edge.pbft.events import Alarm, Effect, LinkDown, LinkUp, Restored, Send
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
 from tests.sim import plan as plans
@@ -222,10 +222,10 @@ class Gullible(Replica):
 class Fragile(Replica):
     """Raises when a link goes."""
 
-    def _on_link(self, peer: bytes, up: bool) -> None:
-        if not up:
-            raise KeyError(peer)
-        super()._on_link(peer, up)
+    def _on_link(self, event: LinkUp | LinkDown) -> None:
+        if isinstance(event, LinkDown):
+            raise KeyError(event.peer)
+        super()._on_link(event)
 
 
 class Accuser(Replica):
