@@ -567,6 +567,7 @@ CANARIES: tuple[Canary, ...] = (
         patches=((view_change, "judge_view_change", _valid),),
         vice="lie_in_view_change",
         turbulent=True,
+        seeds=150,
     ),
     Canary(
         "hides_old_commits",

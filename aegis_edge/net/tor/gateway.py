@@ -314,16 +314,16 @@ class Gateway:
         """
         while True:
             await trio.sleep(WATCH_S)
+            warning = self._clock_problem(await tor.command(*_ASKED, timeout_s=ANSWER_S))
+            if warning and warning != self.standing.warning:
+                log.warning("%s", warning)
+            self.standing.warning = warning
             found = await self._judged(tor)
             for problem in levels.unguarded(self._level, found.conf):
                 raise TorError(problem.words, problem.fix)  # its services end with the connection
             held = service.authorised(await tor.command(*service.ASK_AUTHORISED))
             if not self._clients.keys() <= held:
                 await self._authorise(tor)
-            warning = self._clock_problem(await tor.command(*_ASKED, timeout_s=ANSWER_S))
-            if warning and warning != self.standing.warning:
-                log.warning("%s", warning)
-            self.standing.warning = warning
 
     async def _announce(self, tor: Control, own: Service, *, can_prove_work: bool) -> None:
         if not can_prove_work:
