@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from stem.control import Controller
+from stem.socket import ControlSocketFile
 
 from tors import PATIENCE_S, Client, hush, until
 
@@ -24,6 +25,13 @@ class Refused(Exception):
     """tor's answer to a dial; its argument is the code (RFC 1928, and tor's `ExtendedErrors`)."""
 
 
+class _Onlooker(Controller):  # type: ignore[misc]
+    """Else stem takes over a tor that this process owns, and ends it when it is closed."""
+
+    def is_localhost(self) -> bool:
+        return False
+
+
 def control(tor: Client) -> AbstractContextManager[Controller]:
     return controller_at(tor.control_path)
 
@@ -32,7 +40,7 @@ def control(tor: Client) -> AbstractContextManager[Controller]:
 def controller_at(path: Path) -> Iterator[Controller]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "setDaemon", DeprecationWarning)  # stem 1.8's threads
-        controller = Controller.from_socket_file(str(path))
+        controller = _Onlooker(ControlSocketFile(str(path)))
     with controller:
         controller.authenticate()
         yield controller
