@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import trio
-from stem import OperationFailed
 
 from aegis_edge import home
 from aegis_edge.config import Config
@@ -19,10 +18,7 @@ from tornet import TorNetwork
 def is_served(settings: Config, address: str) -> bool:
     """Whether a board's own tor has this service, for whichever control connection."""
     with control_of(settings) as tor:
-        try:
-            return bool(tor.get_info(f"hs/service/desc/id/{host(address)}"))
-        except OperationFailed:
-            return False
+        return bool(tor.msg(f"GETINFO hs/service/desc/id/{host(address)}").is_ok())
 
 
 def host(address: str) -> str:
