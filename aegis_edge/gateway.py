@@ -71,14 +71,11 @@ class OnionService:
 class SecureTorGateway:
     """A tor that keeps a level, and is on the network; from `create_secure_tor_gateway`."""
 
-    def __init__(
-        self, tor: Tor, level: SecurityLevel, folder: Path, base: Gateway, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, tor: Tor, level: SecurityLevel, folder: Path, base: Gateway) -> None:
         self._tor = tor
         self._level = level
         self._folder = folder
         self._base = base
-        self._nursery = nursery
         self._numbers = itertools.count()
 
     @asynccontextmanager
@@ -183,5 +180,5 @@ async def create_secure_tor_gateway(
             nursery.start_soon(keeper.run)
             nursery.start_soon(base.run)
             await base.until(Progress.CONNECTED)
-            yield SecureTorGateway(tor, level, Path(fleeting), base, nursery)
+            yield SecureTorGateway(tor, level, Path(fleeting), base)
             nursery.cancel_scope.cancel()

@@ -258,6 +258,8 @@ class Gateway:
             self._fall(Progress.BOOTSTRAPPING, "choosing the second and third hops")
             again_s = await pinning.pin(tor, self._level, self._tor.vanguards)
             nursery.start_soon(self._keep_pinned, tor, self._tor.vanguards, again_s)
+        # Another may pin them, and may not have yet; and a bootstrap may have taken hours.
+        self._check_guarded(await self._judged(tor))
         known, served = dict(self._clients), self._own
         await self._authorise(tor)
         for own in served:
@@ -318,12 +320,18 @@ class Gateway:
             if warning and warning != self.standing.warning:
                 log.warning("%s", warning)
             self.standing.warning = warning
-            found = await self._judged(tor)
-            for problem in levels.unguarded(self._level, found.conf):
-                raise TorError(problem.words, problem.fix)  # its services end with the connection
+            self._check_guarded(await self._judged(tor))
             held = service.authorised(await tor.command(*service.ASK_AUTHORISED))
             if not self._clients.keys() <= held:
                 await self._authorise(tor)
+
+    def _check_guarded(self, found: Facts) -> None:
+        """Raises `TorError` unless the second and third hops are pinned, if the level has them so.
+
+        Whatever is announced ends with the connection, and so with that error.
+        """
+        for problem in levels.unguarded(self._level, found.conf):
+            raise TorError(problem.words, problem.fix)
 
     async def _announce(self, tor: Control, own: Service, *, can_prove_work: bool) -> None:
         if not can_prove_work:
