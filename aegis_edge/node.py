@@ -37,6 +37,7 @@ from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
@@ -98,7 +99,8 @@ async def run(
             replication = await _replication(
                 genesis, keys, parameters, links, poller, thread, database
             )
-            speaker = _speaker(config, genesis, replication, links, way)
+            pace = Pace(record.signer, _configuration(genesis), parameters)
+            speaker = _speaker(config, genesis, replication, links, way, pace)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
@@ -215,6 +217,12 @@ def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
     )
 
 
+def _configuration(genesis: Genesis) -> Configuration:
+    ratio_percent = genesis.parameters.byzantine_ratio_percent
+    faulty_max = quorum.faults(len(genesis.members), ratio_percent)
+    return Configuration(0, genesis.members, faulty_max)
+
+
 async def _replication(
     genesis: Genesis,
     keys: NodeKeys,
@@ -227,8 +235,7 @@ async def _replication(
     """The replica as its database remembers it, with its performer."""
     opener = Opener(genesis.cluster_id, members=frozenset(genesis.members))
     signer = LearningSigner(Signer(keys.seed, genesis.cluster_id), opener)
-    faulty_max = quorum.faults(len(genesis.members), genesis.parameters.byzantine_ratio_percent)
-    configuration = Configuration(0, genesis.members, faulty_max)
+    configuration = _configuration(genesis)
     now_s = int(time.time())
     incarnation = await thread.call(lambda: database.next_incarnation(now_s))
     restored = await thread.call(lambda: database.restored(incarnation))
@@ -237,7 +244,7 @@ async def _replication(
         key=signer.public,
         names=home.member_names(genesis),
         quorum=configuration.quorum,
-        faulty_max=faulty_max,
+        faulty_max=configuration.f,
         core=Replica(signer, configuration, parameters, restored, opener.open),
         store=database,
         wires=links,
@@ -250,7 +257,12 @@ async def _replication(
 
 
 def _speaker(
-    config: Config, genesis: Genesis, replication: Replication, links: Links, way: Way
+    config: Config,
+    genesis: Genesis,
+    replication: Replication,
+    links: Links,
+    way: Way,
+    pace: Pace,
 ) -> api.Node:
     """What the API says of this node."""
     cluster = {
@@ -290,6 +302,7 @@ def _speaker(
             "python": platform.python_version(),
             "trio": trio.__version__,
         },
+        timeout_ticks=pace.timeout_ticks,
     )
 
 

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from aegis_edge import config, node
-from aegis_edge.client import Client
+from aegis_edge.client import Client, connect
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
@@ -131,6 +131,27 @@ async def test_four_nodes_agree_on_what_any_of_them_was_told(tmp_path: Path) -> 
                 assert await each.revision_after(199) == 200
                 assert each.status()["alarms"] == []
             await agree(*nodes)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("level", "patience_s"), [("", 30), ("STANDARD", 48), ("HIGH", 159), ("PARANOID", 103)]
+)
+async def test_callers_wait_for_as_long_as_the_way_may_take(
+    tmp_path: Path, level: str, patience_s: float
+) -> None:
+    """With a time-out of 4 s; there is no tor at that place, and the node waits for one."""
+    tor = [f"{name} = 'unix:{tmp_path}/none'" for name in ("tor_control_port", "tor_socks_port")]
+    through = ["transport = 'tor'", f"security_level = '{level}'", "tor = 'system'", *tor]
+    (port,) = free_ports(1)
+    alone = home(tmp_path / "alone", port, *(through if level else []))
+    record = own_record(alone, keyfile.read(alone.key_file))
+    alone.genesis_file.write_text(Genesis.of([record], Parameters(0, bytes(16))).to_text())
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            await Running(nursery).start(alone)
+            async with connect(str(alone.api_socket)) as kb:
+                assert (await kb.status())["patience_s"] == patience_s
             nursery.cancel_scope.cancel()
 
 

@@ -14,6 +14,13 @@ from aegis_edge.knowledge.operations import Outcome
 
 T = TypeVar("T")
 
+#: Whoever does not say for how long waits for so many time-outs of the agreement: within one a
+#: leader that says nothing is given up, and another has led a while at the end of the next.
+PATIENCE_TIMEOUTS = 2
+#: In seconds: at least so long, however quick the cluster should be, and at most.
+PATIENCE_S_MIN = 30.0
+PATIENCE_S_MAX = 3600.0
+
 
 class Ticket(Protocol):
     """A waiting operation."""
@@ -57,6 +64,7 @@ class Node:
 
     `status`, `peers`, `config` and `version` give what the routes of the same names answer, as
     plain JSON values; `author` is the text form of a member's public key.
+    `timeout_ticks`: how long a leader may say nothing, in milliseconds.
     """
 
     replication: Replication
@@ -65,3 +73,10 @@ class Node:
     peers: Callable[[], Mapping[str, Any]]
     config: Callable[[], Mapping[str, Any]]
     version: Callable[[], Mapping[str, Any]]
+    timeout_ticks: int
+
+    @property
+    def patience_s(self) -> float:
+        """How long a caller waits for the cluster who does not say for how long, in seconds."""
+        wanted_s = PATIENCE_TIMEOUTS * self.timeout_ticks / 1000
+        return round(min(max(wanted_s, PATIENCE_S_MIN), PATIENCE_S_MAX))

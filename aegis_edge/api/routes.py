@@ -31,7 +31,7 @@ from aegis_edge.api.messages import (
     seconds,
     unquoted,
 )
-from aegis_edge.api.port import Node
+from aegis_edge.api.port import PATIENCE_S_MAX, Node
 from aegis_edge.api.room import Room
 from aegis_edge.disk.reads import PAGE_ENTRIES_MAX, PAGE_VALUE_BYTES_MAX, Pruned
 from aegis_edge.knowledge import operations
@@ -46,8 +46,6 @@ from aegis_edge.knowledge.operations import (
     Status,
 )
 
-WAIT_S = 30.0
-WAIT_S_MAX = 3600.0
 PAGE = 100
 PAGE_MAX = PAGE_ENTRIES_MAX
 #: Versions that a watch holds at a time; their values are bounded by the database's page.
@@ -131,7 +129,7 @@ async def _get(node: Node, request: Request) -> Reply:
     allow(request.query, "revision", "linearizable", "timeout")
     key = _key(request, KB)
     revision = number(request.query, "revision")
-    timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
+    timeout_s = _patience_s(node, request)
     if flag(request.query, "linearizable"):
         try:
             await node.replication.barrier(timeout_s=timeout_s)
@@ -165,12 +163,16 @@ async def _delete(node: Node, request: Request) -> Reply:
     return await _write(node, request, Delete(_key(request, KB), _expected(request)))
 
 
+def _patience_s(node: Node, request: Request) -> float:
+    return seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
+
+
 def _expected(request: Request) -> int | None:
     return number(request.query, "expected")
 
 
 async def _write(node: Node, request: Request, operation: Put | Delete) -> Reply:
-    timeout_s = seconds(request.query, "timeout", WAIT_S, WAIT_S_MAX)
+    timeout_s = _patience_s(node, request)
     check_value(operation)
     try:
         raw = operation.encode()
@@ -293,7 +295,7 @@ def _line(node: Node, row: Any) -> bytes:
 
 async def _status(node: Node, request: Request) -> Reply:
     allow(request.query)
-    return json_reply(node.status())
+    return json_reply({**node.status(), "patience_s": node.patience_s})
 
 
 async def _peers(node: Node, request: Request) -> Reply:

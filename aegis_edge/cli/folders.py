@@ -42,7 +42,7 @@ _SHORT_NAME = re.compile(r"[^.]{0,7}~[0-9]{1,6}(\.[^.]{0,3})?").fullmatch
 @click.option("--prefix", metavar="PREFIX", help="The same as the argument.")
 @patience.option
 @screen.common
-def import_(directory: str, place: str, prefix: str | None, timeout_s: float) -> None:
+def import_(directory: str, place: str, prefix: str | None, timeout_s: float | None) -> None:
     """Write every file below DIR, under PREFIX and its path.
 
     JSON files (*.json) become JSON.  A key that has its file's value already is left as it is.

@@ -101,7 +101,7 @@ def put(
     file: Any,
     json_value: bool,
     expected: int | None,
-    timeout_s: float,
+    timeout_s: float | None,
 ) -> None:
     """Write VALUE under KEY; returns when a quorum has it on disk.  "-" is standard input.
 
@@ -140,7 +140,7 @@ def put(
 @expect
 @patience.option
 @screen.common
-def rm(key: str, expected: int | None, timeout_s: float) -> None:
+def rm(key: str, expected: int | None, timeout_s: float | None) -> None:
     """Delete KEY; its history stays.
 
     \b
@@ -180,7 +180,9 @@ def _wrote(key: str, revision: int, time_ms: int) -> None:
 )
 @patience.option
 @screen.common
-def get(key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s: float) -> None:
+def get(
+    key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s: float | None
+) -> None:
     """Read KEY from this node's copy, or through the cluster.
 
     JSON and text are shown as they are; other bytes only into a file or a pipe.

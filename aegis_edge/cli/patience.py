@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -19,38 +20,44 @@ from aegis_edge.cli import screen
 if TYPE_CHECKING:
     from aegis_edge.client import Client, ClientError
 
-#: How long nothing is said.
-SILENT_S = 2.0
+#: Between two looks at what may be worth a word, the first after as long.
+LOOK_S = 2.0
 ANSWER_S = 5.0
+#: What takes no more than this part of the node's patience is on its way as it should be: its four
+#: messages take a sixth of a time-out at most, and the patience is two.  At HIGH that is 13 s.
+USUAL = 12
 
 
 option = click.option(
     "--timeout",
     "timeout_s",
     type=click.FloatRange(0.001, 3600),
-    default=30.0,
     metavar="SECONDS",
-    help="How long to wait for the cluster.  [default: 30]",
+    help="How long to wait for the cluster.  [default: as long as it may take to replace its"
+    " leader; over TCP a minute]",
 )
 
 
 @contextmanager
 def shown(client: Client) -> Iterator[None]:
-    """While the block waits for the cluster: after a moment, a line on standard error says why."""
+    """While the block waits for the cluster: a line on standard error, once there is a reason."""
     if screen.wants_json():
         yield
         return
     over = threading.Event()
+    began_s = time.monotonic()
 
     def look() -> None:
         from aegis_edge.client import Client, ClientError
 
-        if over.wait(SILENT_S):
-            return
+        said = ""
         with suppress(ClientError, KeyError), Client(client.path, timeout_s=ANSWER_S) as other:
-            line = words(other.status(), other.peers()["peers"])
-            if not over.is_set():
-                _say(line)
+            while not over.wait(LOOK_S):
+                waited_s = time.monotonic() - began_s
+                line = words(other.status(), other.peers()["peers"], waited_s)
+                if line not in ("", said) and not over.is_set():
+                    _say(line)
+                    said = line
 
     threading.Thread(target=look, daemon=True).start()
     try:
@@ -91,8 +98,11 @@ def _reason(client: Client) -> ClientError | None:
     return None
 
 
-def words(status: dict[str, Any], peers: list[dict[str, Any]]) -> str:
-    """Why an operation waits; raises `KeyError` if another version of the node does not say."""
+def words(status: dict[str, Any], peers: list[dict[str, Any]], waited_s: float) -> str:
+    """Why an operation waits, if there is more to say than that it takes its time; else "".
+
+    Raises `KeyError` if another version of the node does not say.
+    """
     if not status["has_quorum"]:
         return (
             f"waiting for a quorum: {_here(status)}, {status['quorum']} needed;"
@@ -101,6 +111,8 @@ def words(status: dict[str, Any], peers: list[dict[str, Any]]) -> str:
     primary = screen.shown(status["primary_name"])
     if status["view_changing"]:
         return f"waiting for the nodes to replace {primary} as the leader"
+    if waited_s <= status["patience_s"] / USUAL:
+        return ""
     return f"waiting for the cluster: there is a quorum, and {primary} leads"
 
 

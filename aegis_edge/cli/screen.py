@@ -109,8 +109,8 @@ def config(**flags: Any) -> Config:
     return settings.load(given | flags)
 
 
-def client(timeout_s: float = 30.0) -> Client:
-    """A client of this node's API."""
+def client(timeout_s: float | None = None) -> Client:
+    """A client of this node's API; `timeout_s` as there."""
     from aegis_edge.client import Client
 
     given = _options().get("api_socket")

@@ -62,11 +62,13 @@ __all__ = [
 ]
 
 
-def connect(path: str, *, timeout_s: float = 30.0) -> AbstractAsyncContextManager[TrioClient]:
+def connect(
+    path: str, *, timeout_s: float | None = None
+) -> AbstractAsyncContextManager[TrioClient]:
     """A client for Trio: ``async with connect(path) as kb: await kb.put(key, value)``.
 
-    `path` is the node's socket; `timeout_s` bounds every call.  Raises `NotRunning` at the first
-    call that finds nobody there.
+    `path` is the node's socket; `timeout_s` bounds every call, as for `Client`.  Raises
+    `NotRunning` at the first call that finds nobody there.
     """
     from aegis_edge.client import concurrent
 

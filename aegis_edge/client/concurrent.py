@@ -85,9 +85,10 @@ class TrioClient:
     The calls are those of `aegis_edge.client.Client`, awaited.
     """
 
-    def __init__(self, path: str, *, timeout_s: float) -> None:
+    def __init__(self, path: str, *, timeout_s: float | None) -> None:
         self.path = path
         self.timeout_s = timeout_s
+        self._patience_s: float | None = None
         self._idle: list[_Wire] = []
 
     async def aclose(self) -> None:
@@ -98,17 +99,20 @@ class TrioClient:
 
     async def put(self, key: str, value: Any, *, expected: int | None = None) -> Written:
         """Write `value`; returns when a quorum holds it durably."""
-        return await self._do(protocol.put(key, value, expected, self.timeout_s))
+        patience_s = await self._patience()
+        return await self._do(protocol.put(key, value, expected, patience_s), patience_s)
 
     async def delete(self, key: str, *, expected: int | None = None) -> Written:
         """Delete the key; its history stays."""
-        return await self._do(protocol.delete(key, expected, self.timeout_s))
+        patience_s = await self._patience()
+        return await self._do(protocol.delete(key, expected, patience_s), patience_s)
 
     async def get(
         self, key: str, *, revision: int | None = None, linearizable: bool = False
     ) -> Entry:
         """Read a key: this node's copy, or `linearizable` through the cluster."""
-        return await self._do(protocol.get(key, revision, linearizable, self.timeout_s))
+        patience_s = await self._patience() if linearizable else None
+        return await self._do(protocol.get(key, revision, patience_s), patience_s)
 
     async def ls(
         self, prefix: str = "", *, after: str = "", page: int = PAGE
@@ -145,12 +149,13 @@ class TrioClient:
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[TrioPipeline]:
         """Thousands of writes a second; many tasks may share it.  Leaving the block flushes."""
+        patience_s = await self._patience()
         wire = await _Wire.connect(self.path)
         try:
-            with _deadline(self.timeout_s + GRACE_S):
+            with _deadline(patience_s + GRACE_S):
                 await wire.send(protocol.upgrade())
                 await wire.read(protocol.upgraded(wire.inbox))
-            pipeline = TrioPipeline(wire, timeout_s=self.timeout_s)
+            pipeline = TrioPipeline(wire, timeout_s=patience_s)
             yield pipeline
             await pipeline.flush()
         finally:
@@ -178,10 +183,24 @@ class TrioClient:
         """The metrics as Prometheus text."""
         return await self._do(protocol.metrics())
 
-    async def _do(self, call: Call[T]) -> T:
+    async def _patience(self) -> float:
+        """How long to wait for the cluster, in seconds: what the caller says, else the node."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        if self._patience_s is None:
+            self._patience_s = protocol.patience_s(await self.status())
+        return self._patience_s
+
+    @property
+    def _answer_s(self) -> float:
+        """How long to wait for what the node knows itself, in seconds."""
+        return protocol.ANSWER_S if self.timeout_s is None else self.timeout_s
+
+    async def _do(self, call: Call[T], patience_s: float | None = None) -> T:
+        answer_s = self._answer_s if patience_s is None else patience_s
         wire = await self._taken()
         try:
-            with _deadline(self.timeout_s + GRACE_S):
+            with _deadline(answer_s + GRACE_S):
                 await wire.send(call.request)
                 answer = await wire.read(protocol.response(wire.inbox))
         except BaseException:
@@ -285,7 +304,7 @@ class TrioPipeline:
 
 
 @asynccontextmanager
-async def opened(path: str, *, timeout_s: float) -> AsyncIterator[TrioClient]:
+async def opened(path: str, *, timeout_s: float | None) -> AsyncIterator[TrioClient]:
     """A client that closes its connections at the end of the block."""
     client = TrioClient(path, timeout_s=timeout_s)
     try:

@@ -78,8 +78,9 @@ class _Wire:
                 )
             self.inbox.feed(data)
 
-    def wait_for_ever(self) -> None:
-        self._socket.settimeout(None)
+    def wait(self, timeout_s: float | None) -> None:
+        """Let each call take so long from now on; None: for ever."""
+        self._socket.settimeout(timeout_s)
 
     @property
     def stale(self) -> bool:
@@ -96,13 +97,15 @@ class _Wire:
 class Client:
     """The knowledge base of the node whose API listens at `path`.
 
-    `timeout_s` bounds each call.  Values are bytes, or anything that JSON knows.  All calls raise
-    `ClientError` and its kinds.  Connects at the first call.
+    `timeout_s` bounds each call; if not given, what waits for the cluster waits for as long as that
+    may need to replace its leader, which the node is asked for once.  Values are bytes, or anything
+    that JSON knows.  All calls raise `ClientError` and its kinds.  Connects at the first call.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 30.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, timeout_s: float | None = None) -> None:
         self.path = os.fspath(path)
         self.timeout_s = timeout_s
+        self._patience_s: float | None = None
         self._wire: _Wire | None = None
 
     def __enter__(self) -> Client:
@@ -124,15 +127,18 @@ class Client:
 
         `expected`: the revision that the key must have now (0: none), else `Conflict`.
         """
-        return self._do(protocol.put(key, value, expected, self.timeout_s))
+        patience_s = self._patience()
+        return self._do(protocol.put(key, value, expected, patience_s), patience_s)
 
     def delete(self, key: str, *, expected: int | None = None) -> Written:
         """Delete the key; its history stays.  Raises `NotFound` if there is no such key."""
-        return self._do(protocol.delete(key, expected, self.timeout_s))
+        patience_s = self._patience()
+        return self._do(protocol.delete(key, expected, patience_s), patience_s)
 
     def get(self, key: str, *, revision: int | None = None, linearizable: bool = False) -> Entry:
         """Read this node's copy, or `linearizable` through the cluster; may raise `NotFound`."""
-        return self._do(protocol.get(key, revision, linearizable, self.timeout_s))
+        patience_s = self._patience() if linearizable else None
+        return self._do(protocol.get(key, revision, patience_s), patience_s)
 
     def ls(self, prefix: str = "", *, after: str = "", page: int = PAGE) -> Iterator[Version]:
         """The keys under `prefix` in bytewise order, without their values.
@@ -151,11 +157,11 @@ class Client:
 
     def watch(self, *, after: int | None = None, prefix: str = "") -> Iterator[Change]:
         """Follow the writes under `prefix`, from now on or from revision `after`; never ends."""
-        wire = _Wire(self.path, self.timeout_s + GRACE_S)
+        wire = _Wire(self.path, self._answer_s + GRACE_S)
         try:
             wire.send(protocol.watch(after, prefix))
             wire.read(protocol.watched(wire.inbox))
-            wire.wait_for_ever()
+            wire.wait(None)
             lines = Inbox()
             while piece := wire.read(protocol.chunk(wire.inbox)):
                 lines.feed(piece)
@@ -165,7 +171,7 @@ class Client:
 
     def pipeline(self) -> Pipeline:
         """Thousands of writes a second: ``with kb.pipeline() as p: p.put(...); ...; p.flush()``."""
-        return Pipeline(self.path, timeout_s=self.timeout_s)
+        return Pipeline(self.path, timeout_s=self._patience())
 
     # --- the node ---------------------------------------------------------------------------
 
@@ -189,13 +195,28 @@ class Client:
         """The metrics as Prometheus text."""
         return self._do(protocol.metrics())
 
-    def _do(self, call: Call[T]) -> T:
+    def _patience(self) -> float:
+        """How long to wait for the cluster, in seconds: what the caller says, else the node."""
+        if self.timeout_s is not None:
+            return self.timeout_s
+        if self._patience_s is None:
+            self._patience_s = protocol.patience_s(self.status())
+        return self._patience_s
+
+    @property
+    def _answer_s(self) -> float:
+        """How long to wait for what the node knows itself, in seconds."""
+        return protocol.ANSWER_S if self.timeout_s is None else self.timeout_s
+
+    def _do(self, call: Call[T], patience_s: float | None = None) -> T:
+        answer_s = self._answer_s if patience_s is None else patience_s
         if self._wire is not None and self._wire.stale:
             self.close()
         if self._wire is None:
-            self._wire = _Wire(self.path, self.timeout_s + GRACE_S)
+            self._wire = _Wire(self.path, answer_s + GRACE_S)
         wire, self._wire = self._wire, None
         try:
+            wire.wait(answer_s + GRACE_S)
             wire.send(call.request)
             answer = wire.read(protocol.response(wire.inbox))
         except BaseException:

@@ -13,6 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 HEAD_BYTES_MAX = 64 * 1024
 BODY_BYTES_MAX = 64 * 1024 * 1024
+#: How long a node may take for what it knows itself, and for all else where it does not say.
+ANSWER_S = 30.0
 FRAME_BYTES_MAX = 1024 * 1024
 
 T = TypeVar("T")
@@ -405,10 +407,11 @@ def delete(key: str, expected: int | None, timeout_s: float) -> Call[Written]:
     return Call(request("DELETE", "/v1/kb/" + quoted(key), query), _written)
 
 
-def get(key: str, revision: int | None, linearizable: bool, timeout_s: float) -> Call[Entry]:
+def get(key: str, revision: int | None, patience_s: float | None) -> Call[Entry]:
+    """`patience_s`: how long to wait for the cluster; None: this node's copy will do."""
     query: dict[str, object] = {"revision": revision}
-    if linearizable:
-        query |= {"linearizable": 1, "timeout": timeout_s}
+    if patience_s is not None:
+        query |= {"linearizable": 1, "timeout": patience_s}
 
     def read(answer: Response) -> Entry:
         said = checked(answer).headers
@@ -444,6 +447,12 @@ def watch(after: int | None, prefix: str) -> bytes:
 def table(name: str) -> Call[dict[str, Any]]:
     """`name`: status, peers, config or version."""
     return Call(request("GET", "/v1/" + name), lambda answer: document(checked(answer)))
+
+
+def patience_s(status: dict[str, Any]) -> float:
+    """How long a node thinks right to wait for its cluster, in seconds; see `api.port`."""
+    said = status.get("patience_s")
+    return float(said) if isinstance(said, (int, float)) else ANSWER_S
 
 
 def metrics() -> Call[str]:

@@ -78,7 +78,12 @@ class Ticket:
 
 
 class Replication:
-    """Fails with `failing` if that is set; keeps operations waiting while `held` is true."""
+    """Fails with `failing` if that is set; keeps operations waiting while `held` is true.
+
+    `timeouts_s`: for how long each caller wanted to wait.
+    """
+
+    timeout_ticks = 20_000
 
     def __init__(self) -> None:
         self.database = Database()
@@ -93,6 +98,7 @@ class Replication:
         self.token: trio.lowlevel.TrioToken | None = None
         self.more: dict[str, Any] = {}
         self.peers: list[dict[str, Any]] = []
+        self.timeouts_s: list[float] = []
 
     def apply(self, raw: bytes) -> Outcome:
         try:
@@ -123,6 +129,7 @@ class Replication:
 
     async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
         await trio.lowlevel.checkpoint()
+        self.timeouts_s.append(timeout_s)
         if self.failing is not None:
             raise self.failing
         if self.held:
@@ -154,6 +161,7 @@ class Replication:
 
     async def barrier(self, *, timeout_s: float = math.inf) -> None:
         await trio.lowlevel.checkpoint()
+        self.timeouts_s.append(timeout_s)
         if self.failing is not None:
             raise self.failing
         if self.held:
@@ -183,6 +191,7 @@ def node_of(replication: Replication) -> Node:
         peers=lambda: {"peers": replication.peers},
         config=lambda: {"settings": []},
         version=lambda: {"version": "0.1.0"},
+        timeout_ticks=replication.timeout_ticks,
     )
 
 

@@ -90,6 +90,23 @@ async def test_a_read_that_fails_speaks_of_no_write(code: str) -> None:
     assert "can be read without linearizable" in advice
 
 
+@pytest.mark.parametrize(
+    ("timeout_ticks", "patience_s"), [(1, 30), (30_000, 60), (79_260, 159), (3_600_000, 3600)]
+)
+async def test_who_does_not_say_for_how_long_waits_as_long_as_the_cluster_may_need(
+    timeout_ticks: int, patience_s: float
+) -> None:
+    node = Replication()
+    node.timeout_ticks = timeout_ticks
+    await said(node, "PUT", "/v1/kb/a", b"1")
+    await answer(node, "GET", "/v1/kb/a?linearizable=1")
+    await said(node, "DELETE", "/v1/kb/a")
+    assert node.timeouts_s == [patience_s] * 3
+    assert (await said(node, "GET", "/v1/status"))["patience_s"] == patience_s
+    await said(node, "PUT", "/v1/kb/a?timeout=7.5", b"1")
+    assert node.timeouts_s[3:] == [7.5]
+
+
 async def test_a_pruned_revision_is_not_found() -> None:
     node = Replication()
     await said(node, "PUT", "/v1/kb/a", b"1")

@@ -25,6 +25,17 @@ def test_put_get_rm(cli: Cli, node: Replication) -> None:
     assert cli("kb", "rm", "a/b").code == 3
 
 
+def test_it_waits_as_long_as_the_node_thinks_right_or_its_caller(
+    cli: Cli, node: Replication
+) -> None:
+    for given, waits_s in (((), 2 * node.timeout_ticks / 1000), (("--timeout", "7"), 7)):
+        assert cli("kb", "put", "a", "x", *given).code == 0
+        assert cli("kb", "get", "a", "--linearizable", *given).code == 0
+        assert cli("kb", "rm", "a", *given).code == 0
+        assert node.timeouts_s == [waits_s] * 3
+        node.timeouts_s.clear()
+
+
 def test_values_come_from_everywhere(cli: Cli, node: Replication, tmp_path: Path) -> None:
     every_byte = bytes(range(256))
     assert cli("kb", "put", "in", "-", stdin=every_byte).code == 0

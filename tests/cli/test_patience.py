@@ -19,6 +19,7 @@ STATUS: dict[str, Any] = {
     "reachable": ["barn"],
     "primary_name": "barn",
     "view_changing": False,
+    "patience_s": 60,
 }
 PEERS = [
     {"name": "barn", "state": "linked"},
@@ -32,18 +33,53 @@ LINE = (
 
 
 @pytest.mark.parametrize(
-    ("more", "line"),
+    ("more", "waited_s", "line"),
     [
-        ({}, LINE + " (Ctrl-C gives up)"),
+        ({}, 2, LINE + " (Ctrl-C gives up)"),
         (
             {"has_quorum": True, "view_changing": True},
+            2,
             "waiting for the nodes to replace barn as the leader",
         ),
-        ({"has_quorum": True}, "waiting for the cluster: there is a quorum, and barn leads"),
+        ({"has_quorum": True}, 5, ""),
+        ({"has_quorum": True}, 5.1, "waiting for the cluster: there is a quorum, and barn leads"),
+        ({"has_quorum": True, "patience_s": 159}, 13, ""),
+        (
+            {"has_quorum": True, "patience_s": 159},
+            14,
+            "waiting for the cluster: there is a quorum, and barn leads",
+        ),
     ],
 )
-def test_the_reason_is_in_the_words(more: dict[str, Any], line: str) -> None:
-    assert patience.words(STATUS | more, PEERS) == line
+def test_a_reason_is_said_at_once_and_that_there_is_none_when_it_is_late(
+    more: dict[str, Any], waited_s: float, line: str
+) -> None:
+    assert patience.words(STATUS | more, PEERS, waited_s) == line
+
+
+def test_what_comes_up_later_is_said_once(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put that waits as it should at first; then its leader is lost."""
+    node.more, node.held = STATUS | {"has_quorum": True, "patience_s": 3600}, True
+    monkeypatch.setattr(patience, "LOOK_S", 0)
+    looks: list[str] = []
+    words = patience.words
+
+    def looked(*seen: Any) -> str:
+        looks.append(words(*seen))
+        if len(looks) == 2:
+            node.more = node.more | {"view_changing": True}
+        if len(looks) == 5:
+            assert node.token is not None
+            node.token.run_sync_soon(node.release)
+        return looks[-1]
+
+    monkeypatch.setattr(patience, "words", looked)
+    said = cli("kb", "put", "a", "x")
+    assert said.code == 0
+    assert looks[:2] == ["", ""]
+    assert said.err.count("waiting for the nodes to replace barn as the leader") == 1
 
 
 @pytest.fixture
@@ -59,7 +95,7 @@ def waiting(node: Replication, monkeypatch: pytest.MonkeyPatch) -> Replication:
         node.token.run_sync_soon(node.release)
 
     monkeypatch.setattr(patience, "_say", and_then_it_comes)
-    monkeypatch.setattr(patience, "SILENT_S", 0)
+    monkeypatch.setattr(patience, "LOOK_S", 0)
     return node
 
 

@@ -134,6 +134,25 @@ async def test_a_node_without_an_answer_is_not_waited_for(
         nursery.cancel_scope.cancel()
 
 
+async def test_the_node_says_how_long_to_wait_for_its_cluster(
+    path: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replication = Replication()
+    monkeypatch.setattr(Replication, "timeout_ticks", 79_260)
+    with open_listener(path) as listener:
+        await nursery.start(serve, node_of(replication), listener)
+        for given_s, waits_s in ((None, 159), (7.0, 7)):
+            async with aegis_edge.client.connect(str(path), timeout_s=given_s) as kb:
+                await kb.put("a", 1)
+                await kb.get("a", linearizable=True)
+                await kb.delete("a")
+                async with kb.pipeline() as pipeline:
+                    assert pipeline._timeout_s == waits_s
+            assert replication.timeouts_s == [waits_s] * 3
+            replication.timeouts_s.clear()
+        nursery.cancel_scope.cancel()
+
+
 async def test_nobody_there(path: Path) -> None:
     async with aegis_edge.client.connect(str(path)) as kb:
         with pytest.raises(NotRunning):

@@ -23,7 +23,9 @@ from aegis_edge.client import (
     NotRunning,
     TimedOut,
     TooLarge,
+    protocol,
 )
+from aegis_edge.client.plain import GRACE_S
 from tests.api.node import Failure, Replication, serving
 
 
@@ -120,6 +122,30 @@ def test_leaving_the_pipeline_raises_what_failed(kb: Client) -> None:
         pipeline.put("a", 1, expected=9)
 
 
+def test_the_node_says_how_long_to_wait_for_its_cluster(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Replication, "timeout_ticks", 79_260)
+    with serving(path) as node:
+        for given_s, waits_s in ((None, 159), (7, 7)):
+            with Client(path, timeout_s=given_s) as kb:
+                kb.put("a", 1)
+                assert kb._wire is not None
+                assert kb._wire._socket.gettimeout() == waits_s + GRACE_S
+                kb.get("a")
+                assert kb._wire._socket.gettimeout() == (given_s or 30) + GRACE_S
+                kb.get("a", linearizable=True)
+                kb.delete("a")
+                with kb.pipeline() as pipeline:
+                    assert pipeline._wire._socket.gettimeout() == waits_s
+            assert node.timeouts_s == [waits_s] * 3
+            node.timeouts_s.clear()
+
+
+def test_a_node_that_does_not_say_is_waited_for_half_a_minute() -> None:
+    assert protocol.patience_s({}) == 30
+
+
 def test_the_node_describes_itself(kb: Client) -> None:
     assert kb.status()["nodes"] == 1
     assert kb.peers() == {"peers": []}
@@ -167,7 +193,7 @@ def answering(path: Path, said: bytes) -> threading.Thread:
 def test_who_is_no_node_is_a_client_error(path: Path, said: bytes, kind: type) -> None:
     for ask in (Client.status, Client.pipeline, lambda kb: next(kb.watch())):
         thread = answering(path, said)
-        with pytest.raises(ClientError) as caught, Client(path) as kb:
+        with pytest.raises(ClientError) as caught, Client(path, timeout_s=30) as kb:
             ask(kb)
         thread.join()
         path.unlink()
