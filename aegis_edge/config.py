@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aegis_edge.net.tor.endpoint import Endpoint, EndpointError
 from aegis_edge.peers import address
 
 #: The longest path that the address of a Unix socket can hold, in bytes, less the ".new" under
@@ -38,6 +39,9 @@ PREFIX = "AEGIS_EDGE_"
 #: Settings that only mean something where links go through Tor.  Whoever sets one and has direct
 #: links counts on something that does not happen.
 _OF_TOR = ("security_level", "tor", "tor_control_port", "tor_socks_port", "onion_socket")
+#: Those that only mean something where the tor is the system's.  In the environment they may be
+#: meant for other programs.
+_OF_SYSTEM_TOR = ("tor_control_port", "tor_socks_port")
 
 
 class ConfigError(ValueError):
@@ -169,12 +173,16 @@ def _socket_path(value: Any) -> Path:
 
 
 def _endpoint(value: Any) -> str:
-    """A port or a path as text; `net.tor.endpoint` reads it where tor is used."""
+    """A port or a path as text."""
     if type(value) is int:
         value = str(value)
-    if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError("must be a port of this host, or unix:/path of a socket")
-    return value
+    if isinstance(value, str) and value.isprintable():
+        try:
+            Endpoint.parse(value)
+            return value
+        except EndpointError:
+            pass
+    raise ValueError("must be a port of this host, or unix:/path of a socket")
 
 
 def _host_name(_home: Path) -> str:
@@ -402,6 +410,19 @@ class Config:
         """One of `LOG_LEVELS`."""
         return str(self["log_level"])
 
+    def unsaved(self) -> dict[str, Value]:
+        """The settings that flags or the environment gave, and the file alone would not.
+
+        Whoever runs the node without them has another one.  Raises `ConfigError`, as that does.
+        """
+        kept = load({"home": self.directory}, {}).values
+        return {
+            key: held
+            for key, held in self.values.items()
+            if held.source not in ("default", str(self.file))
+            and (kept[key].source == "default" or kept[key].value != held.value)
+        }
+
     def rows(self) -> list[tuple[str, Any, str]]:
         """(key, value, source) of the home and of each setting, for `config show`."""
         rows: list[tuple[str, Any, str]] = [("home", str(self.home.value), self.home.source)]
@@ -428,11 +449,11 @@ def load(
     table = _read(path)
     _refuse_unknown(table, path)
     _refuse_unknown_variables(environment)
-    values = {}
+    values: dict[str, Value] = {}
     for setting in SETTINGS:
         if setting.key in flags:
             given, source = flags[setting.key], f"flag {setting.flag}"
-        elif setting.variable in environment:
+        elif setting.variable in environment and not _is_for_others(setting, values):
             given, source = environment[setting.variable], f"environment {setting.variable}"
         elif setting.key in table:
             given, source = table[setting.key], str(path)
@@ -440,6 +461,7 @@ def load(
             given, source = setting.default(Path(home.value)), "default"
         values[setting.key] = Value(_parsed(setting, given, source), source)
     _refuse_half_tor(values)
+    _refuse_idle_ports(values, environment)
     return Config(home, values)
 
 
@@ -448,8 +470,12 @@ def _parsed(setting: Setting, given: Any, source: str) -> Any:
         return setting.parse(given)
     except ValueError as error:
         shown = str(given) if isinstance(given, Path) else repr(given)
-        kind = FlagError if source.startswith("flag ") else ConfigError
-        raise kind(f"{source}: {setting.key} is {shown}; it {error}") from None
+        raise _error(source, f"{setting.key} is {shown}; it {error}") from None
+
+
+def _error(source: str, words: str) -> ConfigError:
+    kind = FlagError if source.startswith("flag ") else ConfigError
+    return kind(f"{source}: {words}")
 
 
 def _home(flag: Any, environment: Mapping[str, str]) -> Value:
@@ -504,17 +530,41 @@ def _nearest(key: str, known: list[str]) -> str:
 
 
 def _refuse_half_tor(values: Mapping[str, Value]) -> None:
-    """A level without Tor would hide nothing.  TOR_CONTROL_PORT may be there for other programs."""
+    """A level without Tor would hide nothing."""
     if values["transport"].value == "tor":
         return
     for key in _OF_TOR:
         source = values[key].source
-        if source == "default" or source in _OF_OTHERS:
+        if source != "default":
+            raise _error(
+                source,
+                f"{key} asks for links through Tor, and transport is direct, which does not hide"
+                " who talks to whom; set transport to tor, or remove it",
+            )
+
+
+def _is_for_others(setting: Setting, values: Mapping[str, Value]) -> bool:
+    """Whether a variable is left to other programs: this node uses no tor of the system."""
+    if setting.key not in _OF_SYSTEM_TOR:
+        return False
+    return (values["transport"].value, values["tor"].value) != ("tor", "system")
+
+
+def _refuse_idle_ports(values: Mapping[str, Value], environment: Mapping[str, str]) -> None:
+    """Whoever names a tor counts on it, unless another program may, and `tor` says what counts."""
+    if values["transport"].value != "tor" or values["tor"].value == "system":
+        return
+    for key in _OF_SYSTEM_TOR:
+        source, variable = values[key].source, _BY_KEY[key].variable
+        if source != "default":
+            fix = "set tor to system to use that one, or remove it"
+        elif variable in environment and values["tor"].source == "default":
+            source = f"environment {variable}"
+            fix = "set tor (AEGIS_EDGE_TOR) to system to use that one, or to own if not"
+        else:
             continue
-        raise ConfigError(
-            f"{source}: {key} asks for links through Tor, and transport is direct, which does not"
-            " hide who talks to whom; set transport to tor, or remove it"
+        raise _error(
+            source,
+            f"{key} is where a tor listens that runs already, and tor is own, which the node"
+            f" starts for itself; {fix}",
         )
-
-
-_OF_OTHERS = ("environment TOR_CONTROL_PORT", "environment TOR_SOCKS_PORT")

@@ -162,12 +162,67 @@ def test_a_level_is_believed_only_where_links_go_through_tor(tmp_path: Path) -> 
 
 def test_ports_of_tor_in_the_environment_may_be_for_other_programs(tmp_path: Path) -> None:
     ports = {"TOR_CONTROL_PORT": "unix:/run/tor/control", "TOR_SOCKS_PORT": "9150"}
-    assert not load({"home": tmp_path}, ports).is_through_tor
-    through = load({"home": tmp_path, "transport": "tor"}, ports)
+    system = {"home": tmp_path, "transport": "tor", "tor": "system"}
+    through = load(system, ports)
     assert through["tor_control_port"] == "unix:/run/tor/control"
     assert through["tor_socks_port"] == "9150"
-    (tmp_path / "config.toml").write_text("transport = 'tor'\ntor_socks_port = 9050\n")
-    assert load({"home": tmp_path}, {})["tor_socks_port"] == "9050"
+    for others in ({"home": tmp_path}, system | {"tor": "own"}):
+        found = load(others, {"TOR_CONTROL_PORT": "of somebody's", "TOR_SOCKS_PORT": "9150"})
+        assert found.values["tor_control_port"] == config.Value("9051", "default")
+        assert found.values["tor_socks_port"] == config.Value("9050", "default")
+    (tmp_path / "config.toml").write_text(
+        "transport = 'tor'\ntor = 'system'\ntor_socks_port = 9060\n"
+    )
+    assert load({"home": tmp_path}, {})["tor_socks_port"] == "9060"
+
+
+@pytest.mark.parametrize("setting", ["tor_control_port", "tor_socks_port"])
+def test_whoever_names_a_tor_is_told_that_the_node_would_start_its_own(
+    tmp_path: Path, setting: str
+) -> None:
+    variable = setting.upper()
+    through = {"home": tmp_path, "transport": "tor"}
+    with pytest.raises(ConfigError, match=r"set tor .* to system to use that one") as caught:
+        load(through, {variable: "9051"})
+    assert str(caught.value).startswith(f"environment {variable}: {setting} is where a tor listens")
+    assert caught.value.exit_code == 78
+    with pytest.raises(ConfigError, match="set tor to system to use that one, or remove") as caught:
+        load({**through, "tor": "own", setting: "9051"}, {})
+    assert str(caught.value).startswith("flag --tor-")
+    assert caught.value.exit_code == 2
+    environment = written(tmp_path, f"transport = 'tor'\ntor = 'own'\n{setting} = 9051\n")
+    with pytest.raises(ConfigError, match="and tor is own") as caught:
+        load({}, environment)
+    assert str(caught.value).startswith(str(tmp_path / "config.toml"))
+
+
+@pytest.mark.parametrize("value", ["abc", "192.0.2.1:9", "", "0", "unix:here", "90\n51"])
+@pytest.mark.parametrize("setting", ["tor_control_port", "tor_socks_port"])
+def test_a_place_where_no_tor_can_be_is_named_with_its_source(
+    tmp_path: Path, setting: str, value: str
+) -> None:
+    said = f"{setting} is {value!r}; it must be a port of this host, or unix:/path of a socket"
+    system = {"home": tmp_path, "transport": "tor", "tor": "system"}
+    with pytest.raises(ConfigError) as caught:
+        load(system, {setting.upper(): value})
+    assert str(caught.value) == f"environment {setting.upper()}: {said}"
+
+
+def test_what_the_file_alone_would_not_say_is_unsaved(tmp_path: Path) -> None:
+    environment = written(tmp_path, "transport = 'tor'\nname = 'attic'\np2p_port = 1\n")
+    environment |= {"SECURITY_LEVEL": "PARANOID", "AEGIS_EDGE_NAME": "attic", "P2P_PORT": "2"}
+    assert load({"log_level": "debug"}, environment).unsaved() == {
+        "p2p_port": config.Value(2, "environment P2P_PORT"),
+        "security_level": config.Value("PARANOID", "environment SECURITY_LEVEL"),
+        "log_level": config.Value("debug", "flag --log-level"),
+    }
+    assert load({}, {"AEGIS_EDGE_HOME": str(tmp_path)}).unsaved() == {}
+
+
+def test_a_level_by_a_flag_without_tor_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^flag --security-level: .* through Tor") as caught:
+        load({"home": tmp_path, "security_level": "HIGH"}, {})
+    assert caught.value.exit_code == 2
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:

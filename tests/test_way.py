@@ -82,13 +82,6 @@ def test_what_links_used_is_told_in_the_cells_of_their_budget(
     assert through.status([])["used_link_bytes_a_day"] == 0
 
 
-@pytest.mark.parametrize("place", ["tor_control_port", "tor_socks_port"])
-def test_a_tor_that_is_not_on_this_host_is_refused(tmp_path: Path, place: str) -> None:
-    settings = made(tmp_path, "transport = 'tor'", "tor = 'system'", f"{place} = '192.0.2.1:9'")
-    with pytest.raises(ConfigError, match="is not on this host"):
-        found(settings)
-
-
 def test_lines_for_the_own_tor_are_read_and_comments_are_not(tmp_path: Path) -> None:
     extra = tmp_path / "torrc.extra"
     assert way._lines_of(extra) == ()
