@@ -6,6 +6,7 @@ Knows which files a home needs.  Refuses to overwrite any of them.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ from aegis_edge.cli import screen
 from aegis_edge.cli.genesis import ratio_option
 
 if TYPE_CHECKING:
+    from aegis_edge.config import Config, Value
     from aegis_edge.peers.address import Address
+
+_RATIO = "byzantine_threshold_ratio"
 
 
 @click.command("init")
@@ -48,6 +52,9 @@ def command(
 ) -> None:
     """Make this board a node: its keys, its settings and its public record.
 
+    What the options and the environment (AEGIS_EDGE_*, SECURITY_LEVEL and the like) say is kept
+    in config.toml, so that the node runs with it wherever it is started.
+
     \b
     Examples:
       aegis-edge init --name attic --address 192.168.1.20:8080
@@ -60,13 +67,6 @@ def command(
     from aegis_edge.disk.errors import disk_errors
     from aegis_edge.peers import identity
 
-    if tor and (address or listen):
-        raise click.UsageError(
-            "through Tor a node has one address, which is made for it: leave"
-            " --address and --listen out"
-        )
-    if security_level is not None and not tor:
-        raise click.UsageError("--security-level is what Tor shall hide: give it with --tor")
     if byzantine_threshold_ratio is not None and not single:
         raise click.UsageError(
             "--byzantine-threshold-ratio is fixed when a genesis is made: give it with --single, or"
@@ -77,7 +77,38 @@ def command(
         given["transport"] = "tor"
     if security_level is not None:
         given["security_level"] = security_level
+    if security_level is not None and not tor and not screen.config().is_through_tor:
+        raise click.UsageError("--security-level is what Tor shall hide: give it with --tor")
     config = screen.config(**given, byzantine_threshold_ratio=byzantine_threshold_ratio)
+    if config.is_through_tor and (address or listen):
+        raise click.UsageError(
+            "through Tor a node has one address, which is made for it: leave"
+            " --address and --listen out"
+        )
+    _refuse_a_nodes_home(config)
+    unsaved = config.unsaved()
+    if single:  # fixed in the genesis, which is made here
+        unsaved.pop(_RATIO, None)
+    with disk_errors(config.directory):
+        config.directory.mkdir(0o700, parents=True, exist_ok=True)
+    ratio = config.values[_RATIO]
+    if ratio.source != "default" and config.byzantine_ratio_percent < 33:
+        screen.note(
+            f"byzantine_threshold_ratio is {ratio.value:g} ({ratio.source}): a cluster whose"
+            " genesis is made here may bear fewer hostile members than it could"
+        )
+    if unsaved:
+        _save_settings(config.file, unsaved)
+    record = home.own_record(config, keyfile.create(config.key_file))
+    if single:
+        from aegis_edge.cli import genesis
+
+        genesis.found(config, [record])
+    addresses = list(record.message.addresses)
+    _tell(config, identity.node_id(record.signer), addresses, unsaved, single)
+
+
+def _refuse_a_nodes_home(config: Config) -> None:
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
             use_it = (
@@ -89,22 +120,6 @@ def command(
                 f"{path} is there already: this is a node's home",
                 f"{use_it}, or give another directory with --home",
             )
-    with disk_errors(config.directory):
-        config.directory.mkdir(0o700, parents=True, exist_ok=True)
-    ratio = config.values["byzantine_threshold_ratio"]
-    if ratio.source != "default" and config.byzantine_ratio_percent < 33:
-        screen.note(
-            f"byzantine_threshold_ratio is {ratio.value:g} ({ratio.source}): a cluster whose"
-            " genesis is made here may bear fewer hostile members than it could"
-        )
-    if given:
-        _save_settings(config.file, given)
-    record = home.own_record(config, keyfile.create(config.key_file))
-    if single:
-        from aegis_edge.cli import genesis
-
-        genesis.found(config, [record])
-    _tell(config, identity.node_id(record.signer), list(record.message.addresses), single)
 
 
 def _settings(
@@ -152,24 +167,31 @@ def _listening_for(reached: Address) -> str:
     return "::" if ":" in reached.host else "0.0.0.0"
 
 
-def _save_settings(path: Path, given: dict[str, Any]) -> None:
-    import json
-
-    # A JSON text or list of texts is the same thing in TOML, save for a few control characters.
-    lines = [
-        f"{key} = {json.dumps(list(v) if isinstance(v, tuple) else v)}" for key, v in given.items()
-    ]
+def _save_settings(path: Path, unsaved: Mapping[str, Value]) -> None:
+    lines = [_line(key, held.value) for key, held in unsaved.items()]
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write("\n".join([*lines, ""]))
     except FileExistsError:
+        sources = ", ".join(dict.fromkeys(held.source for held in unsaved.values()))
         raise screen.Failure(
-            f"{path} is there already, and --name, --address and the like would change it",
-            "write these settings into it yourself, then run init without the flags",
+            f"{path} is there already, and does not say: {'; '.join(lines)} ({sources})",
+            "write that into it yourself, or run init without",
         ) from None
 
 
-def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None:
+def _line(key: str, value: Any) -> str:
+    """A setting as the file has it."""
+    import json
+
+    # A JSON text or list of texts is the same thing in TOML, save for a few control characters.
+    plain = list(value) if isinstance(value, tuple) else value
+    return f"{key} = {json.dumps(plain, ensure_ascii=False, default=str)}"
+
+
+def _tell(
+    config: Config, node_id: str, addresses: list[str], saved: Mapping[str, Value], single: bool
+) -> None:
     if screen.wants_json():
         screen.print_json(
             {
@@ -179,6 +201,7 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
                 "home": str(config.directory),
                 "record": str(config.record_file),
                 "genesis": str(config.genesis_file) if single else None,
+                "saved": {key: value for key, value, _ in config.rows() if key in saved},
             }
         )
         return
@@ -187,8 +210,14 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
             ("node", screen.strong(node_id)),
             ("name", screen.shown(config.name)),
             ("address", ", ".join(map(screen.shown, addresses))),
+            *([("links", _links(config))] if config.is_through_tor else []),
             ("home", str(config.directory)),
             ("record", str(config.record_file)),
+            *(
+                ("saved", f"{screen.shown(_line(key, held.value))}  {screen.faint(held.source)}")
+                for key, held in saved.items()
+                if held.source.startswith("environment ")
+            ),
         ]
     )
     screen.say()
@@ -216,3 +245,7 @@ def _tell(config: Any, node_id: str, addresses: list[str], single: bool) -> None
         )
         screen.say("  aegis-edge genesis install genesis             # on each board")
         screen.say("  aegis-edge run                                 # on each board")
+
+
+def _links(config: Config) -> str:
+    return f"through Tor at {config['security_level']}, which has to be the same on every board"

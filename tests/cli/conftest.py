@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from aegis_edge.cli.root import root
+from aegis_edge.config import SETTINGS
 from tests.api.node import Replication, serving
 
 
@@ -35,7 +36,7 @@ Cli = Callable[..., Said]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for variable in ("STATE_DIRECTORY", "P2P_PORT", "NO_COLOR", "PBFT_TIMEOUT"):
+    for variable in ("STATE_DIRECTORY", "NO_COLOR", *(s.variable for s in SETTINGS)):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("AEGIS_EDGE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"

@@ -62,12 +62,93 @@ def test_a_home_that_lost_its_key_is_no_place_for_another(cli: Cli, home: Path) 
     assert "restore identity.key from your backup" in said.err
 
 
-def test_settings_of_the_owner_are_kept(cli: Cli, home: Path) -> None:
+def test_settings_of_the_owner_are_kept(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home.mkdir()
     (home / "config.toml").write_text('name = "mine"\n')
-    assert cli("init", "--name", "other").code == 1
+    said = cli("init", "--name", "other")
+    assert said.code == 1
+    assert 'is there already, and does not say: name = "other" (flag --name)' in said.err
+    monkeypatch.setenv("P2P_PORT", "9001")
+    assert "p2p_port = 9001 (environment P2P_PORT)" in cli("init", "--name", "mine").err
     assert not (home / "identity.key").exists()
-    assert cli("init", "--json").json["name"] == "mine"
+    monkeypatch.delenv("P2P_PORT")
+    assert cli("init", "--name", "mine", "--json").json["name"] == "mine"
+    assert (home / "config.toml").read_text() == 'name = "mine"\n'
+
+
+def test_what_the_environment_says_counts_for_whoever_starts_the_node(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {
+        "AEGIS_EDGE_NAME": "\N{HONEYBEE} hive",
+        "AEGIS_EDGE_TRANSPORT": "tor",
+        "SECURITY_LEVEL": "PARANOID",
+        "AEGIS_EDGE_TOR": "system",
+        "TOR_CONTROL_PORT": "unix:/run/tor/control",
+        "AEGIS_EDGE_API_SOCKET": str(home / "a.sock"),
+        "PBFT_TIMEOUT": "12.5",
+        "AEGIS_EDGE_ADVERTISE": "tcp:192.0.2.7:1",
+        "BYZANTINE_THRESHOLD_RATIO": "0.2",
+    }
+    for variable, value in said.items():
+        monkeypatch.setenv(variable, value)
+    shown = cli("init")
+    assert shown.code == 0
+    from_environment = config.load({"home": home}, said)
+    later = config.load({"home": home}, {})
+    for setting in config.SETTINGS:
+        assert later[setting.key] == from_environment[setting.key]
+        assert (later.values[setting.key].source != "default") == (setting.variable in said)
+    assert 'saved    security_level = "PARANOID"  environment SECURITY_LEVEL\n' in shown.out
+    assert "links    through Tor at PARANOID" in shown.out
+
+
+def test_the_level_of_the_environment_counts_with_tor_by_a_flag(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECURITY_LEVEL", "STANDARD")
+    said = cli("init", "--tor", "--json").json
+    assert said["saved"] == {"transport": "tor", "security_level": "STANDARD"}
+    assert config.load({"home": home}, {})["security_level"] == "STANDARD"
+
+
+def test_flags_are_saved_and_need_no_more_words(cli: Cli, home: Path) -> None:
+    shown = cli("init", "--tor", "--security-level", "STANDARD")
+    assert "\nsaved" not in shown.out
+    assert "links    through Tor at STANDARD" in shown.out
+    assert config.load({"home": home}, {})["security_level"] == "STANDARD"
+
+
+def test_what_is_fixed_in_the_genesis_is_no_setting_any_more(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BYZANTINE_THRESHOLD_RATIO", "0.2")
+    assert cli("init", "--single", "--json").json["saved"] == {}
+    assert not (home / "config.toml").exists()
+
+
+def test_through_tor_by_the_environment_is_through_tor(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("init", "--security-level", "HIGH").code == 2
+    monkeypatch.setenv("AEGIS_EDGE_TRANSPORT", "tor")
+    said = cli("init", "--address", "192.168.1.20:8080")
+    assert said.code == 2
+    assert "through Tor a node has one address" in said.err
+    assert cli("init", "--security-level", "STANDARD").code == 0
+    assert config.load({"home": home}, {})["security_level"] == "STANDARD"
+
+
+def test_a_tor_that_would_not_be_used_is_no_start(
+    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOR_CONTROL_PORT", "9051")
+    said = cli("init", "--tor")
+    assert said.code == os.EX_CONFIG
+    assert "environment TOR_CONTROL_PORT: tor_control_port is where a tor listens" in said.err
+    assert not home.exists()
 
 
 @pytest.mark.parametrize(
