@@ -273,6 +273,8 @@ def _speaker(
 
     def status() -> Mapping[str, Any]:
         tor = dict(way.status([peer.traffic for peer in links.statistics()]))
+        if tor:
+            tor["is_own"] = config["tor"] == "own"
         return replication.status() | cluster | {"tor": tor or None}
 
     def peers() -> Mapping[str, Any]:

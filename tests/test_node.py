@@ -151,7 +151,9 @@ async def test_callers_wait_for_as_long_as_the_way_may_take(
         async with trio.open_nursery() as nursery:
             await Running(nursery).start(alone)
             async with connect(str(alone.api_socket)) as kb:
-                assert (await kb.status())["patience_s"] == patience_s
+                said = await kb.status()
+                assert said["patience_s"] == patience_s
+                assert said["tor"] is None if not level else said["tor"]["is_own"] is False
             nursery.cancel_scope.cancel()
 
 

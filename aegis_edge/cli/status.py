@@ -11,6 +11,11 @@ import click
 
 from aegis_edge.cli import screen
 
+#: A tor that the node starts itself may take so long, on a slow board from a worn-out card.
+TOR_START_S = 60
+#: What the node says where no tor answers it.
+NO_TOR = "no tor"
+
 
 @click.command("status")
 @screen.common
@@ -85,11 +90,10 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
 
 def tor_rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     """How far the way through Tor is, and why no further."""
-    stage = str(said.get("stage", "?"))
+    stage, words = _stage(said)
     shown = screen.good(stage) if stage == "reachable" else screen.bad(stage)
-    words = screen.shown(str(said.get("words", "")))
     found = [
-        ("tor", f"{said.get('level', '?')}: {shown}{f'; {words}' if words else ''}"),
+        ("tor", f"{said.get('level', '?')}: {shown}{f'; {screen.shown(words)}' if words else ''}"),
         ("onion", screen.shown(str(said.get("address", "?")))),
     ]
     for address in said.get("old_addresses", ()):
@@ -103,3 +107,15 @@ def tor_rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         used = f"{said['used_bytes'] / 1e6:.1f} MB in {screen.span(said['used_s'])}"
         found.append(("used", f"{used}: {rate}"))
     return found
+
+
+def _stage(said: dict[str, Any]) -> tuple[str, str]:
+    """How far tor is, and why no further, for an owner of the node, and perhaps not of that tor."""
+    stage, words = str(said.get("stage", "?")), str(said.get("words", ""))
+    if stage == NO_TOR and said.get("is_own"):  # what the words advise, the node does by itself
+        if said.get("tor_version"):
+            return "starting again", "the node's log says why its tor ended"
+        if said.get("used_s", 0) <= TOR_START_S:
+            return "starting", ""
+        return NO_TOR, "the one that the node starts does not come up: see the node's log"
+    return stage, words.removeprefix(stage).lstrip("; ")

@@ -558,7 +558,7 @@ class Links:
         link.pause_ticks = self._pause_ticks()
         link.channel.proven()
         self.linked(link.peer)
-        log.info("linked to %s at %s", self._name(link.peer), link.channel.remote)
+        log.info("linked to %s: %s", self._name(link.peer), link.channel.remote)
         return True
 
     def _learn(self, record: Verified[NodeRecord]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
 from aegis_edge.cli import status
+from aegis_edge.net.tor.gateway import Progress
 from aegis_edge.pbft import quorum
 from tests.api.node import Replication
 from tests.cli.conftest import Cli
@@ -55,6 +58,36 @@ def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replicat
     lines = dict(status.rows({**node.status(), "tor": {**tor, **used}}))
     assert lines["used"] == "11.1 MB in 1 h: 89 MB a day for each link"
     assert "tor" not in dict(status.rows({**node.status(), "tor": None}))
+
+
+@pytest.mark.parametrize(
+    ("tor", "line"),
+    [
+        ({"is_own": True, "used_s": 5}, "starting"),
+        ({"is_own": True, "used_s": 5, "words": "start tor"}, "starting"),
+        (
+            {"is_own": True, "used_s": 61, "words": "start tor"},
+            "no tor; the one that the node starts does not come up: see the node's log",
+        ),
+        (
+            {"is_own": True, "used_s": 61, "tor_version": "0.4.9.3"},
+            "starting again; the node's log says why its tor ended",
+        ),
+        ({"is_own": False, "used_s": 5, "words": "start tor"}, "no tor; start tor"),
+        (
+            {"stage": "published", "words": "published; not dialled from outside yet"},
+            "published; not dialled from outside yet",
+        ),
+        ({"stage": "reachable", "words": ""}, "reachable"),
+        (
+            {"stage": "connected", "words": "a clo\x1bck"},
+            "connected; a clo\N{REPLACEMENT CHARACTER}ck",
+        ),
+    ],
+)
+def test_what_an_owner_can_do_about_tor_is_said_once(tor: dict[str, Any], line: str) -> None:
+    lines = dict(status.tor_rows({"level": "HIGH", "stage": Progress.NO_TOR.value, **tor}))
+    assert click.unstyle(lines["tor"]) == f"HIGH: {line}"
 
 
 def test_an_alarm_says_whom_it_is_about(cli: Cli, node: Replication) -> None:

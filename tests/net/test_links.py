@@ -16,6 +16,7 @@ from aegis_edge.net.channel import Channel, Goodbye, LinkError
 from aegis_edge.net.direct import SILENCE_S, Direct
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
 from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
+from aegis_edge.peers.identity import short
 from aegis_edge.wire import records, session
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX
 from aegis_edge.wire.session import Session
@@ -108,6 +109,24 @@ async def test_the_handshake_measures_the_way(autojump_clock: MockClock) -> None
         network.channels[0].rtt_ms = network.channels[1].rtt_ms = 2.5
         (peer,) = first[0].statistics()
         assert peer.rtt_ms == 2.5, "what the transport knows is newer"
+
+
+async def test_the_log_says_with_whom_a_link_is_and_by_which_way(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The way of an incoming one need not be an address: nobody knows that of who calls by Tor."""
+    caplog.set_level(logging.INFO)
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    async with running(first, second):
+        await until(first[0], LinkOpened)
+        await until(second[0], LinkOpened)
+    said = {line for line in caplog.messages if line.startswith("linked to")}
+    names = [f"node{each.seed} ({short(each.key)})" for each in (one, two)]
+    assert said == {
+        f"linked to {names[0]}: tcp:caller:1",
+        f"linked to {names[1]}: tcp:board{two.seed}:1",
+    }
 
 
 async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announced(
