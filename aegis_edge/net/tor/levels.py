@@ -1,33 +1,28 @@
-"""SECURITY_LEVEL: what each level demands of tor and of the links, as one table; nothing else.
+"""SECURITY_LEVEL: what each level promises, and what it demands of tor and of the links for that.
 
-Knows what every promise costs and how it is checked on the running tor, and the fix for each miss.
-Refuses to know how tor is asked.  A level fails closed: what cannot be shown to hold is a problem.
+STANDARD  Hides where the boards are, and who talks to whom: links lead to onion services alone,
+          over guards that last.  A link costs 4.4 MB a day when idle, more when there is something
+          to say.
+HIGH      Hides, too, whether there is anything to say: each link sends one cell at a time, at the
+          moments of a Poisson process, 1 s apart in the mean, and a dummy if nothing waits.
+          Only members find a board (client authorisation), and a knock costs work (proof of work).
+          The node needs no network, only the Unix sockets of its tor.  88.8 MB, always.
+PARANOID  Hides, too, that it is Tor, from who watches the line: bridges with a transport.  And
+          which relay is the board's first, even in months of hunting: full vanguards, see
+          `vanguards`.  The cells are 0.5 s apart: each waits half as long.  177.6 MB, always.
 
-                        STANDARD            HIGH                    PARANOID
-    hides               where the boards    ... and whether a link  ... and that Tor is used, from
-                        are, who talks to   is idle or busy; who    the line's observer; against a
-                        whom                may even find them      slow hunt for the guard
-    vanguards           lite (or tor's own  lite                    full: second and third hops
-                        choice of it)                               persistent, see `vanguards`
-    client authorisation  no                yes                     yes
-    proof of work       where tor has it    required                required, at lower rates
-    connection padding  auto                1                       1
-    bridges             as the owner likes  as the owner likes      required, with a transport
-    sockets to tor      Unix or loopback    Unix                    Unix
-    link traffic        when there is some  Poisson, mean 1 s       Poisson, mean 0.5 s
-    a link and day      4.4 MB when idle    88.8 MB, always         177.6 MB, always
+Knows how each promise is checked on the running tor, and the fix for each miss.  A level fails
+closed: what cannot be shown to hold is a problem.  Refuses to know how tor is asked.
 
-The last line counts cells.  On the TCP side of tor (`scripts/observe`) it is 98 to 125 MB at HIGH,
-with TLS and what tor does for itself, and 480 to 560 MB at PARANOID, where obfs4 fills up each
-write by chance to as much as a packet holds: 1,380 bytes for a cell, on average.
+The megabytes are cells.  On the line, with TLS and what tor does for itself, `scripts/observe` saw
+98 to 125 at HIGH, and 480 to 560 at PARANOID: obfs4 pads a cell to 1,380 bytes on average.
 
-Where this differs from the table that it started from, and why:
-- HIGH has no idle exemption: a schedule that pauses with the traffic is what a classifier sees.
-- One cell a frame, at a mean of 1 s for 2 cells at 5 s: a put waits for the schedule about four
-  times, so 4 s and not 20 s; the votes of the agreement fit a cell.  It costs 2.5 times the bytes.
-- obfs4's iat-mode is not asked for: it reshapes times that the schedule has made meaningless.
-- The introduction-point defence of torrc is not: ADD_ONION cannot set it, and from HIGH on only
-  authorised members can read where the introduction points are.
+Why so:
+- No pause when idle: a schedule that rests with the traffic is what a classifier sees.
+- One cell a second: a put waits for four turns, so 4 s, and the votes of the agreement fit a cell.
+- No iat-mode of obfs4: it would move times that the schedule has made meaningless.
+- No defence of the introduction points in torrc: ADD_ONION cannot set it, and from HIGH on only
+  members can read where those points are.
 
 Follows: tor(1); path-spec and vanguards-spec; padding-spec; prop 327 (proof of work).
 """
@@ -63,7 +58,7 @@ Conf = Mapping[str, tuple[str, ...]]
 
 
 class SecurityLevel(Enum):
-    """How much is hidden from whom, and at which price; see the table of this module."""
+    """How much is hidden from whom, and at which price; see what this module begins with."""
 
     STANDARD = "STANDARD"
     HIGH = "HIGH"
@@ -136,7 +131,7 @@ def line_bytes(frames: int, size_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One column of the table."""
+    """What one level demands."""
 
     options: tuple[Option, ...]
     client_authorisation: bool

@@ -223,6 +223,26 @@ def test_the_budgets_are_those_of_the_table(level: SecurityLevel, megabytes: flo
     assert shape.is_scheduled == (level is not STANDARD)
 
 
+@pytest.mark.parametrize("level", SecurityLevel)
+def test_what_is_promised_is_said_where_it_is_first_demanded(level: SecurityLevel) -> None:
+    said = (levels.__doc__ or "").partition("\nKnows")[0]
+    ours = re.split("^(STANDARD|HIGH|PARANOID) ", said, flags=re.MULTILINE)
+    section = ours[ours.index(level.value) + 1]
+    before = list(SecurityLevel)[list(SecurityLevel).index(level) - 1]
+    for field, words in (
+        ("client_authorisation", "client authorisation"),
+        ("proof_of_work_required", "proof of work"),
+        ("unix_sockets", "Unix sockets"),
+        ("bridges", "bridges"),
+        ("full_vanguards", "full vanguards"),
+    ):
+        is_new = getattr(TABLE[level], field) and not getattr(TABLE[before], field)
+        assert (words in section) == (is_new and level is not STANDARD)
+    interval_s = TABLE[level].shape.mean_interval_s
+    assert (interval_s is not None) == ("s apart" in section)
+    assert interval_s is None or f"{interval_s:g} s apart" in section
+
+
 def test_the_wait_for_a_turn_is_that_of_a_poisson_process() -> None:
     shape = TABLE[HIGH].shape
     dice = random.Random(1)
