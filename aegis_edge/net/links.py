@@ -535,7 +535,7 @@ class Links:
             self.refused += 1
             if self.refused & (self.refused - 1) == 0:  # strangers must not fill the log
                 last = f"{where}: {failure}"
-                log.info("calls refused so far: %d, the last from %s", self.refused, last)
+                log.info("calls refused so far: %d; the last, %s", self.refused, last)
             return
         if not self._book[expected].tries:
             log.info("no link to %s at %s: %s", self._name(expected), where, failure)

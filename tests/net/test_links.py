@@ -599,6 +599,7 @@ async def test_a_node_that_is_no_member_is_refused_and_told(
         assert "does not count us a member" in await error_of(strange)
         assert links.refused >= 1
         assert "is no member; do both have the same genesis" in caplog.text
+        assert "calls refused so far: 1; the last, tcp:caller:1: " in caplog.text
         assert not any(isinstance(event, LinkOpened) for event in drain(links))
 
 
