@@ -252,9 +252,11 @@ def report(sides: list[Side], options: argparse.Namespace) -> dict[str, Any]:
 def options_of(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute: one short round, 10k keys")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
-    parser.add_argument("--directory", type=Path, help="where the nodes keep their data")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of a measurement")
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="where the nodes keep their data"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--no-etcd", action="store_true", help="measure aegis-edge alone")
     options = parser.parse_args(words)

@@ -445,12 +445,15 @@ def main() -> int:
     parser.add_argument(
         "--level",
         choices=("STANDARD", "HIGH", "PARANOID"),
-        default="STANDARD",
-        help="with --tor: the SECURITY_LEVEL",
+        metavar="LEVEL",
+        help="with --tor: the SECURITY_LEVEL; STANDARD if not given",
     )
     parser.add_argument("--documents", type=Path, metavar="DIR", help="import these files instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
+    if options.level and not options.tor:
+        parser.error("--level is what Tor shall hide: give it with --tor")
+    level = options.level or "STANDARD"
     if options.tor and options.keep:
         parser.error("--keep: the Tor network of --tor ends with the demo; see scripts/tornet")
     if options.documents is not None and not options.documents.is_dir():
@@ -462,14 +465,14 @@ def main() -> int:
             parser.error(f"--json: {options.json}: {error.strerror}")
     show = Show()
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-demo."))
-    tor = TorNetwork(say=show.now, **tor_for(options.level)) if options.tor else None
+    tor = TorNetwork(say=show.now, **tor_for(level)) if options.tor else None
     demo = Demo(directory, show, tied=not options.keep, tor=tor)
     keep = stopped = False
     with ending_in_order():
         try:
             show.title("aegis-edge: four nodes on this machine")
             if tor is not None:
-                demo.raise_tor(tor, options.level)
+                demo.raise_tor(tor, level)
             demo.raise_cluster()
             demo.import_documents(options.documents)
             demo.storm()

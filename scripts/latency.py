@@ -285,12 +285,21 @@ def measure(
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/latency", description=__doc__)
-    parser.add_argument("--level", choices=LEVELS, nargs="+", help="of SECURITY_LEVEL; both")
+    parser.add_argument(
+        "--level",
+        choices=LEVELS,
+        nargs="+",
+        action="extend",
+        metavar="LEVEL",
+        help=f"the SECURITY_LEVEL, or several: {' '.join(LEVELS)}",
+    )
     parser.add_argument("--delay", type=float, nargs="+", default=[0, 200], metavar="MS")
     parser.add_argument("--puts", type=int, default=20, metavar="N", help="of one caller")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of 64 callers; 0: none")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, metavar="S", help="of 64 callers; 0: none"
+    )
     parser.add_argument("--idle", type=float, default=0.0, metavar="S", help="and a put after that")
-    parser.add_argument("--directory", type=Path, help="leave the nodes' homes and logs there")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="leave homes and logs there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     show = Show()

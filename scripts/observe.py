@@ -277,12 +277,19 @@ def _tell(process: subprocess.Popen[bytes], order: Any) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/observe", description=__doc__)
-    parser.add_argument("--level", choices=NAMES, action="append", help="only this one; repeatable")
+    parser.add_argument(
+        "--level",
+        choices=NAMES,
+        nargs="+",
+        action="extend",
+        metavar="LEVEL",
+        help=f"the SECURITY_LEVEL, or several: {' '.join(NAMES)}",
+    )
     parser.add_argument("--windows", type=int, default=2_401, metavar="N", help="of each level")
     parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="of one window")
     parser.add_argument("--links", type=int, default=140, metavar="N", help="of each level")
     parser.add_argument("--stress", type=int, default=0, metavar="N", help="busy loops beside it")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="leave what was seen there")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="leave what was seen there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     show = Show()
@@ -292,7 +299,7 @@ def main() -> int:
         names=names,
         links=options.links,
         window_s=options.seconds,
-        directory=options.dir and options.dir.resolve(),
+        directory=options.directory and options.directory.resolve(),
         stress=options.stress,
         say=show.step,
     )

@@ -307,7 +307,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=2, metavar="N")
     parser.add_argument("--relays", type=int, default=3, metavar="N", help="beside the authority")
     parser.add_argument("--bridge", action="store_true", help="add one, of transport obfs4")
-    parser.add_argument("--dir", type=Path, metavar="DIR", help="leave data and logs there")
+    parser.add_argument("--directory", type=Path, metavar="DIR", help="leave data and logs there")
     parser.add_argument("--delay", type=float, metavar="MS", help="of every byte between two tors")
     parser.add_argument("--starts", type=int, metavar="N", help="only measure N cold starts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="with --starts: figures go there")
@@ -321,7 +321,9 @@ def main() -> int:
                 if options.json:
                     options.json.write_text(json.dumps(seen, indent=2) + "\n")
                 return 0
-            network = TorNetwork(options.dir and options.dir.resolve(), say=show.step, **own)
+            network = TorNetwork(
+                options.directory and options.directory.resolve(), say=show.step, **own
+            )
             try:
                 serve(network, options.clients, show)
             finally:

@@ -320,7 +320,9 @@ class Client(Tor):
         self.socks_path, self.control_path = folder / "socks", folder / "control"
         self.cookie_path = folder / "control_auth_cookie"
         if len(os.fsencode(self.control_path)) > SOCKET_PATH_BYTES_MAX:
-            raise TorNetworkError(f"{self.control_path} is too long for a socket: shorten --dir")
+            raise TorNetworkError(
+                f"{self.control_path} is too long for a socket: shorten --directory"
+            )
         sockets = {
             "SocksPort": f'unix:"{self.socks_path}" ExtendedErrors',
             "ControlSocket": str(self.control_path),

@@ -5,7 +5,10 @@ A node of a few lines stands in for a real one; an interrupted demonstration is 
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import itertools
+import re
 import signal
 import subprocess
 import sys
@@ -57,6 +60,66 @@ def missing(change: dict[str, tuple[int, bytes] | None]) -> list[str]:
     for key, (revision, value) in honest.items():
         demo.done.held[key] = (revision, hashlib.sha256(value).digest())
     return demo._missing(cast(Node, node))
+
+
+# --- the command lines -----------------------------------------------------------------------
+
+
+def options_of(script: Path) -> dict[str, str | None]:
+    """Each option that a script takes, and what its help calls the value."""
+    found: dict[str, str | None] = {}
+    for call in ast.walk(ast.parse(script.read_text())):
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "parser.add_argument":
+            name = ast.literal_eval(call.args[0])
+            named = {word.arg: word.value for word in call.keywords}
+            value = ast.unparse(named["metavar"]) if "metavar" in named else None
+            found |= {name: value} if name.startswith("--") else {}
+    return found
+
+
+def shown_by(wrapper: Path) -> set[str]:
+    """The options that the comment at the top of a script shows."""
+    head = itertools.takewhile(lambda line: line.startswith("#"), wrapper.read_text().splitlines())
+    return set(re.findall(r"--[a-z][a-z-]*", "\n".join(head)))
+
+
+WRAPPED = [path for path in (ROOT / "scripts").glob("*.py") if path.with_suffix("").exists()]
+
+
+@pytest.mark.parametrize("script", WRAPPED, ids=lambda path: path.stem)
+def test_the_head_of_a_script_shows_its_options(script: Path) -> None:
+    assert shown_by(script.with_suffix("")) == set(options_of(script))
+
+
+def test_what_scripts_have_in_common_is_spelled_alike() -> None:
+    everywhere = [(path.stem, options_of(path)) for path in WRAPPED]
+    assert {"bench", "demo", "latency", "observe", "tornet"} <= {name for name, _ in everywhere}
+    for (one, ours), (other, theirs) in itertools.combinations(everywhere, 2):
+        for option, value in ours.items():
+            assert theirs.get(option, value) == value, f"{option} of {one} and {other}"
+            alike = [name for name in theirs if _alike(name, option) and name != option]
+            assert not alike, f"{option} of {one}, {alike} of {other}"
+
+
+def _alike(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+@pytest.mark.parametrize("order", [["--debian", "--tor"], ["--tor", "--debian"]])
+def test_the_tests_take_their_options_in_any_order(order: list[str]) -> None:
+    script = [str(ROOT / "scripts" / "test"), *order, "--help"]
+    said = subprocess.run(script, capture_output=True, text=True, check=True).stdout
+    assert said.endswith("scripts/test [--debian | --newest] [--tor] [pytest arguments ...]\n")
+
+
+def test_a_level_hides_nothing_without_tor() -> None:
+    demo = [sys.executable, str(ROOT / "scripts" / "demo.py"), "--level", "HIGH"]
+    done = subprocess.run(demo, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "give it with --tor" in done.stderr
+
+
+# --- what the demonstration would not forgive ------------------------------------------------
 
 
 def test_nothing_is_missing_where_all_is_there() -> None:
