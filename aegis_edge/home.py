@@ -61,6 +61,7 @@ def own_record(config: Config, keys: NodeKeys) -> Verified[NodeRecord]:
         addresses,
         now_s + RECORD_LIFETIME_S,
         config.name,
+        _proofs(config, keys),
     )
     signed = Signer(keys.seed, b"").sign(record)
     _replace(config.record_file, identity.record_to_text(signed))
@@ -71,9 +72,19 @@ def own_addresses(config: Config, keys: NodeKeys) -> tuple[str, ...]:
     """The addresses that this node's record shall give; the onion one is known before tor runs."""
     if not config.is_through_tor:
         return config.advertise
-    seeds = (onion.service_seed(keys.seed, number) for number in keys.onion_generations)
-    hosts = map(onion.service_address, seeds)
+    hosts = map(onion.service_address, _service_seeds(keys))
     return tuple(str(Address(ONION, host, config.p2p_port)) for host in hosts)
+
+
+def _proofs(config: Config, keys: NodeKeys) -> tuple[bytes, ...]:
+    """That these addresses are this node's, as its record has to show: see `peers.places`."""
+    if not config.is_through_tor:
+        return ()
+    return tuple(onion.proof(seed, keys.public) for seed in _service_seeds(keys))
+
+
+def _service_seeds(keys: NodeKeys) -> tuple[bytes, ...]:
+    return tuple(onion.service_seed(keys.seed, number) for number in keys.onion_generations)
 
 
 def _record_at(path: Path) -> Verified[NodeRecord] | None:

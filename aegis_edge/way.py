@@ -79,7 +79,7 @@ async def find(
 ) -> Way:
     """The way that `config` wants; raises `ConfigError` or `WayError` where it cannot be gone.
 
-    `records`: what is known of members, this node included, beyond the genesis.
+    `records`: what is known of members, this node included, since the genesis.
     """
     if config.is_through_tor:
         return await _through_tor(config, genesis, keys, records)
@@ -118,9 +118,7 @@ async def _through_tor(
     tor, places = await _tor(config)
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
     cluster = genesis.cluster_id
-    mine = [record for record in records if record.signer == keys.public]
-    known = [r for r in (*genesis.records, *records) if not mine or r.signer != keys.public]
-    keyring = member.Keyring(own, cluster, level, (*mine, *known))
+    keyring = member.Keyring(own, cluster, level, (*genesis.records, *records))
     services = member.own_services(
         own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
     )

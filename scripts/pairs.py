@@ -85,8 +85,10 @@ class Keys:
     def make(cls, name: str) -> Keys:
         seed, noise_private = os.urandom(32), os.urandom(32)
         noise_public = sodium.x25519_public(noise_private)
-        record = NodeRecord(1, noise_public, (address_of(seed),), EXPIRES_S, name)
-        return cls(seed, noise_private, Signer(seed, b"").sign(record))
+        signer = Signer(seed, b"")
+        proof = onion.proof(onion.service_seed(seed, 0), signer.public)
+        record = NodeRecord(1, noise_public, (address_of(seed),), EXPIRES_S, name, (proof,))
+        return cls(seed, noise_private, signer.sign(record))
 
 
 def address_of(seed: bytes) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from aegis_edge import config, home
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.home import HomeError
+from aegis_edge.peers import places
 from aegis_edge.peers.genesis import Genesis, Parameters
-from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import COUNTER_MAX, NodeRecord, Verified
 
 
 def made(path: Path, port: int = 1001, name: str = "a") -> Config:
@@ -50,6 +53,20 @@ def test_a_record_is_renewed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     second = own(settings)
     assert second.message.version == first.message.version + 1
     assert second.message.expires_s == later + home.RECORD_LIFETIME_S
+
+
+def test_a_record_is_small_and_shows_that_its_onion_addresses_are_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    made(path, 65_535, "é" * 16)
+    settings = config.load({"home": path, "transport": "tor"}, {})
+    assert len(own(settings).message.proofs) == 1
+    keyfile.rotate_onion(settings.key_file)  # as many as there ever are
+    record = own(settings)
+    assert len(places.of(record)) == keyfile.GENERATIONS_MAX
+    most = replace(record.message, version=COUNTER_MAX, expires_s=COUNTER_MAX)
+    seed = keyfile.read(settings.key_file).seed
+    assert len(Signer(seed, b"").sign(most).raw) <= 512
+    assert own(settings) == record
 
 
 def test_a_genesis_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:

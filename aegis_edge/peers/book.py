@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from aegis_edge.peers import address
+from aegis_edge.peers import address, places
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 #: Dials under way at once; a board on a slow uplink must not time out all of them.
@@ -118,7 +118,7 @@ class Book:
         has expired is shown to people, never a reason to refuse: boards lose their clocks.
         """
         try:
-            address.parse_all(record.message.addresses)
+            places.of(record)
         except address.AddressError as error:
             return f"its node record is of no use: {error}"
         known = self._entries[record.signer].record

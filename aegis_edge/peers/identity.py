@@ -11,7 +11,8 @@ import base64
 from typing import cast
 
 from aegis_edge.crypto import sodium
-from aegis_edge.peers import address, armour
+from aegis_edge.peers import armour, places
+from aegis_edge.peers.address import AddressError
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import NodeRecord, Open, Verified
@@ -81,13 +82,13 @@ def records_from_text(text: str, open_: Open | None = None) -> tuple[Verified[No
 
 
 def open_record(raw: bytes, open_: Open) -> Verified[NodeRecord]:
-    """The node record in an envelope, with good addresses; raises `WireError` for anything else."""
+    """The node record in an envelope, with good addresses that are its own; else `WireError`."""
     opened = open_(raw)
     if not isinstance(opened.message, NodeRecord):
         raise WireError("a signed message that is not a node record")
     try:
-        address.parse_all(opened.message.addresses)
-    except address.AddressError as error:
+        places.of(opened)
+    except AddressError as error:
         raise WireError(f"a node record with a bad address: {error}") from None
     return cast("Verified[NodeRecord]", opened)
 

@@ -4,6 +4,10 @@ Knows how a key becomes an address before any tor runs, and the forms in which t
 Refuses to know tor, sockets and where keys come from.
 Follows: rend-spec-v3, [ONIONADDRESS] in section 6 (SHA3-256 checksum, version 3) and appendix G
 (client authorisation keys); RFC 8032 section 5.1.5 for the expansion of a seed.
+
+A service's key signs one thing besides what tor does with it: whose it is (`proof`).  Tor itself
+signs with keys that are blinded anew each day, and with nonces of their own, so neither signature
+serves in the other's place.
 """
 
 from __future__ import annotations
@@ -76,6 +80,16 @@ def service_seed(identity_seed: bytes, generation: int) -> bytes:
     return sodium.hkdf("blake2b", b"", identity_seed, info, KEY_BYTES)
 
 
+def proof(seed: bytes, node: bytes) -> bytes:
+    """The signature (64 bytes) of the service with this seed on being that of `node` (its key)."""
+    return sodium.ed25519_sign(sodium.ed25519_keypair(seed)[1], _claim(node))
+
+
+def is_proven(public: bytes, node: bytes, proof: bytes) -> bool:
+    """Whether who holds the key of the service `public` says that it is the one of `node`."""
+    return sodium.ed25519_verify(public, _claim(node), proof)
+
+
 def pair_credential(shared: bytes, cluster_id: bytes, service: bytes, client: bytes) -> bytes:
     """The X25519 private key with which `client` finds the service of `service` (node keys).
 
@@ -109,6 +123,10 @@ def client_credential(private: bytes) -> str:
     """An authorised client's X25519 private key as that client gives it to its tor: base64."""
     assert len(private) == KEY_BYTES, "an X25519 private key has 32 bytes"
     return base64.b64encode(private).decode("ascii")
+
+
+def _claim(node: bytes) -> bytes:
+    return b"aegis-edge: this onion service is of the node " + node
 
 
 def _checksum(public: bytes) -> bytes:

@@ -115,7 +115,8 @@ class NodeRecord(Signed):
     """What a node says about itself: how to reach it and which Noise key is its own.
 
     `version` rises with every change, `expires_s` is Unix seconds, `addresses` are texts such as
-    ``tcp:host:port``.  The signer of the envelope is the node.
+    ``tcp:host:port``, `proofs` signatures (64 bytes) of those who hold the keys of the onion
+    services among them, in order.  The signer of the envelope is the node.
     """
 
     TAG: ClassVar[int] = 1
@@ -125,19 +126,28 @@ class NodeRecord(Signed):
     addresses: tuple[str, ...]
     expires_s: int
     name: str
+    proofs: tuple[bytes, ...] = ()
 
     def fields(self) -> tuple[Any, ...]:
-        return (self.version, self.noise_key, self.addresses, self.expires_s, self.name)
+        return (
+            self.version,
+            self.noise_key,
+            self.addresses,
+            self.expires_s,
+            self.name,
+            self.proofs,
+        )
 
     @classmethod
     def parse(cls, fields: tuple[Any, ...], open_: Open) -> NodeRecord:
-        version, noise_key, addresses, expires_s, name = _count(fields, 5)
+        version, noise_key, addresses, expires_s, name, proofs = _count(fields, 6)
         return cls(
             _counter(version),
             _digest(noise_key),
             tuple(_address(a) for a in _array(addresses, ADDRESSES_MAX)),
             _counter(expires_s),
             _line(name, NAME_BYTES_MAX),
+            tuple(_signature(p) for p in _array(proofs, ADDRESSES_MAX)),
         )
 
 
@@ -619,6 +629,12 @@ def _bytes(value: Any, size_max: int) -> bytes:
 def _digest(value: Any) -> bytes:
     if type(value) is not bytes or len(value) != DIGEST_BYTES:
         raise WireError("not 32 bytes")
+    return value
+
+
+def _signature(value: Any) -> bytes:
+    if type(value) is not bytes or len(value) != sodium.SIGNATURE_BYTES:
+        raise WireError("not 64 bytes")
     return value
 
 

@@ -55,7 +55,7 @@ def test_the_cluster_id_does_not_change_between_releases(make_record: Any) -> No
     genesis = Genesis.of([make_record(1), make_record(2)], PARAMETERS)
     assert (
         genesis.cluster_id.hex()
-        == "202dfc655988bd1c980da1e1afdd8972cc01f8aa946edc9155c8858388f52181"
+        == "ac54755289208bc42e32ef0bd85243a7a475159823a059857ce9b1ca8f3d01f0"
     )
 
 

@@ -123,7 +123,7 @@ def test_any_damage_to_a_message_is_refused(data: st.DataObject, voices: Voices)
 # --- shapes and bounds ------------------------------------------------------------------------
 
 GOOD: dict[type[Signed], tuple[Any, ...]] = {
-    NodeRecord: (0, blob(1), ("tcp:a:1",), 0, "name"),
+    NodeRecord: (0, blob(1), ("tcp:a:1",), 0, "name", (bytes(64),)),
     Bundle: (1, 1, (b"",)),
     PrePrepare: (0, 0, 1, blob(1)),
     Prepare: (0, 0, 1, blob(1)),
@@ -144,6 +144,7 @@ BAD: list[tuple[type[Signed], int, tuple[Any, ...]]] = [
     (NodeRecord, 2, (("x" * 129,), ("é" * 65,), ("a",) * 9, (b"a",), "a", None, (("a",),))),
     (NodeRecord, 3, COUNTER),
     (NodeRecord, 4, (TEXT_33, "é" * 17, b"", 0, None)),
+    (NodeRecord, 5, ((bytes(63),), (bytes(65),), ("x" * 64,), (bytes(64),) * 9, bytes(64), None)),
     (Bundle, 0, POSITIVE),
     (Bundle, 1, POSITIVE),
     (Bundle, 2, ((), (1,), ("x",), b"x", (b"",) * 513, (bytes(say.OPERATION_BYTES_MAX + 1),))),
@@ -203,8 +204,8 @@ def test_a_field_out_of_bounds_is_refused(kind: type[Signed], place: int, value:
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
-        (NodeRecord, (BIG - 1, blob(1), ("é" * 64,) * 8, BIG - 1, "x" * 32)),
-        (NodeRecord, (0, blob(1), (), 0, "")),
+        (NodeRecord, (BIG - 1, blob(1), ("é" * 64,) * 8, BIG - 1, "x" * 32, (bytes(64),) * 8)),
+        (NodeRecord, (0, blob(1), (), 0, "", ())),
         (Bundle, (BIG - 1, BIG - 1, (b"",) * 512)),
         (Bundle, (1, 1, (bytes(say.OPERATION_BYTES_MAX),))),
         (Bundle, (1, 1, (bytes(say.BUNDLE_BYTES_MAX // 2),) * 2)),

@@ -17,7 +17,7 @@ from aegis_edge.crypto.sodium import CryptoError
 from aegis_edge.net.tor import levels
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.service import Service
-from aegis_edge.peers import address, onion
+from aegis_edge.peers import onion, places
 from aegis_edge.peers.address import ONION
 from aegis_edge.wire.messages import NodeRecord, Verified
 
@@ -69,8 +69,8 @@ def own_services(
 class Keyring:
     """For each onion address of a member, this node's included, the key with which it is found.
 
-    An address is of whoever is first known to have it: a member that says another's is its own
-    must not change the key with which that one is found.  `records`: at first, in that order.
+    Records are taken whose addresses are their signers' own (`peers.places`), so that nobody
+    changes the key with which another is found.  `records`: at first, the last of a member counts.
     """
 
     def __init__(
@@ -91,11 +91,7 @@ class Keyring:
         """The addresses of one member from now on; those that it had before are no more."""
         if not self._is_needed:
             return
-        taken = {
-            host for peer, hosts in self._hosts.items() if peer != record.signer for host in hosts
-        }
-        places = map(address.parse, record.message.addresses)
-        found = {place.host for place in places if place.scheme == ONION} - taken
+        found = [place.host for place in places.of(record) if place.scheme == ONION]
         key = _credential(self._keys, self._cluster_id, record, is_service=False)
         self._hosts[record.signer] = {} if key is None else dict.fromkeys(found, key)
 

@@ -9,6 +9,7 @@ from aegis_edge.net.tor import member
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.member import Keys
 from aegis_edge.peers import onion
+from aegis_edge.peers.address import AddressError
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 
@@ -25,8 +26,11 @@ class Board:
         noise = sodium.x25519_public(self.keys.noise_private)
         addresses = ("tcp:192.168.1.9:80", f"onion:{self.host}:8080")
         self.record: Verified[NodeRecord] = signer.sign(
-            NodeRecord(1, noise, addresses, 2_000_000_000, f"board{number}")
+            NodeRecord(1, noise, addresses, 2_000_000_000, f"board{number}", (self.proof(0),))
         )
+
+    def proof(self, generation: int) -> bytes:
+        return onion.proof(onion.service_seed(self.keys.seed, generation), self.keys.public)
 
 
 BOARDS = [Board(number) for number in (1, 2, 3)]
@@ -70,22 +74,32 @@ def test_each_address_in_use_has_its_service_and_the_last_one_is_first() -> None
     assert last.clients == older.clients
 
 
-def test_nobody_takes_the_key_of_anothers_address() -> None:
-    one, _, liar = BOARDS
+def test_nobody_takes_the_key_of_the_address_that_another_moves_to() -> None:
+    one, two, liar = BOARDS
     keyring = member.Keyring(one.keys, CLUSTER, HIGH, RECORDS)
     before = dict(keyring.clients)
-    said = liar.record.message
-    theirs = tuple(f"onion:{board.host}:8080" for board in BOARDS)
-    signer = Signer(liar.keys.seed, b"")
-    keyring.learn(signer.sign(replace(said, version=2, addresses=theirs)))
+    next_host = onion.service_address(onion.service_seed(two.keys.seed, 1))
+    moved = (f"onion:{next_host}:8080",)
+    for proofs in ((liar.proof(0),), (two.proof(1),), ()):  # one that was copied, too
+        claimed = replace(liar.record.message, version=2, addresses=moved, proofs=proofs)
+        with pytest.raises(AddressError):
+            keyring.learn(Signer(liar.keys.seed, b"").sign(claimed))
     assert keyring.clients == before
+    mine = replace(two.record.message, version=2, addresses=moved, proofs=(two.proof(1),))
+    keyring.learn(Signer(two.keys.seed, b"").sign(mine))
+    assert keyring.clients[next_host] == before[two.host]
 
 
 def test_the_addresses_of_a_member_are_its_last_ones() -> None:
     one, two, other = BOARDS
     keyring = member.Keyring(one.keys, CLUSTER, HIGH, RECORDS)
-    host = onion.service_address(bytes([77]) * 32)
-    moved = replace(two.record.message, version=2, addresses=(f"onion:{host}:8080",))
+    host = onion.service_address(onion.service_seed(two.keys.seed, 7))
+    moved = replace(
+        two.record.message,
+        version=2,
+        addresses=(f"onion:{host}:8080",),
+        proofs=(two.proof(7),),
+    )
     before = dict(keyring.clients)
     keyring.learn(Signer(two.keys.seed, b"").sign(moved))
     assert set(keyring.clients) == {one.host, host, other.host}
