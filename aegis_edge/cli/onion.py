@@ -67,13 +67,6 @@ def rotate(now: bool) -> None:
     from aegis_edge.disk import keyfile
 
     config = _config()
-    keys = keyfile.read(config.key_file)
-    if not now and len(keys.onion_generations) > 1:
-        raise screen.Failure(
-            "the last rotation goes on: not every member knows the new address yet",
-            "see aegis-edge peers for who is missing, and wait until all have been linked; or"
-            " give the old address up with --now",
-        )
     keys = keyfile.rotate_onion(config.key_file, at_once=now)
     _tell(home.own_addresses(config, keys), keys.onion_generation)
     if screen.wants_json():

@@ -1,15 +1,19 @@
 """The identity of a node on disk: two private keys, and what of it must never go back: the version
 of its last node record, and which of its onion addresses is the last.
 
-Knows how to keep a secret file: 0600, written beside and renamed, synced with its folder.
+Knows how to keep a secret file: 0600, written beside and renamed, synced with its folder; and that
+a node and a command may change it at once, so whoever does holds its folder's lock (flock(2)).
 Refuses to know what the keys sign.  The Ed25519 seed and the Noise key are independent random
 bytes, so that losing one says nothing about the other.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,14 +26,20 @@ _FIRST_LINE = "aegis-edge identity 1"
 _CHECK_DOMAIN = b"aegis-edge keys"
 _SIZE_BYTES_MAX = 1024
 _VERSION_MAX = 2**63 - 1
-#: Onion addresses in use at once; a node record has room for twice as many.
-GENERATIONS_MAX = 4
+#: Onion addresses in use at once: the last one and, until all members know it, the one before.
+GENERATIONS_MAX = 2
 
 
 class KeyFileError(DiskError):
     """The key file is missing, unsafe or damaged; the message never shows what is in it."""
 
     exit_code = os.EX_CONFIG
+
+
+class RotationGoesOn(DiskError):
+    """There are as many onion addresses in use as there may be; nothing is wrong with the disk."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +81,7 @@ def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
     entropy = os.urandom(ENTROPY_BYTES) if entropy is None else entropy
     assert len(entropy) == ENTROPY_BYTES, "two keys take 64 bytes of entropy"
     keys = NodeKeys(entropy[:32], entropy[32:])
-    with disk_errors(path):
+    with disk_errors(path), _alone(path):
         fresh = _written(path, keys)
         try:
             os.link(fresh, path)
@@ -116,33 +126,60 @@ def read(path: Path) -> NodeKeys:
 
 def next_record_version(path: Path) -> NodeKeys:
     """The keys at `path` with a record version that was never used; durable when it returns."""
-    keys = read(path)
-    return _replaced(path, replace(keys, record_version=keys.record_version + 1))
+    return _changed(path, lambda keys: replace(keys, record_version=keys.record_version + 1))
 
 
 def rotate_onion(path: Path, *, at_once: bool = False) -> NodeKeys:
     """The keys at `path` with one more onion address; durable when it returns.
 
-    Those before it stay in use until `end_rotation`, or, `at_once`, no longer.
+    The one before it stays in use until `end_rotation`, or, `at_once`, no longer.  Raises
+    `RotationGoesOn` where one before that is still in use.
     """
-    keys = read(path)
-    last = keys.onion_generation + 1
-    oldest = last if at_once else max(keys.onion_oldest, last - GENERATIONS_MAX + 1)
-    return _replaced(path, replace(keys, onion_generation=last, onion_oldest=oldest))
+
+    def rotated(keys: NodeKeys) -> NodeKeys:
+        if not at_once and len(keys.onion_generations) == GENERATIONS_MAX:
+            raise RotationGoesOn(
+                "the last rotation goes on: not every member knows the new address yet",
+                "see aegis-edge peers for who is missing, and wait until all have been linked; or"
+                " give the old address up with --now",
+            )
+        last = keys.onion_generation + 1
+        oldest = last if at_once else keys.onion_oldest
+        return replace(keys, onion_generation=last, onion_oldest=oldest)
+
+    return _changed(path, rotated)
 
 
 def end_rotation(path: Path, generation: int) -> None:
     """Give up the onion addresses before `generation`, unless there was a rotation since."""
-    keys = read(path)
-    if keys.onion_generation == generation:
-        _replaced(path, replace(keys, onion_oldest=generation))
+
+    def ended(keys: NodeKeys) -> NodeKeys:
+        is_last = keys.onion_generation == generation
+        return replace(keys, onion_oldest=generation) if is_last else keys
+
+    _changed(path, ended)
 
 
-def _replaced(path: Path, keys: NodeKeys) -> NodeKeys:
-    with disk_errors(path):
-        _written(path, keys).replace(path)
-        sync_folder(path.parent)
+def _changed(path: Path, change: Callable[[NodeKeys], NodeKeys]) -> NodeKeys:
+    """What `change` makes of the keys at `path`, while nobody else changes them."""
+    with disk_errors(path), _alone(path):
+        before = read(path)
+        keys = change(before)
+        if keys != before:
+            _written(path, keys).replace(path)
+            sync_folder(path.parent)
     return keys
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Waits for others who change the file; of the folder, for the file itself is replaced."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _written(path: Path, keys: NodeKeys) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from aegis_edge.crypto import sodium
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.errors import DiskError
-from aegis_edge.disk.keyfile import KeyFileError, NodeKeys
+from aegis_edge.disk.keyfile import KeyFileError, NodeKeys, RotationGoesOn
 
 ENTROPY = bytes(range(64))
 
@@ -159,22 +161,62 @@ def test_a_new_onion_address_stands_beside_the_old_one_until_the_end(path: Path)
     keyfile.end_rotation(path, 0)
     assert path.read_bytes() == before, "without a rotation the file is as it always was"
     assert keyfile.rotate_onion(path).onion_generations == (1, 0)
-    assert keyfile.rotate_onion(path).onion_generations == (2, 1, 0)
+    keyfile.end_rotation(path, 0)
+    assert keyfile.read(path).onion_generations == (1, 0), "it was rotated since"
     keyfile.end_rotation(path, 1)
-    assert keyfile.read(path).onion_generations == (2, 1, 0), "it was rotated since"
-    keyfile.end_rotation(path, 2)
-    assert keyfile.read(path).onion_generations == (2,)
-    assert keyfile.rotate_onion(path, at_once=True).onion_generations == (3,)
+    assert keyfile.read(path).onion_generations == (1,)
+    assert keyfile.rotate_onion(path, at_once=True).onion_generations == (2,)
     assert keyfile.next_record_version(path) == keyfile.read(path)
-    assert keyfile.read(path).onion_generation == 3
+    assert keyfile.read(path).onion_generation == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_there_is_no_end_to_rotations_but_to_addresses_in_use(path: Path) -> None:
+def test_an_address_that_is_still_in_use_gives_way_only_at_once(path: Path) -> None:
     keyfile.create(path)
-    for _ in range(keyfile.GENERATIONS_MAX - 1):
+    before = keyfile.rotate_onion(path)
+    with pytest.raises(RotationGoesOn, match="or give the old address up with --now"):
         keyfile.rotate_onion(path)
-    for _ in range(2):  # the oldest one gives way
-        keys = keyfile.rotate_onion(path)
-        assert len(keys.onion_generations) == keyfile.GENERATIONS_MAX
-        assert keyfile.read(path) == keys
+    assert keyfile.read(path) == before
+    assert keyfile.rotate_onion(path, at_once=True).onion_generations == (2,)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+TIMES = 40
+
+
+def processes(path: Path, *jobs: str) -> list[str]:
+    """Does each job so many times in a process of its own, all at once; what each printed."""
+    program = (
+        "import sys; from pathlib import Path; from aegis_edge.disk import keyfile\n"
+        "path = Path(sys.argv[1]); sys.stdin.readline()\n"
+        f"for _ in range({TIMES}): print({{}})"
+    )
+    begun = [
+        subprocess.Popen(
+            [sys.executable, "-c", program.format(job), str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for job in jobs
+    ]
+    for each in begun:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = [each.communicate(timeout=60)[0] for each in begun]
+    assert [each.returncode for each in begun] == [0] * len(jobs)
+    return said
+
+
+def test_no_change_of_a_node_or_a_command_is_lost_while_another_makes_one(path: Path) -> None:
+    keyfile.create(path)
+    version = "keyfile.next_record_version(path).record_version"
+    rotation = "keyfile.rotate_onion(path, at_once=True).onion_generation"
+    versions, others, generations = processes(path, version, version, rotation)
+    given = sorted(map(int, (*versions.split(), *others.split())))
+    assert given == list(range(1, 2 * TIMES + 1)), "a version that was given twice"
+    assert list(map(int, generations.split())) == list(range(1, TIMES + 1))
+    keys = keyfile.read(path)
+    assert (keys.record_version, keys.onion_generation) == (2 * TIMES, TIMES)
