@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -108,11 +108,9 @@ class SecureTorGateway:
             path.chmod(0o600)
             socket.listen()
             listener = trio.SocketListener(socket)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(announced.run)
+            async with _beside(announced.run):
                 await _reached(announced, listener)
                 yield OnionService(own.address, port, credential, listener)
-                nursery.cancel_scope.cancel()
 
     async def connect(
         self, address: str, port: int, credential: bytes | None = None
@@ -127,6 +125,25 @@ class SecureTorGateway:
                 raise ValueError(f"a credential has {SEED_BYTES} bytes, this has {len(credential)}")
             await self._base.introduce(address, credential)
         return await self._base.stream_to(Address(ONION, address, port))
+
+
+@asynccontextmanager
+async def _beside(*tasks: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Runs these for as long as the block lasts; what ends it comes as it was raised.
+
+    A `LevelError` says more than what else follows from it.
+    """
+    try:
+        async with trio.open_nursery(strict_exception_groups=True) as nursery:
+            for task in tasks:
+                nursery.start_soon(task)
+            yield
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:  # the nursery's own, so one level of it is taken away
+        errors = [each for each in group.exceptions if isinstance(each, LevelError)]
+        if not errors and len(group.exceptions) > 1:
+            raise
+        raise (*errors, *group.exceptions)[0] from None
 
 
 async def _reached(announced: Gateway, listener: trio.SocketListener) -> None:
@@ -155,8 +172,9 @@ async def create_secure_tor_gateway(
     its guards there.
     `torrc`: further options, such as the bridges that PARANOID needs.
 
-    Raises `LevelError` if this tor cannot keep the level, else `TorError` where there is none;
-    once it runs, in a group, as Trio's nurseries do.
+    Raises `LevelError` if this tor cannot keep the level, which ends the block too when that shows
+    later; `TorError` where there is no tor, or one that refuses `torrc`.  These come by themselves,
+    and so does what the block raises: not in a group.
     """
     level = SecurityLevel(security_level)
     if folder is None and levels.TABLE[level].full_vanguards:
@@ -173,12 +191,10 @@ async def create_secure_tor_gateway(
             is_own=True,
             vanguards=place / "vanguards",
         )
+        await child.check(places, level, extra=torrc)  # it would be refused at each start
         base = Gateway(tor, level, (), {})
         keeper = Keeper(places, level, torrc)
         base.hung = keeper.restart
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(keeper.run)
-            nursery.start_soon(base.run)
+        async with _beside(keeper.run, base.run):
             await base.until(Progress.CONNECTED)
             yield SecureTorGateway(tor, level, Path(fleeting), base)
-            nursery.cancel_scope.cancel()

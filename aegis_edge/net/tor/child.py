@@ -54,8 +54,7 @@ async def run(
     Always raises `TorError` in the end, unless cancelled; then tor has ended too.
     """
     prepare(places, torrc.text(places, level, os.getpid(), extra))
-    argv = [str(binary), "--defaults-torrc", str(places.defaults), "-f", str(places.torrc)]
-    process = await _started(argv)
+    process = await _started([str(binary), *_settings(places)])
     said: deque[str] = deque(maxlen=LOG_LINES_KEPT)
     assert process.stdout is not None
     try:
@@ -75,6 +74,33 @@ async def run(
     )
 
 
+async def check(
+    places: Places,
+    level: SecurityLevel,
+    *,
+    extra: Sequence[tuple[str, str]] = (),
+    binary: Path = BINARY,
+) -> None:
+    """Have tor read the settings that `run` would start it with, and no more.
+
+    Raises `TorError` for those that it refuses, as it would each time.
+    """
+    prepare(places, torrc.text(places, level, os.getpid(), extra))
+    process = await _started([str(binary), "--verify-config", *_settings(places)])
+    said: deque[str] = deque(maxlen=LOG_LINES_KEPT)
+    assert process.stdout is not None
+    try:
+        with trio.fail_after(ASK_TIMEOUT_S):
+            await _listen(process.stdout, said)
+            await process.wait()
+    except trio.TooSlowError:
+        raise TorError(f"{binary} --verify-config does not end", _ANEW) from None
+    finally:
+        await _stop(process)
+    if process.returncode:
+        raise TorError(f"tor refuses its settings{_last(said)}", "correct the extra options")
+
+
 async def modules(binary: Path = BINARY) -> frozenset[str]:
     """The modules that this tor was built with, such as "pow"; raises `TorError`."""
     process = await _started([str(binary), "--list-modules"])
@@ -87,7 +113,7 @@ async def modules(binary: Path = BINARY) -> frozenset[str]:
     except trio.TooSlowError:
         raise TorError(
             f"{binary} --list-modules does not end",
-            "install tor anew (apt install --reinstall tor)",
+            _ANEW,
         ) from None
     finally:
         await _stop(process)
@@ -95,6 +121,13 @@ async def modules(binary: Path = BINARY) -> frozenset[str]:
     if not found:
         raise TorError(f"{binary} does not list its modules", "update tor; 0.4.7 is the oldest")
     return frozenset(name for name, built in found if built == "yes")
+
+
+_ANEW = "install tor anew (apt install --reinstall tor)"
+
+
+def _settings(places: Places) -> tuple[str, ...]:
+    return ("--defaults-torrc", str(places.defaults), "-f", str(places.torrc))
 
 
 def prepare(places: Places, text: str) -> None:

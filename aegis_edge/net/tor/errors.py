@@ -6,6 +6,12 @@ Refuses to know where an error was met.  Nothing secret is ever put into one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
+
 
 class TorError(Exception):
     """Tor does not do its part.  `advice` tells the owner of the node what to do next."""
@@ -48,10 +54,21 @@ class Refused(TorError):
 _ADVICE = "look at tor's log, and see that this tor is recent enough"
 
 
-def first(group: BaseExceptionGroup[TorError]) -> TorError:
+def first(group: BaseExceptionGroup[E]) -> E:
     """The first error of a group, however deep it lies: a nursery's others follow from it."""
-    error: BaseException = group
+    error: E | BaseExceptionGroup[E] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, TorError)
     return error
+
+
+@contextmanager
+def alone(kind: type[Exception]) -> Iterator[None]:
+    """A `kind` leaves the block by itself, and in no group that a nursery has made of it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found = group.subgroup(kind)
+        if found is None:
+            raise
+        raise first(found) from None

@@ -38,7 +38,7 @@ from aegis_edge.net.tor import (
 from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.control import Control
 from aegis_edge.net.tor.endpoint import Endpoint
-from aegis_edge.net.tor.errors import Hung, Refused, TorError, first
+from aegis_edge.net.tor.errors import Hung, Refused, TorError, alone, first
 from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
 from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
@@ -223,10 +223,11 @@ class Gateway:
         self._pause_s = RETRY_S
         while True:
             try:
-                async with trio.open_nursery() as nursery:
-                    tor = await control.connect(self._tor.control, self._tor.credentials)
-                    nursery.start_soon(self._until_it_ends, tor)
-                    await self._with(tor, nursery)
+                with alone(LevelError):
+                    async with trio.open_nursery() as nursery:
+                        tor = await control.connect(self._tor.control, self._tor.credentials)
+                        nursery.start_soon(self._until_it_ends, tor)
+                        await self._with(tor, nursery)
             except* TorError as group:
                 self._lost(first(group))
             await trio.sleep(self._pause_s)

@@ -128,6 +128,20 @@ async def test_modules_are_what_it_says_yes_to(
         await child.modules(program(tmp_path, "exec sleep 60"))
 
 
+async def test_settings_that_tor_refuses_are_told_in_its_words(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def checked(script: str) -> None:
+        await child.check(places, SecurityLevel.HIGH, binary=program(tmp_path, script))
+
+    await checked('[ "$1 $4 $5" = "--verify-config -f $(dirname $5)/torrc" ] && [ -s $5 ]')
+    with pytest.raises(TorError, match=r"refuses its settings, saying: Odd; correct the extra"):
+        await checked("echo 'Nov 22 15:44:21.782 [err] Odd'; exit 1")
+    monkeypatch.setattr(child, "ASK_TIMEOUT_S", 0.1)
+    with pytest.raises(TorError, match="--verify-config does not end"):
+        await checked("exec sleep 60")
+
+
 def test_the_folder_is_private_and_made_anew(places: Places, tmp_path: Path) -> None:
     places.folder.mkdir(mode=0o755)
     for left in ("control", "socks", "cookie", "torrc"):
