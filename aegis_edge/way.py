@@ -110,18 +110,18 @@ async def _through_tor(
     from aegis_edge.net.tor.transport import Onions
 
     level = SecurityLevel(config["security_level"])
-    if problem := target_problem(str(config.onion_socket)):
+    own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
+    cluster = genesis.cluster_id
+    services = member.own_services(
+        own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
+    )
+    for problem in filter(None, (target_problem(each.target) for each in services)):
         source = config.values["onion_socket"].source
         raise ConfigError(f"{source}: onion_socket: {problem}")
     is_own = config["tor"] == "own"
     extra = _extra(config, level) if is_own else ()
     tor, places = await _tor(config)
-    own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
-    cluster = genesis.cluster_id
     keyring = member.Keyring(own, cluster, level, (*genesis.records, *records))
-    services = member.own_services(
-        own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
-    )
     through = Gateway(tor, level, services, keyring.clients)
     shape = levels.TABLE[level].shape
     rotation = _Rotation(config.key_file, keys, genesis.members)
@@ -151,7 +151,7 @@ async def _through_tor(
         }
 
     return Way(
-        {ONION: Onions(through, config.onion_socket)},
+        {ONION: Onions(through, *(Path(each.target) for each in services), keyring=keyring)},
         home.own_addresses(config, keys)[0],
         _TOR_TIMING,
         None if shape.mean_interval_s is None else Schedule(shape.mean_interval_s),

@@ -111,8 +111,8 @@ class Node:
         own = member.Keys(keys.signed.signer, keys.seed, keys.noise_private)
         records = (keys.signed, *others)
         services = member.own_services(own, CLUSTER, records, level, PORT, target)
-        clients = member.Keyring(own, CLUSTER, level, records).clients
-        self.gateway = Gateway(tor, level, services, clients)
+        keyring = member.Keyring(own, CLUSTER, level, records)
+        self.gateway = Gateway(tor, level, services, keyring.clients)
         self._poller: Poller[Any] = Poller()
         self._heard = heard
         self._address = address_of(keys.seed)
@@ -122,7 +122,7 @@ class Node:
             record_raw=keys.signed.raw,
             noise_private=keys.noise_private,
             cluster_id=CLUSTER,
-            transports={ONION: Onions(self.gateway, Path(target))},
+            transports={ONION: Onions(self.gateway, Path(target), keyring=keyring)},
             timing=TIMING,
             schedule=schedule,
         )

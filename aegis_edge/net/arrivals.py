@@ -36,10 +36,16 @@ log = logging.getLogger(__name__)
 Source = Callable[[trio.SocketStream], bytes]
 #: Sets what a channel says of its other end.
 Describe = Callable[[websocket.WebSocket, trio.SocketStream], None]
+#: Who a caller is, by what it said with its first bytes (`websocket.connect`).
+Whose = Callable[[bytes], bytes | None]
 
 
 class Arrivals:
-    """All callers of one transport; `silence_s`: how long one may take for its first byte."""
+    """All callers of one address; `silence_s`: how long one may take for its first byte.
+
+    `silent_max`: how many may be here without one; by default as many as of each other standing.
+    `whose`: the member (its key) whose knock this is, where members knock; None if it is nobody's.
+    """
 
     def __init__(
         self,
@@ -48,7 +54,9 @@ class Arrivals:
         opening_timeout_s: float = OPENING_TIMEOUT_S,
         inbound_max: int = INBOUND_MAX,
         unproven_max: int = UNPROVEN_MAX,
+        silent_max: int | None = None,
         hold_s: float = HOLD_S,
+        whose: Whose = lambda _: None,
     ) -> None:
         self._silence_s = silence_s
         self._opening_timeout_s = opening_timeout_s
@@ -56,7 +64,8 @@ class Arrivals:
         self._hold_s = hold_s
         self._held: dict[bytes, float] = {}
         self._inbound = 0
-        self._strangers = Strangers(unproven_max)
+        self._whose = whose
+        self._strangers = Strangers(unproven_max, silent=silent_max)
 
     async def take(
         self, handler: Handler, stream: trio.SocketStream, source: Source, describe: Describe
@@ -90,9 +99,13 @@ class Arrivals:
                     await trio.lowlevel.wait_readable(stream.socket)
                 if silence.cancelled_caught:
                     raise LinkError("it said nothing")
-                await trio.sleep_until(self._held.get(source, -math.inf))
+                await self._while_held(source)
                 channel = await websocket.accept(stream, self._opening_timeout_s)
-                strangers.rise(caller, Standing.OPENED)
+                member = self._whose(channel.knock)
+                strangers.rise(caller, Standing.OPENED, member)
+                if member is not None:
+                    source = member
+                    await self._while_held(source)
                 channel.on_greeted = partial(strangers.rise, caller, Standing.GREETED)
                 channel.on_proven = partial(strangers.leave, caller)
                 describe(channel, stream)
@@ -100,6 +113,9 @@ class Arrivals:
                     self._hold(source)
         finally:
             strangers.leave(caller)
+
+    async def _while_held(self, source: bytes) -> None:
+        await trio.sleep_until(self._held.get(source, -math.inf))
 
     def _hold(self, source: bytes) -> None:
         now = trio.current_time()

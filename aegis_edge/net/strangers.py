@@ -10,6 +10,9 @@ router, Tor, this very host).  If the oldest had to go, a steady flood of r call
 leave nobody more than places / r seconds, and whoever needs longer for its handshake would never
 get in.  So it gets in at every try with probability (1 - 1 / places) ** (callers who come
 meanwhile): rarely when they are very many, but never never.
+
+A caller that has shown which member it is counts by that, wherever it came from, and of two sources
+with as many callers the one that is no member loses: so no crowd of others takes its place.
 """
 
 from __future__ import annotations
@@ -31,21 +34,31 @@ class Standing(IntEnum):
 class Caller:
     """One connection that came in; `dismiss` ends it at once, and does not raise."""
 
-    __slots__ = ("dismiss", "source", "standing")
+    __slots__ = ("dismiss", "is_member", "source", "standing")
 
     def __init__(self, source: bytes, dismiss: Callable[[], None]) -> None:
         self.source = source
         self.dismiss = dismiss
+        self.is_member = False
         self.standing: Standing | None = None
 
 
 class Strangers:
-    """Who is here; `places` callers of each standing, and `choose` takes one of several."""
+    """Who is here; `places` callers of each standing, `silent` of those who have only connected.
+
+    `choose` takes one of several.
+    """
 
     def __init__(
-        self, places: int, choose: Callable[[Sequence[Caller]], Caller] = random.choice
+        self,
+        places: int,
+        choose: Callable[[Sequence[Caller]], Caller] = random.choice,
+        *,
+        silent: int | None = None,
     ) -> None:
-        self._places = places
+        self._places = dict.fromkeys(Standing, places)
+        if silent is not None:
+            self._places[Standing.CONNECTED] = silent
         self._choose = choose
         self._rooms: dict[Standing, list[Caller]] = {standing: [] for standing in Standing}
 
@@ -55,10 +68,15 @@ class Strangers:
         self._seat(caller, Standing.CONNECTED)
         return caller
 
-    def rise(self, caller: Caller, standing: Standing) -> None:
-        """`caller` has shown more of itself; not if it had to go, or is above that already."""
+    def rise(self, caller: Caller, standing: Standing, member: bytes | None = None) -> None:
+        """`caller` has shown more of itself; not if it had to go, or is above that already.
+
+        `member`: which one it is, if that is what it showed.
+        """
         if caller.standing is not None and caller.standing < standing:
             self.leave(caller)
+            if member is not None:
+                caller.source, caller.is_member = member, True
             self._seat(caller, standing)
 
     def leave(self, caller: Caller) -> None:
@@ -71,9 +89,12 @@ class Strangers:
         caller.standing = standing
         room = self._rooms[standing]
         room.append(caller)
-        if len(room) > self._places:
+        if len(room) > self._places[standing]:
             shares = Counter(each.source for each in room)
-            most = max(shares.values())
-            loser = self._choose([each for each in room if shares[each.source] == most])
+            claims = [(shares[each.source], not each.is_member) for each in room]
+            most = max(claims)
+            loser = self._choose(
+                [c for c, claim in zip(room, claims, strict=True) if claim == most]
+            )
             self.leave(loser)
             loser.dismiss()

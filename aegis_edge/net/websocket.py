@@ -13,6 +13,7 @@ a socket is written at once and read when readable, without Trio's checkpoint ar
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,19 +33,29 @@ LINGER_BYTES_MAX = 1_048_576
 HOST = "node"
 PATH = "/"
 
+_KNOCK = b"authorization"
+_HEX = re.compile(rb"([0-9a-f]{2}){1,64}")
 _HEAD_END = b"\r\n\r\n"
 _CRASHED = "the connection broke; the other node may have crashed"
 _HUNG_UP = "the other node hung up"
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, OSError)
 
 
-async def connect(stream: trio.abc.HalfCloseableStream, timeout_s: float) -> WebSocket:
-    """Open a WebSocket as its client; raises `LinkError`, and then the stream is closed."""
+async def connect(
+    stream: trio.abc.HalfCloseableStream, timeout_s: float, knock: bytes = b""
+) -> WebSocket:
+    """Open a WebSocket as its client; raises `LinkError`, and then the stream is closed.
+
+    `knock`: what the server is told with the first bytes, at most 64, to know this client by.
+    """
     gate: Any = _Gate(stream, b"HTTP/1.1 101 ")  # the library asks for a socket, and needs a stream
     async with _Opening(stream):
         with trio.fail_after(timeout_s):
             async with trio.open_nursery() as nursery:
-                await trio_websocket.wrap_client_stream(nursery, gate, HOST, PATH)
+                headers = [(_KNOCK, knock.hex().encode())] if knock else None
+                await trio_websocket.wrap_client_stream(
+                    nursery, gate, HOST, PATH, extra_headers=headers
+                )
                 nursery.cancel_scope.cancel()
     return WebSocket(stream, gate.rest, client=True)
 
@@ -52,22 +63,36 @@ async def connect(stream: trio.abc.HalfCloseableStream, timeout_s: float) -> Web
 async def accept(stream: trio.abc.HalfCloseableStream, timeout_s: float) -> WebSocket:
     """Open a WebSocket as its server; raises `LinkError`, and then the stream is closed."""
     gate = _Gate(stream, b"GET / HTTP/1.1\r\n")
+    knock = b""
     async with _Opening(stream):
         with trio.fail_after(timeout_s):
             async with trio.open_nursery() as nursery:
                 request = await trio_websocket.wrap_server_stream(nursery, gate)
+                knock = _knock(request.headers)
                 await request.accept()
                 nursery.cancel_scope.cancel()
-    return WebSocket(stream, gate.rest, client=False)
+    channel = WebSocket(stream, gate.rest, client=False)
+    channel.knock = knock
+    return channel
+
+
+def _knock(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """What a client said to be known by; nothing if that is not what it should look like."""
+    values = [value for name, value in headers if name.lower() == _KNOCK]
+    if len(values) != 1 or not _HEX.fullmatch(values[0]):
+        return b""
+    return bytes.fromhex(values[0].decode("ascii"))
 
 
 class WebSocket:
     """An open WebSocket; each frame is one binary message.
 
+    `knock`: what its client said to be known by, if this is the server.
     `remote`, `measure`, `on_greeted` and `on_proven` are for the transport to set.
     """
 
     remote = "somewhere"
+    knock = b""
     on_greeted: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(

@@ -100,6 +100,15 @@ def pair_credential(shared: bytes, cluster_id: bytes, service: bytes, client: by
     return sodium.hkdf("blake2b", cluster_id, shared, info, KEY_BYTES)
 
 
+def pair_knock(shared: bytes, cluster_id: bytes, service: bytes, client: bytes) -> bytes:
+    """The key with which `client` shows to `service`, before any handshake, that it calls.
+
+    `shared`: as of `pair_credential`.  For the first bytes of a call, where a stranger costs most.
+    """
+    info = b"aegis-edge onion knock" + service + client
+    return sodium.hkdf("blake2b", cluster_id, shared, info, KEY_BYTES)
+
+
 def expanded_secret(seed: bytes) -> bytes:
     """The 64 bytes that tor wants as an ED25519-V3 key: the seed's SHA-512, its first half clamped.
 

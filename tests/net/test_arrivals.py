@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 import trio
 import trio.testing
 
+from aegis_edge.net import websocket
 from aegis_edge.net.arrivals import OPENING_TIMEOUT_S, Arrivals
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
 from aegis_edge.net.direct import SILENCE_S, Direct
@@ -62,6 +65,50 @@ async def test_who_has_proven_itself_takes_no_room_of_strangers() -> None:
         for channel in channels:
             await channel.send([b"x"])
             assert await channel.receive() == b"x"
+
+
+# --- members who knock ---------------------------------------------------------------------------
+
+
+def whose(knock: bytes) -> bytes | None:
+    return knock if knock.startswith(b"member") else None
+
+
+@pytest.mark.parametrize("crowds", [b"", b"nobody", b"member's, hostile"])
+async def test_a_crowd_takes_no_place_of_a_member_that_knocked(crowds: bytes) -> None:
+    arrivals = Arrivals(SILENCE_S, unproven_max=4, whose=whose)
+    async with serving(Direct(arrivals=arrivals), echo) as place:
+        honest = await websocket.connect(await place.raw(), 5, b"member")
+        for _ in range(100):
+            with suppress(LinkError):
+                await websocket.connect(await place.raw(), 5, crowds)
+        await honest.send([b"x"])
+        assert await honest.receive() == b"x"
+
+
+async def test_a_member_that_called_too_soon_makes_no_other_one_wait() -> None:
+    async def refuse_once(channel: Channel) -> Goodbye:
+        refused.append(channel)
+        if len(refused) == 1:
+            return Goodbye.TOO_SOON
+        await echo(channel)
+        return Goodbye.NORMAL
+
+    refused: list[Channel] = []
+    arrivals = Arrivals(SILENCE_S, hold_s=1_000, whose=whose)
+    async with serving(Direct(arrivals=arrivals), refuse_once) as place:
+        first = await websocket.connect(await place.raw(), 5, b"member one")
+        with pytest.raises(LinkError):
+            await first.receive()
+        other = await websocket.connect(await place.raw(), 5, b"member two")
+        await other.send([b"x"])
+        with trio.fail_after(10):
+            assert await other.receive() == b"x"
+        again = await websocket.connect(await place.raw(), 5, b"member one")
+        await again.send([b"x"])
+        with trio.move_on_after(0.05) as waited:
+            await again.receive()
+        assert waited.cancelled_caught
 
 
 async def test_there_is_a_bound_on_all_connections() -> None:

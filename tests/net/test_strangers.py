@@ -57,6 +57,29 @@ def test_who_has_said_more_is_never_pushed_out_by_who_has_said_less() -> None:
         assert all(map(here, callers))
 
 
+def test_a_member_that_is_known_gives_its_place_to_no_crowd_of_where_it_came_from() -> None:
+    house = House()
+    members = [house.enter(b"tor") for _ in range(PLACES - 1)]
+    for number, caller in enumerate(members):
+        house.strangers.rise(caller, Standing.OPENED, b"member%d" % number)
+    for _ in range(1000):
+        crowd = house.enter(b"tor")
+        house.strangers.rise(crowd, Standing.OPENED)
+    liar = [house.enter(b"tor") for _ in range(PLACES)]
+    for caller in liar:
+        house.strangers.rise(caller, Standing.OPENED, b"liar")
+    assert all(map(here, members))
+
+
+def test_the_silent_have_as_many_places_as_is_said() -> None:
+    strangers = Strangers(2, silent=5)
+    silent = [strangers.enter(b"%d" % i, lambda: None) for i in range(7)]
+    assert sum(map(here, silent)) == 5
+    for caller in silent:
+        strangers.rise(caller, Standing.OPENED)
+    assert sum(map(here, silent)) == 2
+
+
 @pytest.mark.parametrize("sources", [1, 10**6])
 def test_in_a_steady_flood_anybody_may_stay_and_nobody_surely_does(sources: int) -> None:
     """The oldest would be gone after exactly `PLACES` others, at every one of its tries."""

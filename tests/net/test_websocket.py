@@ -60,6 +60,30 @@ async def test_two_of_ours_talk_both_ways(autojump_clock: trio.testing.MockClock
         assert client.rtt_ms is None
 
 
+@pytest.mark.parametrize("knock", [b"", b"\0", bytes(range(64))])
+async def test_a_server_is_told_whom_it_may_know_its_client_by(knock: bytes) -> None:
+    ours, theirs = memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(websocket.connect, ours, 5, knock)
+        assert (await websocket.accept(theirs, 5)).knock == knock
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"Authorization: Basic eA==\r\n",
+        b"Authorization: abc\r\n",
+        b"Authorization: " + b"ab" * 65 + b"\r\n",
+        b"Authorization: ab\r\nAuthorization: ab\r\n",
+    ],
+)
+async def test_what_no_client_of_ours_says_is_nobodys(said: bytes) -> None:
+    ours, theirs = memory_stream_pair()
+    await theirs.send_all(GOOD_REQUEST + said + b"\r\n")
+    assert (await websocket.accept(ours, 5)).knock == b""
+
+
 async def test_an_offer_sends_what_goes_at_once_and_the_rest_follows() -> None:
     listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
     near = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])

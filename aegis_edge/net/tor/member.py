@@ -5,12 +5,17 @@ Knows which onion service a node has, and who may find it.  Refuses to know tor 
 Where a level has client authorisation, each pair of members shares a secret already, that of their
 Noise keys; the key with which one finds the other's service is derived from it on both sides.  So
 there is nothing to hand over, and a tor that is taken gives away no key that stands for a node.
+
+From that secret, too, comes what a caller knocks with at every level: a number that never comes
+again, and its MAC.  To anybody but the two of them it is noise, each time another.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aegis_edge.crypto import sodium
 from aegis_edge.crypto.sodium import CryptoError
@@ -20,6 +25,9 @@ from aegis_edge.net.tor.service import Service
 from aegis_edge.peers import onion, places
 from aegis_edge.peers.address import ONION
 from aegis_edge.wire.messages import NodeRecord, Verified
+
+_NONCE_BYTES = 16
+_MARK_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +52,22 @@ def own_services(
 ) -> tuple[Service, ...]:
     """The services of this node, which only the members of `records` find if the level says so.
 
-    One for each of its generations, the last one first.  This node is among those who find them: it
-    dials itself, to know that others can.
+    One for each of its generations, the last one first, with a socket of its own: who floods the
+    address that is given up is not heard at the new one.  This node is among those who find them:
+    it dials itself, to know that others can.
     """
     wanted = levels.TABLE[level]
-    pairs = (
-        _credential(keys, cluster_id, record, is_service=True)
+    authorised = [
+        onion.pair_credential(shared, cluster_id, keys.public, record.signer)
         for record in (records if wanted.client_authorisation else ())
-    )
-    clients = tuple(sodium.x25519_public(key) for key in pairs if key is not None)
+        if (shared := _shared(keys, record)) is not None
+    ]
+    clients = tuple(map(sodium.x25519_public, authorised))
     return tuple(
         Service(
             onion.service_seed(keys.seed, generation),
             port,
-            target,
+            target if generation == keys.onion_generations[0] else f"{target}.old",
             clients,
             wanted.max_streams,
             wanted.proof_of_work,
@@ -66,8 +76,23 @@ def own_services(
     )
 
 
+class _Pair(NamedTuple):
+    """What this node shares with one member.
+
+    `credential`: with which it is found.  `ours`, `theirs`: the keys of this node's knocks there,
+    and of that member's here.
+    """
+
+    hosts: tuple[str, ...]
+    credential: bytes
+    ours: bytes
+    theirs: bytes
+
+
 class Keyring:
     """For each onion address of a member, this node's included, the key with which it is found.
+
+    And what one knocks with there, and by which others who knock here are known.
 
     Records are taken whose addresses are their signers' own (`peers.places`), so that nobody
     changes the key with which another is found.  `records`: at first, the last of a member counts.
@@ -83,31 +108,52 @@ class Keyring:
         self._keys = keys
         self._cluster_id = cluster_id
         self._is_needed = levels.TABLE[level].client_authorisation
-        self._hosts: dict[bytes, dict[str, bytes]] = {}
+        self._pairs: dict[bytes, _Pair] = {}
         for record in records:
             self.learn(record)
 
     def learn(self, record: Verified[NodeRecord]) -> None:
         """The addresses of one member from now on; those that it had before are no more."""
-        if not self._is_needed:
-            return
-        found = [place.host for place in places.of(record) if place.scheme == ONION]
-        key = _credential(self._keys, self._cluster_id, record, is_service=False)
-        self._hosts[record.signer] = {} if key is None else dict.fromkeys(found, key)
+        hosts = tuple(place.host for place in places.of(record) if place.scheme == ONION)
+        own, peer, cluster = self._keys.public, record.signer, self._cluster_id
+        self._pairs.pop(peer, None)
+        shared = _shared(self._keys, record)
+        if shared is not None:
+            self._pairs[peer] = _Pair(
+                hosts,
+                onion.pair_credential(shared, cluster, peer, own),
+                onion.pair_knock(shared, cluster, peer, own),
+                onion.pair_knock(shared, cluster, own, peer),
+            )
 
     @property
     def clients(self) -> Mapping[str, bytes]:
-        """X25519 private keys by onion address."""
-        return {host: key for hosts in self._hosts.values() for host, key in hosts.items()}
+        """X25519 private keys by onion address, where the level has client authorisation."""
+        pairs = self._pairs.values() if self._is_needed else ()
+        return {host: pair.credential for pair in pairs for host in pair.hosts}
+
+    def knock(self, host: str) -> bytes:
+        """What to say first at a member's onion address; nothing where no member is known."""
+        keys = [pair.ours for pair in self._pairs.values() if host in pair.hosts]
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + _mark(keys[0], nonce) if keys else b""
+
+    def whose(self, knock: bytes) -> bytes | None:
+        """The member (its key) who knocks so, or None."""
+        if len(knock) != _NONCE_BYTES + _MARK_BYTES:
+            return None
+        nonce, mark = knock[:_NONCE_BYTES], knock[_NONCE_BYTES:]
+        known = self._pairs.items()
+        return next((k for k, pair in known if sodium.equal(_mark(pair.theirs, nonce), mark)), None)
 
 
-def _credential(
-    keys: Keys, cluster_id: bytes, peer: Verified[NodeRecord], *, is_service: bool
-) -> bytes | None:
+def _mark(key: bytes, nonce: bytes) -> bytes:
+    return sodium.mac("sha256", key, nonce)[:_MARK_BYTES]
+
+
+def _shared(keys: Keys, peer: Verified[NodeRecord]) -> bytes | None:
     """None for a member whose Noise key is no key: there is no link to it either."""
     try:
-        shared = sodium.x25519(keys.noise_private, peer.message.noise_key)
+        return sodium.x25519(keys.noise_private, peer.message.noise_key)
     except CryptoError:
         return None
-    pair = (keys.public, peer.signer) if is_service else (peer.signer, keys.public)
-    return onion.pair_credential(shared, cluster_id, *pair)

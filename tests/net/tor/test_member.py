@@ -72,6 +72,7 @@ def test_each_address_in_use_has_its_service_and_the_last_one_is_first() -> None
     assert last.address == onion.service_address(onion.service_seed(keys.seed, 3))
     assert older.address == onion.service_address(onion.service_seed(keys.seed, 2))
     assert last.clients == older.clients
+    assert (last.target, older.target) == (TARGET, f"{TARGET}.old")
 
 
 def test_nobody_takes_the_key_of_the_address_that_another_moves_to() -> None:
@@ -104,6 +105,28 @@ def test_the_addresses_of_a_member_are_its_last_ones() -> None:
     keyring.learn(Signer(two.keys.seed, b"").sign(moved))
     assert set(keyring.clients) == {one.host, host, other.host}
     assert keyring.clients[host] == before[two.host]
+
+
+@pytest.mark.parametrize("level", [STANDARD, HIGH])
+def test_who_knocks_is_known_to_whom_it_calls_and_to_nobody_else(level: SecurityLevel) -> None:
+    one, two, three = (member.Keyring(b.keys, CLUSTER, level, RECORDS) for b in BOARDS)
+    stranger = member.Keyring(Board(9).keys, CLUSTER, level, RECORDS)
+    knock = two.knock(BOARDS[0].host)
+    assert one.whose(knock) == BOARDS[1].keys.public
+    assert one.whose(three.knock(BOARDS[0].host)) == BOARDS[2].keys.public
+    assert three.whose(knock) is None
+    assert two.whose(knock) is None, "it is no good the other way round"
+    assert one.whose(stranger.knock(BOARDS[0].host)) is None
+    assert two.knock(BOARDS[0].host) != knock, "nobody can tell that it is the same one again"
+    for wrong in (
+        b"",
+        knock[:-1],
+        knock + b"\0",
+        bytes(len(knock)),
+        bytes([knock[0] ^ 1, *knock[1:]]),
+    ):
+        assert one.whose(wrong) is None
+    assert two.knock(onion.service_address(bytes(32))) == b""
 
 
 def test_a_member_whose_noise_key_is_none_stops_nobody() -> None:
