@@ -187,7 +187,7 @@ def _links(
         way.learnt(learnt)
 
     links.learnt = keep
-    links.linked = way.linked
+    links.heard = way.heard
     return links
 
 

@@ -53,7 +53,8 @@ class Way:
     to count.
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
-    `learnt`: to be told of each newer record of a member; `linked`: of each link, by its member.
+    `learnt`: to be told of each newer record of a member; `heard`: of each member that has shown,
+    by a frame, that it took a link and with it this node's record.
     """
 
     transports: Mapping[str, Transport]
@@ -65,7 +66,7 @@ class Way:
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
     learnt: Callable[[Record], None] = lambda _: None
-    linked: Callable[[bytes], None] = lambda _: None
+    heard: Callable[[bytes], None] = lambda _: None
 
     @property
     def bytes_a_second(self) -> int:
@@ -160,7 +161,7 @@ async def _through_tor(
         keep,
         status,
         learnt,
-        rotation.linked,
+        rotation.heard,
     )
 
 
@@ -225,7 +226,7 @@ def _used(traffic: Sequence[Traffic], seconds: float) -> Mapping[str, Any]:
 
 
 class _Rotation:
-    """Waits until each member has been linked to, and so has this node's record.
+    """Waits until each member was heard on a link, and so has this node's record.
 
     Members that were off when it began still look for this node where it was.
     """
@@ -236,7 +237,7 @@ class _Rotation:
         self._everybody = trio.Event()
         self.is_over = len(keys.onion_generations) == 1
 
-    def linked(self, peer: bytes) -> None:
+    def heard(self, peer: bytes) -> None:
         self._waited_for.discard(peer)
         if not self._waited_for:
             self._everybody.set()

@@ -116,7 +116,7 @@ def test_a_level_that_needs_bridges_is_refused_before_any_tor_runs(
     assert not settings.tor_directory.exists()
 
 
-def test_the_old_address_is_given_up_once_every_member_was_linked(tmp_path: Path) -> None:
+def test_the_old_address_is_given_up_once_every_member_was_heard(tmp_path: Path) -> None:
     nowhere = (f"tor_{kind}_port = 'unix:{tmp_path}/{kind}'" for kind in ("control", "socks"))
     settings = made(tmp_path / "a", "transport = 'tor'", "tor = 'system'", *nowhere)
     other = made(tmp_path / "b", "transport = 'tor'")
@@ -133,7 +133,7 @@ def test_the_old_address_is_given_up_once_every_member_was_linked(tmp_path: Path
             nursery.start_soon(through.keep)
             await wait_all_tasks_blocked()
             assert through.status([])["old_addresses"] == [old]
-            through.linked(records[1].signer)
+            through.heard(records[1].signer)
             while through.status([])["old_addresses"]:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()

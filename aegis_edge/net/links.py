@@ -162,6 +162,7 @@ class _Link:
         "ended",
         "failure",
         "heard_at",
+        "is_heard",
         "keepalive_due",
         "older",
         "outbound",
@@ -207,6 +208,7 @@ class _Link:
         self.failure: LinkError | None = None
         self.ended = trio.Event()
         self.announced = False
+        self.is_heard = False
         self.watched = False
         self.doubted_at = 0
         self.heard_at = self.sent_at = self.pause_ticks = 0
@@ -264,8 +266,9 @@ class Links:
         self._posted: list[_Link] = []
         #: Called with each record that is newer than what was known of a member: to keep it.
         self.learnt: Callable[[Verified[NodeRecord]], None] = lambda _: None
-        #: Called with each member that a link is open to: it has this node's record.
-        self.linked: Callable[[bytes], None] = lambda _: None
+        #: Called with the member at the first frame of each of its links: none comes before it has
+        #: taken that link, and with it this node's record.  What was only sent shows nothing.
+        self.heard: Callable[[bytes], None] = lambda _: None
         self.alarms = Alarms()
         self.refused = 0
 
@@ -557,7 +560,6 @@ class Links:
         link.heard_at = link.sent_at = now_ticks
         link.pause_ticks = self._pause_ticks()
         link.channel.proven()
-        self.linked(link.peer)
         log.info("linked to %s: %s", self._name(link.peer), link.channel.remote)
         return True
 
@@ -640,6 +642,9 @@ class Links:
         link.heard_at = clock.now_ticks()
         link.doubted_at = 0
         link.session, effects = link.session.received(data)
+        if not link.is_heard:
+            link.is_heard = True
+            self.heard(link.peer)
         messages = [Arrived(link.peer, e.message) for e in effects if type(e) is Delivered]
         traffic = self._traffic[link.peer]
         traffic.frames_in += 1

@@ -141,6 +141,25 @@ async def test_messages_in_the_very_first_frame_arrive_after_the_link_is_announc
         assert events == [LinkOpened(one.key, one.record, 1), Arrived(one.key, b"early")]
 
 
+async def test_a_member_counts_as_heard_once_it_says_something_and_not_for_what_we_said(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    heard: list[list[bytes]] = [[], []]
+    first[0].heard, second[0].heard = heard[0].append, heard[1].append
+    async with running(first, second):
+        for links, _ in (first, second):
+            await until(links, LinkOpened)
+        assert heard == [[], []], "a handshake alone: the other may keep another link"
+        for _ in range(2):
+            send(first[0], two.key, b"x")
+            await until(second[0], Arrived)
+            assert heard == [[], [one.key]]
+        await trio.sleep(20)
+        assert heard == [[two.key], [one.key]], "an empty frame shows it as well"
+
+
 async def test_a_message_for_a_member_without_a_link_is_counted_as_dropped() -> None:
     one, two = cluster(1, 2)
     links = one.links([two.record], {})
