@@ -116,7 +116,8 @@ async def _through_tor(
     services = member.own_services(
         own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
     )
-    for problem in filter(None, (target_problem(each.target) for each in services)):
+    # Also of the one that a rotation will need.
+    for problem in filter(None, map(target_problem, member.targets(str(config.onion_socket)))):
         source = config.values["onion_socket"].source
         raise ConfigError(f"{source}: onion_socket: {problem}")
     is_own = config["tor"] == "own"

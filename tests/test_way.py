@@ -142,7 +142,7 @@ def test_the_old_address_is_given_up_once_every_member_was_heard(tmp_path: Path)
     assert keyfile.read(settings.key_file).onion_generations == (1,)
 
 
-@pytest.mark.parametrize("path", ["/tmp/" + "x" * 110, "/tmp/a socket"])
+@pytest.mark.parametrize("path", ["/tmp/" + "x" * 110, "/tmp/" + "x" * 100, "/tmp/a socket"])
 def test_a_socket_to_which_tor_cannot_bring_callers_is_refused(tmp_path: Path, path: str) -> None:
     settings = made(tmp_path, "transport = 'tor'", f"onion_socket = '{path}'")
     with pytest.raises(ConfigError, match="cannot be the target of an onion service; use an abs"):

@@ -141,3 +141,7 @@ def test_both_of_a_pair_make_the_same_key_and_each_direction_has_its_own() -> No
     }
     assert len(keys) == 3
     assert onion.pair_credential(theirs, b"cluster", b"anna", b"bert") in keys
+    knock = onion.pair_knock(ours, b"cluster", b"anna", b"bert")
+    assert onion.pair_knock(theirs, b"cluster", b"anna", b"bert") == knock
+    assert onion.pair_knock(ours, b"cluster", b"bert", b"anna") != knock
+    assert knock not in keys, "what is for a tor is not for a caller"

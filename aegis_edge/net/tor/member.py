@@ -56,6 +56,7 @@ def own_services(
     address that is given up is not heard at the new one.  This node is among those who find them:
     it dials itself, to know that others can.
     """
+    assert len(keys.onion_generations) <= 2, "an address, and the one that it takes the place of"
     wanted = levels.TABLE[level]
     authorised = [
         onion.pair_credential(shared, cluster_id, keys.public, record.signer)
@@ -67,13 +68,18 @@ def own_services(
         Service(
             onion.service_seed(keys.seed, generation),
             port,
-            target if generation == keys.onion_generations[0] else f"{target}.old",
+            path,
             clients,
             wanted.max_streams,
             wanted.proof_of_work,
         )
-        for generation in keys.onion_generations
+        for generation, path in zip(keys.onion_generations, targets(target), strict=False)
     )
+
+
+def targets(target: str) -> tuple[str, str]:
+    """The sockets of a node's services: of the address that lasts, and of the one before it."""
+    return target, f"{target}.old"
 
 
 class _Pair(NamedTuple):
