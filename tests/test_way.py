@@ -17,7 +17,9 @@ from aegis_edge.disk import keyfile
 from aegis_edge.net.channel import WayError
 from aegis_edge.net.links import Traffic
 from aegis_edge.net.tor import levels
+from aegis_edge.net.tor.transport import Onions
 from aegis_edge.peers import onion
+from aegis_edge.peers.address import parse
 from aegis_edge.peers.genesis import Genesis, Parameters
 
 
@@ -54,7 +56,8 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
         "ClientTransportPlugin obfs4 exec /x\n  Bridge  obfs4 192.0.2.1:443 \n"
     )
     through = found(settings)
-    (address,) = home.own_addresses(settings, keyfile.read(settings.key_file))
+    keys = keyfile.read(settings.key_file)
+    (address,) = home.own_addresses(settings, keys)
     assert through.listen == address
     assert address.startswith("onion:")
     assert (through.schedule and through.schedule.mean_interval_s) == mean_interval_s
@@ -65,6 +68,10 @@ def test_through_tor_the_address_is_known_before_any_tor_runs(
     said = through.status([])
     assert (said["level"], said["stage"]) == (level, "no tor")
     assert list(through.transports) == ["onion"], "there is no other way out"
+    onions = through.transports["onion"]
+    assert isinstance(onions, Onions)
+    assert onions._keyring is not None, "members knock at every level"
+    assert onions._keyring.whose(onions._keyring.knock(parse(address).host)) == keys.public
 
 
 def test_what_links_used_is_told_in_the_cells_of_their_budget(

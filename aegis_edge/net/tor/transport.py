@@ -35,7 +35,7 @@ SILENCE_S = 15.0
 #: All callers come from tor, so until one has said something nothing tells it from a crowd: this
 #: many, that a crowd has to be large to make a member's call unlikely to live until it knocks.
 SILENT_MAX = 256
-INBOUND_MAX = 384
+INBOUND_MAX = 512
 OPENING_TIMEOUT_S = 45.0
 
 Take = Callable[[trio.SocketStream, Source, Describe], Awaitable[None]]
