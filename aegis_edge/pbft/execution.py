@@ -102,7 +102,10 @@ class Execution:
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
-            travel_ticks = at.pace.travel_ticks(len(batch.raw))
+            sizes: dict[bytes, int] = {}  # of what executes: a batch may be padded with the rest
+            for bundle in bundles:
+                sizes[bundle.signer] = sizes.get(bundle.signer, 0) + len(bundle.raw)
+            travel_ticks = at.pace.allowance_ticks(sizes.values())
             self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:
                 at.pace.executed(at.now_ticks - since)

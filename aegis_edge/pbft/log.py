@@ -11,6 +11,7 @@ are kept for the few sequences that may become stable.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aegis_edge.pbft import certificates
@@ -19,6 +20,7 @@ from aegis_edge.wire.messages import (
     BATCH_BYTES_MAX,
     NULL_BATCH,
     Batch,
+    Bundle,
     Checkpoint,
     Commit,
     Committed,
@@ -129,6 +131,10 @@ class Log:
     def unexecuted_bytes(self, executed: int) -> int:
         """What the bodies above the last executed batch measure together."""
         return sum(len(body.raw) for at, body in self._bodies.values() if at > executed)
+
+    def unexecuted(self, executed: int) -> Iterator[Verified[Bundle]]:
+        """The bundles in these bodies."""
+        return (b for at, body in self._bodies.values() if at > executed for b in body.bundles)
 
     def body(self, digest: bytes) -> Batch | None:
         return NULL_BATCH if digest == NULL_BATCH.digest else self._bodies.get(digest, _NONE)[1]

@@ -12,11 +12,16 @@ counts between a quarter and four times of what is assumed where nothing was.
 A way may change while its link stands, and a large batch takes longer than a small one: so when to
 say things again follows the batches that were executed, too.  A faulty primary can slow those down,
 so that decides nothing else, and no more than makes it as rare as complaints.
+
+Where links carry little, what is on its way buys time: all of it together at most as much as the
+timer itself has, and what one member says at most half of that, be it the primary.  So one faulty
+member stretches the time until its primary is suspected to at most 3/2, and all to twice of it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 
@@ -32,6 +37,8 @@ LOST_PRIMARY, RESEND, COMPLAINT = 20, 30, 4
 FETCH_RESENDS = 5
 #: So many batches in a row have to wait before that counts: one may have lost a message.
 WAITS = 4
+#: The part of the time-out that what one member says may buy, where that takes long to travel.
+MEMBER = 2
 #: How far a measure may be from `Parameters.way_ticks`, as a factor.
 SPREAD = 4
 
@@ -73,10 +80,19 @@ class Pace:
     def travel_ticks(self, size_bytes: int) -> int:
         """How long so much takes to the primary and from there to all, beside the time of a hop.
 
-        At most a time-out, for a faulty member may well have much to say.
+        At most a time-out.
         """
         rate = self._parameters.bytes_a_second
         return min(2_000 * size_bytes // rate, self.timeout_ticks) if rate else 0
+
+    def allowance_ticks(self, sizes_bytes: Iterable[int]) -> int:
+        """The same of what several members said, each so much; of one at most its part.
+
+        A faulty member may well have much to say.
+        """
+        each_ticks = self.timeout_ticks // MEMBER
+        ticks = sum(min(self.travel_ticks(size), each_ticks) for size in sizes_bytes)
+        return min(ticks, self.timeout_ticks)
 
     @property
     def timeout_ticks(self) -> int:

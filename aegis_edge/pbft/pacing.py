@@ -70,8 +70,8 @@ class Pacing:
         """How long all that waits is on its way, where links carry so much a second and no more."""
         if not self._at.parameters.bytes_a_second:
             return 0
-        size_bytes = self._pool.waiting_bytes() + self._log.unexecuted_bytes(self._at.executed)
-        return self._at.pace.travel_ticks(size_bytes)
+        ordered = self._log.unexecuted(self._at.executed)
+        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered).values())
 
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""

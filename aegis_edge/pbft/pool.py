@@ -11,7 +11,7 @@ origin's last executed name: the next number of the same incarnation, or number 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aegis_edge.wire.messages import (
     BATCH_BUNDLES_MAX,
@@ -138,9 +138,21 @@ class Pool:
         """The bundles of `origin` that could execute, oldest first."""
         return list(self.eligible(origin, self.last_executed(origin)))
 
-    def waiting_bytes(self) -> int:
-        """What all waiting bundles measure together."""
-        return sum(len(b.raw) for waiting in self._waiting.values() for b, _ in waiting.values())
+    def waiting_bytes(self, ordered: Iterable[Verified[Bundle]]) -> dict[bytes, int]:
+        """What the bundles measure that could execute, by origin: waiting ones, and in `ordered`.
+
+        What is neither is on its way to nowhere: behind a gap, or executed long ago.
+        """
+        sizes: dict[bytes, dict[Name, int]] = {}
+        for origin in self._waiting:
+            for bundle, _ in self.waiting(origin):
+                name = (bundle.message.incarnation, bundle.message.number)
+                sizes.setdefault(origin, {})[name] = len(bundle.raw)
+        for bundle in ordered:
+            name = (bundle.message.incarnation, bundle.message.number)
+            if name > self.last_executed(bundle.signer):
+                sizes.setdefault(bundle.signer, {})[name] = len(bundle.raw)
+        return {origin: sum(named.values()) for origin, named in sizes.items()}
 
     def origins(self) -> list[bytes]:
         return sorted(self._waiting)

@@ -118,7 +118,7 @@ class Repair:
     def _may_be_lost(self, slot: Slot, peer: bytes) -> bool:
         """Whether what this replica said in a slot can be other than on its way to a peer."""
         at = self._at
-        travel_ticks = at.pace.travel_ticks(self._log.unexecuted_bytes(at.executed))
+        travel_ticks = self._pacing.travel_ticks()
         since_ticks = slot.since_ticks
         return self._suspicion.may_have_missed(peer, since_ticks, at.now_ticks, travel_ticks)
 

@@ -113,6 +113,7 @@ class Suspicion:
         self._attempts = 0
         if oldest_ticks is None or self._reachable_since is None:
             return
+        travel_ticks >>= self._halvings
         waited = now - max(oldest_ticks, self._reachable_since, self._view_since) - travel_ticks
         timeout = self._pace.timeout_ticks
         if 2 * waited > timeout >> self._halvings:
@@ -169,7 +170,8 @@ class Suspicion:
         if self._reachable_since is None:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
-        at = since + travel_ticks + (self._patience(self._pace.timeout_ticks) >> self._halvings)
+        # On the way or not: whoever was slow, or comes after many, is given the same part of both.
+        at = since + (self._patience(self._pace.timeout_ticks + travel_ticks) >> self._halvings)
         lost = self._empty_since.get(primary)
         if not self.reachable(primary):
             lost = self._down_since[primary]

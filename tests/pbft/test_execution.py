@@ -5,7 +5,7 @@ from typing import Any
 
 from aegis_edge.pbft import execution
 from aegis_edge.pbft.events import Alarm, Deliver, Effect, TakeRoot
-from aegis_edge.wire.messages import NULL_BATCH, Batch, Committed, Status
+from aegis_edge.wire.messages import NULL_BATCH, Batch, Bundle, Committed, Status
 from tests.pbft.parts import (
     INCARNATION,
     KEYS,
@@ -207,3 +207,18 @@ def test_a_primary_is_not_blamed_for_what_links_are_slow_to_carry() -> None:
         now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
         due = now + (timeout // 2 if blamed else timeout)
         assert made.suspicion.suspect_at(KEYS[0], now) == due
+
+
+def test_s8_10_a_primary_that_pads_its_batches_is_blamed_all_the_same() -> None:
+    for padded in (True, False):
+        made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+        made.suspicion.entered(10_000)
+        padding = tuple(SIGNERS[origin].sign(Bundle(1, 2, (bytes(50_000),))) for origin in (0, 3))
+        whole = Batch((), (bundle(2), *padding[: 2 * padded]))  # which cannot execute
+        made.accepted(1, whole, votes=3)
+        made.pool.add(bundle(2), 10_000)
+        travels = 2 * len(bundle(2).raw)
+        made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks // 2 + travels + 1
+        made.execution.run()
+        now = made.at.now_ticks
+        assert made.suspicion.suspect_at(KEYS[0], now) == now + PARAMETERS.timeout_ticks // 2

@@ -127,6 +127,16 @@ def test_much_takes_long_where_links_carry_little() -> None:
     assert pace(Parameters()).travel_ticks(10**9) == 0
 
 
+def test_what_one_member_says_buys_half_a_time_out_at_most() -> None:
+    made = pace(Parameters(bytes_a_second=400))
+    assert made.allowance_ticks(()) == 0
+    assert made.allowance_ticks((400, 800)) == 6_000
+    assert made.allowance_ticks((10**9,)) == 15_000
+    assert made.allowance_ticks((10**9, 400)) == 17_000
+    assert made.allowance_ticks((10**9, 10**9, 400)) == 30_000, "and all of them a time-out"
+    assert pace(Parameters()).allowance_ticks((10**9,)) == 0
+
+
 def test_a_slow_primary_slows_neither_catching_up_nor_its_successor() -> None:
     made = pace(Parameters())
     before = (made.resend_ticks, made.fetch_ticks)

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from aegis_edge.pbft.pacing import Turns
-from aegis_edge.wire.messages import NULL_BATCH, Status
-from tests.pbft.parts import KEYS, PARAMETERS, Parts, batch, bundle
+from aegis_edge.wire.messages import NULL_BATCH, Batch, Bundle, Status, Verified
+from tests.pbft.parts import KEYS, PARAMETERS, SIGNERS, Parts, batch, bundle
 from tests.pbft.stage import PACE
 
 RESEND = PACE.resend_ticks
@@ -151,6 +151,33 @@ def test_what_links_are_slow_to_carry_is_given_time_to_travel() -> None:
     assert not made.pacing.is_overdue(10_001 - COMPLAINT - travels)
     assert made.pacing.is_overdue(10_000 - COMPLAINT - travels)
     made.accepted(1, batch(2))
-    assert made.pacing.travel_ticks() == 2 * (len(raw) + len(batch(2).raw))
-    made.at.executed = 1
+    assert made.pacing.travel_ticks() == travels, "it is the same bundle"
+    made.accepted(2, batch(3))
+    assert made.pacing.travel_ticks() == 2 * travels
+    made.at.executed = 2
     assert made.pacing.travel_ticks() == travels, "what is executed has arrived"
+
+
+def big(origin: int, number: int) -> Verified[Bundle]:
+    return SIGNERS[origin].sign(Bundle(1, number, (bytes(100_000),)))
+
+
+@pytest.mark.parametrize("how", ["an origin", "the primary"])
+def test_s8_10_one_member_delays_a_view_change_to_three_halves(how: str) -> None:
+    slow = replace(PARAMETERS, bytes_a_second=1_000)
+    made = Parts(now=10_000, parameters=slow)
+    made.pool.add(bundle(3), 10_000)
+    waits = PARAMETERS.timeout_ticks + 2 * len(bundle(3).raw)
+    assert made.pacing.change_due() == 10_000 + waits
+    if how == "an origin":
+        made.pool.executed[KEYS[2]] = (1, 1)
+        for number in (3, 4, 5):
+            assert made.pool.add(big(2, number), 10_000) == "new"
+        assert made.pacing.change_due() == 10_000 + waits, "behind a gap nothing travels"
+        made.pool.add(big(2, 2), 10_000)
+    else:
+        for sequence in (1, 2, 3):
+            made.accepted(sequence, Batch((), (big(0, sequence),)))
+    assert made.pacing.change_due() == 10_000 + waits + PARAMETERS.timeout_ticks // 2
+    made.pool.add(big(3, 2), 10_000)
+    assert made.pacing.change_due() == 10_000 + 2 * PARAMETERS.timeout_ticks, "all of them, twice"

@@ -170,6 +170,18 @@ def test_the_age_of_what_is_executed() -> None:
     assert pool.since_ticks((foreign,)) is None
 
 
+def test_what_can_execute_is_measured_by_origin_and_once() -> None:
+    pool = Pool({TWO.public: (1, 2)})
+    first, second, beyond = (bundle(ONE, 1, number) for number in (1, 2, 4))
+    size = len(first.raw)
+    for waiting in (first, second, beyond):
+        pool.add(waiting, 0)
+    assert pool.waiting_bytes(()) == {ONE.public: 2 * size}, "nothing behind a gap"
+    old, new = bundle(TWO, 1, 2), bundle(TWO, 1, 3)
+    ordered = (old, first, new, new)
+    assert pool.waiting_bytes(ordered) == {ONE.public: 2 * size, TWO.public: size}
+
+
 def test_a_bundle_is_relayed_once_in_a_while_and_few_of_an_origin() -> None:
     pool = Pool({})
     first = bundle(ONE, 1, 1)

@@ -23,7 +23,18 @@ from aegis_edge.wire.messages import (
     Verified,
     ViewChange,
 )
-from tests.pbft.parts import KEYS, OPEN, PARAMETERS, ROOT, SIGNERS, Parts, batch, change, stable
+from tests.pbft.parts import (
+    KEYS,
+    OPEN,
+    PARAMETERS,
+    ROOT,
+    SIGNERS,
+    Parts,
+    batch,
+    bundle,
+    change,
+    stable,
+)
 from tests.pbft.stage import PACE
 
 RESEND = PACE.resend_ticks
@@ -225,7 +236,7 @@ def test_what_links_are_slow_to_carry_is_not_said_again_meanwhile() -> None:
     made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
     made.at.now_ticks = 10_001
     made.accepted(1, batch(2, 1))
-    travels = 2 * len(batch(2, 1).raw)
+    travels = 2 * len(bundle(2, 1).raw)
     made.at.now_ticks = 10_000 + RESEND + travels
     assert hear(made, status()) == []
     made.at.now_ticks += 1

@@ -33,6 +33,14 @@ def test_what_is_on_its_way_does_not_wait_for_the_primary() -> None:
     assert made.suspect_at(KEYS[2], 3000) == 5000, "it waited for less than half of the timer"
     made.progressed(3000, 500, 1499)
     assert made.suspect_at(KEYS[2], 3000) == 4000, "and now for more"
+    assert made.suspect_at(KEYS[2], 3000, 1000) == 4500, "whoever was slow has half of all time"
+    made.progressed(4900, 2900, 3000)
+    assert made.suspect_at(KEYS[2], 5000) == 6000, "that was just in time"
+    made.progressed(4901, 2900, 3000)
+    assert made.suspect_at(KEYS[2], 5000) == 5500
+    made.entered(6000)
+    made.asked(6000)
+    assert made.suspect_at(KEYS[2], 6000, 1000) == 6000 + 2 * 3000, "all of it doubles"
 
 
 def test_a_lost_primary_is_suspected_sooner() -> None:
