@@ -33,9 +33,20 @@ class Catchup:
         self.statuses: dict[bytes, Status] = {}
         self.request: Request | None = None
         self._vain: set[bytes] = set()  # whose last answer brought nothing
+        self._gone: set[bytes] = set()  # whose link went
+        self._is_cut_off = False  # the last request was, and none took its place yet
 
     def note(self, peer: bytes, status: Status) -> None:
         self.statuses[peer] = status
+
+    def link(self, peer: bytes, up: bool) -> None:
+        """What was asked of `peer` over another link than it has now is not answered any more."""
+        if up:
+            self._gone.discard(peer)
+        else:
+            self._gone.add(peer)
+        if self.request is not None and self.request.peer == peer:
+            self.request, self._is_cut_off = None, True
 
     def is_behind(self, executed: int, f: int) -> bool:
         """More than `f` peers claim to have executed more: at least one of them is honest."""
@@ -54,17 +65,19 @@ class Catchup:
         sends one after its answer).  A request that brought something is continued with the same
         peer; one that ran out of time goes to the next peer in turn.
         """
-        ahead = sorted(p for p, s in self.statuses.items() if s.executed_sequence > executed)
+        claims = sorted(p for p, s in self.statuses.items() if s.executed_sequence > executed)
+        ahead = [p for p in claims if p not in self._gone]
         current = self.request
         if not ahead:
             self.request = None
+            self._is_cut_off = self._is_cut_off and bool(claims)
             return None
         if current is not None and executed >= current.first:
             self._vain.discard(current.peer)
         deadline = now_ticks + self._pace.fetch_ticks
         if current is None:
             claimed = max(self.statuses[p].executed_sequence for p in ahead)
-            if not stalled and claimed - executed <= self._lag:
+            if not stalled and not self._is_cut_off and claimed - executed <= self._lag:
                 return None
             peer = next((p for p in ahead if p not in self._vain), ahead[0])
         elif current.peer in ahead and executed >= current.last:
@@ -78,5 +91,5 @@ class Catchup:
                 self._vain.add(current.peer)
             peer = next((p for p in ahead if p > current.peer), ahead[0])
         last = min(self.statuses[peer].executed_sequence, executed + FETCH_BATCHES_MAX)
-        self.request = Request(peer, executed + 1, last, deadline)
+        self.request, self._is_cut_off = Request(peer, executed + 1, last, deadline), False
         return self.request

@@ -27,6 +27,10 @@ class Turns:
         self._again_at[peer] = now_ticks + pause_ticks
         return True
 
+    def forget(self, peer: bytes) -> None:
+        """It is this peer's turn."""
+        self._again_at.pop(peer, None)
+
 
 class Pacing:
     """The clock-face of one replica; all times are in ticks."""

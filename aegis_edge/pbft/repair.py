@@ -58,6 +58,17 @@ class Repair:
 
     # --- where everybody stands ---
 
+    def link(self, peer: bytes, up: bool) -> None:
+        """A link came or went: what went over the last one may be lost, so no pause holds on."""
+        self._helped.forget(peer)
+        self._answered.forget(peer)
+        self._served.pop(peer, None)
+        self._given.pop(peer, None)
+        self._catchup.link(peer, up)
+        if up:
+            self.tell(peer)
+        self.fetch()
+
     def tell(self, *peers: bytes) -> None:
         """Tell these peers, or all, where we stand, so that they can help us or themselves."""
         status = self._voice.sign(self._at.status(self._log.low))

@@ -264,8 +264,7 @@ class Replica:
         self.suspicion.link(peer, up, self._at.now_ticks)
         if self._voice.halted is not None:
             return
-        if up:
-            self.repair.tell(peer)
+        self.repair.link(peer, up)
         if peer == self._at.primary and not self._at.changing:
             self.requests.repeat(*((peer,) if up else ()))
 

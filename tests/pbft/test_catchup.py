@@ -98,6 +98,38 @@ def test_a_source_that_falls_back_is_left() -> None:
     assert made.choose(5, False, 500).peer == b"b"  # type: ignore[union-attr]
 
 
+def test_what_was_asked_over_a_link_that_went_is_asked_at_once_of_the_next() -> None:
+    made = catchup(a=1000, b=1000)
+    assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]
+    made.link(b"b", False)
+    assert made.choose(0, False, 1) is None, "another's link"
+    made.link(b"a", False)
+    assert made.choose(0, False, 2) is None, "nobody can hear it"
+    made.link(b"b", True)
+    assert made.choose(0, False, 3).peer == b"b"  # type: ignore[union-attr]
+    made.link(b"b", True)
+    assert made.choose(0, False, 4).deadline_ticks == 504  # type: ignore[union-attr]
+    made.link(b"a", True)
+    made.link(b"b", False)
+    assert made.choose(0, False, 5).peer == b"a"  # type: ignore[union-attr]
+
+
+def test_a_small_rest_that_was_asked_for_is_asked_for_again_too() -> None:
+    made = catchup(a=3)
+    assert made.choose(0, True, 0) is not None
+    made.link(b"a", False)
+    assert made.choose(1, False, 1) is None
+    made.link(b"a", True)
+    again = made.choose(1, False, 2)
+    assert again is not None
+    assert (again.peer, again.first) == (b"a", 2)
+    made.link(b"a", False)
+    assert made.choose(3, False, 3) is None, "all of it is here"
+    made.link(b"a", True)
+    made.note(b"a", at(4))
+    assert made.choose(3, False, 4) is None
+
+
 def test_when_all_were_in_vain_the_first_is_asked_again() -> None:
     made = catchup(a=1000)
     assert made.choose(0, False, 0).peer == b"a"  # type: ignore[union-attr]

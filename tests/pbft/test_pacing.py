@@ -20,6 +20,10 @@ def test_a_turn_comes_again_after_the_pause() -> None:
     assert turns.take(b"b", 149, 50), "of each peer for itself"
     assert turns.take(b"a", 150, 50)
     assert not turns.take(b"a", 199, 1)
+    turns.forget(b"a")
+    turns.forget(b"never seen")
+    assert turns.take(b"a", 199, 50)
+    assert not turns.take(b"b", 198, 50)
 
 
 def test_nothing_waits() -> None:

@@ -402,3 +402,48 @@ def test_bodies_are_asked_for_and_given() -> None:
     (to_all,) = made.said(made.repair.fetch_body, b"d" * 32)
     assert isinstance(to_all, Send)
     assert to_all.peers == (KEYS[0], KEYS[2], KEYS[3])
+
+
+# --- links that come and go ---
+
+
+def relink(made: Parts) -> list[Effect]:
+    return made.said(made.repair.link, PEER, False) + made.said(made.repair.link, PEER, True)
+
+
+def test_over_a_new_link_who_lacks_something_is_helped_and_answered_at_once() -> None:
+    made = Parts(executed=4)
+    made.log.advance(4, stable(4))
+    for again in (False, True):
+        assert kinds(hear(made, status())) == [StableCheckpoint, Status]
+        assert hear(made, status()) == []
+        assert kinds(relink(made)) == [Status], f"where we stand; {again=}"
+
+
+def test_over_a_new_link_the_same_is_served_again_at_once() -> None:
+    made = Parts(own=1, executed=9)
+    made.accepted(5, batch())
+    wanted = SIGNERS[2].sign(FetchBody(0, batch().digest))
+    for _ in range(2):
+        assert serve(made, 1, 3)
+        assert serve(made, 1, 3) == []
+        assert made.said(made.repair.on_fetch_body, wanted, PEER)
+        assert made.said(made.repair.on_fetch_body, wanted, PEER) == []
+        relink(made)
+
+
+def test_what_was_asked_over_a_link_that_broke_is_asked_again_over_the_next() -> None:
+    made = Parts()
+    assert FetchBatches in kinds(hear(made, status(executed=9)))
+    assert kinds(relink(made)) == [Status, FetchBatches]
+    assert made.said(made.repair.fetch) == [], "once"
+
+
+def test_what_was_asked_over_a_link_that_broke_is_asked_of_another_at_once() -> None:
+    made = Parts()
+    made.repair.on_status(SIGNERS[3].sign(Status(0, 0, False, 0, 9, 55)), KEYS[3])
+    assert FetchBatches not in kinds(hear(made, status(executed=9)))
+    effects = made.said(made.repair.link, KEYS[3], False)
+    assert kinds(effects) == [FetchBatches]
+    made.repair.link(KEYS[0], False)
+    assert made.said(made.repair.fetch) == [], "and another's link changes nothing"

@@ -6,7 +6,7 @@ import pytest
 
 from aegis_edge.pbft import journal, view_change
 from aegis_edge.pbft.configuration import Parameters
-from aegis_edge.pbft.events import HangUp, LinkUp, Received, Send, TakeRoot, Tick
+from aegis_edge.pbft.events import HangUp, LinkDown, LinkUp, Received, Send, TakeRoot, Tick
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
     Batch,
@@ -673,6 +673,24 @@ def test_links_of_strangers_mean_nothing() -> None:
     stage = Stage(4)
     assert stage["A"].step(LinkUp(b"?" * 32)) == []
     assert stage["A"].step(LinkUp(stage["A"].key)) == []
+
+
+def test_what_was_asked_over_a_link_that_broke_does_not_wait_out_its_pause() -> None:
+    """All within one tick: the request for the batches, and its answer, were lost with a link."""
+    stage = Stage(4)
+    stage.crash("D", notice=False)
+    for i in range(3):
+        stage.submit("A", b"%d" % i)
+    stage.lost = lambda _, to, raw: to == stage["D"].key and kind_of(stage, raw) is not Status
+    stage.restart("D")
+    assert stage["D"].operations == []
+    stage.lost = lambda *_: False
+    for other in "ABC":
+        for one, two in ((other, "D"), ("D", other)):
+            stage[one].step(LinkDown(stage[two].key))
+            stage[one].step(LinkUp(stage[two].key))
+    stage.run()
+    assert stage["D"].operations == [b"0", b"1", b"2"]
 
 
 def test_a_primary_that_comes_back_in_time_gets_what_waits() -> None:
