@@ -29,6 +29,7 @@ import trio
 from aegis_edge.net import clock
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
+from aegis_edge.net.echo import Echo
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book, Dial
 from aegis_edge.peers.identity import short
@@ -52,6 +53,8 @@ QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 #: How much is sealed at once: about one frame of the largest size.
 BATCH_BYTES = 60_000
 STEP_ENTROPY_BYTES = 32
+#: How often a link measures its way: that takes a frame, or on a schedule a little room in one.
+MEASURE_TICKS, MEASURE_SCHEDULED_TICKS = 60_000, 20_000
 #: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
 DOUBT_TICKS = 1_000
 _SHARE_BYTES = 6
@@ -62,7 +65,8 @@ log = logging.getLogger(__name__)
 class LinkOpened(NamedTuple):
     """A link to the member `peer` is open; what was sent to it before may be lost.
 
-    `round_trip_ticks`: from a message of its handshake to the answer; at least 1.
+    `round_trip_ticks`: from a message of its handshake to the answer; at least 1.  `Measured` says
+    when it takes another time.
     """
 
     peer: bytes
@@ -84,7 +88,14 @@ class Arrived(NamedTuple):
     raw: bytes
 
 
-Event = LinkOpened | LinkClosed | Arrived
+class Measured(NamedTuple):
+    """The link to the member `peer` takes another time for a round trip than it last did."""
+
+    peer: bytes
+    round_trip_ticks: int
+
+
+Event = LinkOpened | LinkClosed | Arrived | Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,7 @@ class _Link:
         "channel",
         "doubted_at",
         "early",
+        "echo",
         "ended",
         "failure",
         "heard_at",
@@ -189,6 +201,7 @@ class _Link:
         outbound: bool,
         early: Sequence[Arrived],
         round_trip_ticks: int,
+        measure_ticks: float,
     ) -> None:
         self.channel = channel
         self.session = session
@@ -196,6 +209,7 @@ class _Link:
         self.outbound = outbound
         self.early = early
         self.round_trip_ticks = round_trip_ticks
+        self.echo = Echo(round_trip_ticks, clock.now_ticks(), measure_ticks)
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
@@ -505,7 +519,16 @@ class Links:
             if opened is not None:
                 early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
                 outbound = expected is not None
-                return _Link(channel, session, opened, outbound, early, round_trip_ticks)
+                pause_ticks = self._measure_ticks(channel)
+                return _Link(
+                    channel, session, opened, outbound, early, round_trip_ticks, pause_ticks
+                )
+
+    def _measure_ticks(self, channel: Channel) -> float:
+        """How long to wait with the next question for the way, once one is answered."""
+        if channel.rtt_ms is not None:  # the transport measures
+            return math.inf
+        return MEASURE_TICKS if self._schedule is None else MEASURE_SCHEDULED_TICKS
 
     def _judge(self, opened: Opened, expected: bytes | None) -> None:
         """LinkError if the peer, which has proven who it is, is not welcome."""
@@ -645,12 +668,26 @@ class Links:
         if not link.is_heard:
             link.is_heard = True
             self.heard(link.peer)
-        messages = [Arrived(link.peer, e.message) for e in effects if type(e) is Delivered]
+        messages = [
+            Arrived(link.peer, e.message)
+            for e in effects
+            if type(e) is Delivered and not link.echo.hear(e.message, link.heard_at)
+        ]
+        self._measure(link)
         traffic = self._traffic[link.peer]
         traffic.frames_in += 1
         traffic.bytes_in += len(data)
         traffic.messages_in += len(messages)
         self._events += messages
+
+    def _measure(self, link: _Link) -> None:
+        """Tell how long the way is now, and see to it that the peer learns it as well."""
+        if link.echo.round_trip_ticks != link.round_trip_ticks:
+            link.round_trip_ticks = link.echo.round_trip_ticks
+            self._events.append(Measured(link.peer, link.round_trip_ticks))
+        if link.echo.is_owing and self._schedule is None:
+            link.keepalive_due = True
+            link.rouse()
 
     async def _guarded_write(self, link: _Link) -> None:
         """Whatever goes wrong on a link ends it, and nothing else."""
@@ -698,16 +735,19 @@ class Links:
     def _seal(self, link: _Link) -> Sequence[bytes]:
         """The next frames to send: of what waits, as much as a batch holds, or one cell."""
         cells = self._schedule is not None
+        link.sent_at = clock.now_ticks()
+        words = link.echo.say(link.sent_at, self._entropy)
         messages: list[bytes] = []
         size, queue = 0, link.queue
-        while queue and (_fits_cell(messages, size, queue[0]) if cells else size < BATCH_BYTES):
+        while queue and (
+            _fits_cell(messages, size, queue[0], words) if cells else size < BATCH_BYTES
+        ):
             raw = queue.popleft()
             messages.append(raw)
             size += len(raw)
         link.queue_bytes -= size
-        link.sent_at = clock.now_ticks()
         link.session, frames = link.session.send(
-            messages, link.sent_at, self._entropy(STEP_ENTROPY_BYTES), cells=cells
+            [*words, *messages], link.sent_at, self._entropy(STEP_ENTROPY_BYTES), cells=cells
         )
         traffic = self._traffic[link.peer]
         traffic.messages_out += len(messages)
@@ -769,14 +809,15 @@ def _failure(error: Exception) -> LinkError:
 
 
 def _rtt_ms(link: _Link) -> float:
-    """What the transport believes a round trip to take; else what the handshake's took."""
+    """What the transport believes a round trip to take; else what the link measured."""
     believed = link.channel.rtt_ms
     return float(link.round_trip_ticks) if believed is None else believed
 
 
-def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes) -> bool:
+def _fits_cell(messages: Sequence[bytes], size: int, raw: bytes, words: Sequence[bytes]) -> bool:
     """Whether `raw` goes with these messages of `size` bytes; one alone may take many cells."""
-    room = CELL_CAPACITY_BYTES - size - HEADER_BYTES * (len(messages) + 1)
+    size += sum(map(len, words)) + HEADER_BYTES * (len(messages) + len(words) + 1)
+    room = CELL_CAPACITY_BYTES - size
     return not messages or len(raw) <= room
 
 

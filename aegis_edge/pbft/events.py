@@ -68,7 +68,15 @@ class RootTaken:
     root: bytes
 
 
-Event = Tick | Received | Submitted | LinkUp | LinkDown | RootTaken
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The link to `peer` takes so long for a round trip by now."""
+
+    peer: bytes
+    round_trip_ticks: int
+
+
+Event = Tick | Received | Submitted | LinkUp | LinkDown | Measured | RootTaken
 
 # --- effects --------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """How long messages take here, and what follows from that for every timer of the agreement.
 
-Knows the round trip that each link measured when it was made, and how far that is to be believed.
+Knows the round trip that each link measured last, and how far that is to be believed.
 Refuses to know clocks, and what the timers are for.  Times are in ticks.
 Follows: s8_10 (tests/pbft/test_checklist.py) in kind: what is measured on one member's word may
 not decide for how long a primary is trusted.
@@ -9,9 +9,9 @@ A member can let its answers wait, so the `f` longest round trips count for noth
 is at most what a correct member takes.  It cannot answer before it is asked.  Whatever is measured
 counts between a quarter and four times of what is assumed where nothing was.
 
-A way may change while its link stands, and a large batch takes longer than a small one: so when to
-say things again follows the batches that were executed, too.  A faulty primary can slow those down,
-so that decides nothing else, and no more than makes it as rare as complaints.
+A large batch takes longer than a small one, and a way that changed is measured after a while: so
+when to say things again follows the batches that were executed, too.  A faulty primary can slow
+those down, so that decides nothing else, and no more than makes it as rare as complaints.
 
 Where links carry little, what is on its way buys time: all of it together at most as much as the
 timer itself has, and what one member says at most half of that, be it the primary.  So one faulty
@@ -55,7 +55,7 @@ class Pace:
         self._way = parameters.way_ticks
 
     def measured(self, peer: bytes, round_trip_ticks: int) -> None:
-        """A new link to `peer` took so long for a question and its answer."""
+        """The link to `peer` takes so long for a question and its answer, by what it saw last."""
         way = self._parameters.way_ticks
         self._measured[peer] = round_trip_ticks
         found = sorted((self._measured.get(p, way) for p in self._others), reverse=True)

@@ -27,6 +27,7 @@ from aegis_edge.pbft.events import (
     Event,
     LinkDown,
     LinkUp,
+    Measured,
     Received,
     Restored,
     Submitted,
@@ -203,6 +204,8 @@ class Replica:
                 self._on_tick(event)
             case LinkUp() | LinkDown():
                 self._on_link(event)
+            case Measured():
+                self._at.pace.measured(event.peer, event.round_trip_ticks)
             case _ if self._voice.halted is not None:
                 pass
             case Received():

@@ -20,7 +20,7 @@ import trio
 
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.operations import Barrier, Outcome
-from aegis_edge.net import clock
+from aegis_edge.net import clock, links
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.net.links import Event as LinkEvent
@@ -34,6 +34,7 @@ from aegis_edge.pbft.events import (
     HangUp,
     LinkDown,
     LinkUp,
+    Measured,
     Persist,
     Prune,
     Received,
@@ -472,6 +473,8 @@ class Replication:
         elif isinstance(event, LinkOpened):
             self._reachable.add(event.peer)
             self._step(LinkUp(event.peer, event.round_trip_ticks))
+        elif isinstance(event, links.Measured):
+            self._step(Measured(event.peer, event.round_trip_ticks))
         else:
             self._reachable.discard(event.peer)
             self._step(LinkDown(event.peer))

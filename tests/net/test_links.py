@@ -14,7 +14,7 @@ from aegis_edge.net import links as links_module
 from aegis_edge.net.arrivals import HOLD_S, Arrivals
 from aegis_edge.net.channel import Channel, Goodbye, LinkError
 from aegis_edge.net.direct import SILENCE_S, Direct
-from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Timing
+from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened, Links, Measured, Timing
 from aegis_edge.peers.book import BACKOFF_TICKS_MAX, STEADY_TICKS
 from aegis_edge.peers.identity import short
 from aegis_edge.wire import records, session
@@ -200,7 +200,7 @@ async def test_after_simultaneous_dials_exactly_one_link_stays(
             assert (await until(first, Arrived)).raw == b"pong", seed
             await trio.sleep(300)
             assert len(network.dials) == dials, "nobody goes on dialling"
-            assert drain(first) == drain(second) == []
+            assert {type(event) for event in drain(first) + drain(second)} <= {Measured}
 
 
 async def test_opened_and_closed_alternate_even_when_nobody_listens_for_long(

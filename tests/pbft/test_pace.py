@@ -3,7 +3,7 @@
 import pytest
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
-from aegis_edge.pbft.events import LinkDown, LinkUp
+from aegis_edge.pbft.events import LinkDown, LinkUp, Measured
 from aegis_edge.pbft.pace import Pace
 from tests.pbft.stage import Stage
 
@@ -86,6 +86,12 @@ def test_a_replica_paces_itself_by_what_its_links_measured() -> None:
     a.step(LinkUp(b.key))  # by who measures nothing: what was known holds
     a.step(LinkUp(a.key, 1))
     a.step(LinkUp(b"?" * 32, 1))
+    assert timer.suspect_at(b.key, 0) == 72_000
+    a.step(Measured(b.key, 3_000))
+    for nobody in (a.key, b"?" * 32):
+        a.step(Measured(nobody, 1))
+    assert timer.suspect_at(b.key, 0) == 36_000, "the way became shorter"
+    a.step(Measured(b.key, 6_000))
     assert timer.suspect_at(b.key, 0) == 72_000
     a.step(LinkDown(d.key))
     assert timer.suspect_at(d.key, 0) == 3_000

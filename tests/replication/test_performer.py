@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 from aegis_edge.knowledge.operations import Barrier
+from aegis_edge.net import links
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
@@ -28,6 +29,7 @@ from aegis_edge.pbft.events import (
     HangUp,
     LinkDown,
     LinkUp,
+    Measured,
     Persist,
     Prune,
     Received,
@@ -491,6 +493,14 @@ async def test_links_and_messages_reach_the_replica() -> None:
             repr(LinkDown(ANNA)),
         }
         assert stage.node.status()["reachable"] == []
+
+
+async def test_the_replica_learns_how_long_a_way_is_by_now() -> None:
+    async with Stage().running(ANNA) as stage:
+        stage.brings(links.Measured(ANNA, 900))
+        await stage.quiet()
+        assert stage.core.heard[-1] == Measured(ANNA, 900)
+        assert stage.node.status()["reachable"] == [stage.node.names[ANNA]]
 
 
 async def test_no_message_closes_the_link_of_its_sender_and_no_other() -> None:
