@@ -78,6 +78,9 @@ class Measured:
 
 Event = Tick | Received | Submitted | LinkUp | LinkDown | Measured | RootTaken
 
+#: Certificates sent at a time to a peer that catches up, where links carry as much as there is.
+FETCH_BYTES_MAX = 1024 * 1024
+
 # --- effects --------------------------------------------------------------------------------
 
 
@@ -151,12 +154,13 @@ class Prune:
 class SendCommitted:
     """Read the certificates of `first` to `last` from disk and send them to `peer`, in order.
 
-    Stop at the first one that is missing, or after about 1 MiB.
+    Stop at the first one that is missing, or at `bytes_max`: but send one, however large.
     """
 
     peer: bytes
     first: int
     last: int
+    bytes_max: int = FETCH_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)

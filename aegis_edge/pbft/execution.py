@@ -105,7 +105,7 @@ class Execution:
             sizes: dict[bytes, int] = {}  # of what executes: a batch may be padded with the rest
             for bundle in bundles:
                 sizes[bundle.signer] = sizes.get(bundle.signer, 0) + len(bundle.raw)
-            travel_ticks = at.pace.allowance_ticks(sizes.values())
+            travel_ticks = at.pace.allowance_ticks(sizes)
             self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:
                 at.pace.executed(at.now_ticks - since)

@@ -14,16 +14,17 @@ when to say things again follows the batches that were executed, too.  A faulty 
 those down, so that decides nothing else, and no more than makes it as rare as complaints.
 
 Where links carry little, what is on its way buys time: all of it together at most as much as the
-timer itself has, and what one member says at most half of that, be it the primary.  So one faulty
-member stretches the time until its primary is suspected to at most 3/2, and all to twice of it.
+timer itself has, and what one other member says at most half of that, be it the primary.  So one
+faulty member stretches the time until a primary is suspected to at most 3/2, and all to twice it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.events import FETCH_BYTES_MAX
 
 #: A put takes four messages one after another; and three times as long is no reason for suspicion.
 TIMEOUT_HOPS = 12
@@ -47,6 +48,7 @@ class Pace:
     """One replica's."""
 
     def __init__(self, own: bytes, configuration: Configuration, parameters: Parameters) -> None:
+        self._own = own
         self._others = configuration.others(own)
         self._f = configuration.f
         self._parameters = parameters
@@ -85,14 +87,26 @@ class Pace:
         rate = self._parameters.bytes_a_second
         return min(2_000 * size_bytes // rate, self.timeout_ticks) if rate else 0
 
-    def allowance_ticks(self, sizes_bytes: Iterable[int]) -> int:
-        """The same of what several members said, each so much; of one at most its part.
+    def allowance_ticks(self, sizes_bytes: Mapping[bytes, int]) -> int:
+        """The same of what members said, each so much; of another one at most its part.
 
         A faulty member may well have much to say.
         """
-        each_ticks = self.timeout_ticks // MEMBER
-        ticks = sum(min(self.travel_ticks(size), each_ticks) for size in sizes_bytes)
+        part_ticks = self.timeout_ticks // MEMBER
+        ticks = 0
+        for member, size_bytes in sizes_bytes.items():
+            travel_ticks = self.travel_ticks(size_bytes)
+            ticks += travel_ticks if member == self._own else min(travel_ticks, part_ticks)
         return min(ticks, self.timeout_ticks)
+
+    @property
+    def portion_bytes(self) -> int:
+        """How much may go to a member that catches up, before anything else has to wait longer.
+
+        As much as a link carries in the time of a hop.
+        """
+        rate = self._parameters.bytes_a_second
+        return min(rate * self.hop_ticks // 1_000, FETCH_BYTES_MAX) if rate else FETCH_BYTES_MAX
 
     @property
     def timeout_ticks(self) -> int:

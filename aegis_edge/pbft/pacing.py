@@ -75,7 +75,7 @@ class Pacing:
         if not self._at.parameters.bytes_a_second:
             return 0
         ordered = self._log.unexecuted(self._at.executed)
-        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered).values())
+        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered))
 
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""

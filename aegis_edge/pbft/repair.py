@@ -172,7 +172,7 @@ class Repair:
         self._served[peer] = (said.first, now + self._at.pace.resend_ticks)
         last = min(said.last, self._at.executed)
         if said.first <= last:
-            self._voice.add(SendCommitted(peer, said.first, last))
+            self._voice.add(SendCommitted(peer, said.first, last, self._at.pace.portion_bytes))
         self.tell(peer)
 
     # --- bodies ---

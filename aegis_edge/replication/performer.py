@@ -79,8 +79,6 @@ BURST_MESSAGES_MAX = 64
 BURST_S = 0.02
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
 EVIDENCE_BYTES_LOGGED = 1024
-#: Certificates sent at a time to a peer that catches up.
-FETCH_BYTES_MAX = 1024 * 1024
 
 
 class _RootForDisplay(TakeRoot):
@@ -537,7 +535,7 @@ class Replication:
 
         def job() -> tuple[Sequence[Any], list[Sequence[bytes]]]:
             results = store.perform(steps) if steps else ()
-            return results, [store.certificates(f.first, f.last, FETCH_BYTES_MAX) for f in fetches]
+            return results, [store.certificates(f.first, f.last, f.bytes_max) for f in fetches]
 
         def done(result: Any, error: BaseException | None) -> None:
             self._landed = (result, error)

@@ -122,8 +122,12 @@ class Actor:
                         record.kind == journal.CHECKPOINT and record.sequence < sequence
                     ):
                         del self.records[key]
-            case SendCommitted(peer, first, last):
+            case SendCommitted(peer, first, last, bytes_max):
+                size = 0
                 for deliver in self.delivered[first - 1 : last]:
+                    size += len(deliver.certificate)
+                    if deliver.sequence > first and size > bytes_max:
+                        break
                     self.stage.post(self.key, peer, deliver.certificate)
             case Alarm():
                 self.alarms.append(effect)

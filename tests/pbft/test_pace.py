@@ -1,5 +1,7 @@
 """Timers follow what links measure, within bounds, and on no single member's word."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
@@ -126,6 +128,13 @@ def test_where_complaints_come_often_things_are_not_said_again_more_often_for_th
     assert far.resend_ticks == far.complaint_ticks == 30_000
 
 
+def test_who_catches_up_delays_the_votes_by_a_hop_at_most() -> None:
+    assert pace(Parameters()).portion_bytes == 1024 * 1024
+    far = Parameters(turn_ticks=4_600, way_ticks=2_000, bytes_a_second=424)
+    assert pace(far).portion_bytes == 2_798
+    assert pace(replace(far, bytes_a_second=10**6)).portion_bytes == 1024 * 1024
+
+
 def test_much_takes_long_where_links_carry_little() -> None:
     made = pace(Parameters(bytes_a_second=400))
     assert made.travel_ticks(400) == 2_000, "to the primary, and from there to all"
@@ -135,12 +144,15 @@ def test_much_takes_long_where_links_carry_little() -> None:
 
 def test_what_one_member_says_buys_half_a_time_out_at_most() -> None:
     made = pace(Parameters(bytes_a_second=400))
-    assert made.allowance_ticks(()) == 0
-    assert made.allowance_ticks((400, 800)) == 6_000
-    assert made.allowance_ticks((10**9,)) == 15_000
-    assert made.allowance_ticks((10**9, 400)) == 17_000
-    assert made.allowance_ticks((10**9, 10**9, 400)) == 30_000, "and all of them a time-out"
-    assert pace(Parameters()).allowance_ticks((10**9,)) == 0
+    own, one, two, three = KEYS[:4]
+    assert made.allowance_ticks({}) == 0
+    assert made.allowance_ticks({one: 400, two: 800}) == 6_000
+    assert made.allowance_ticks({one: 10**9}) == 15_000
+    assert made.allowance_ticks({one: 10**9, two: 400}) == 17_000
+    assert made.allowance_ticks({one: 10**9, two: 10**9, three: 400}) == 30_000, "all a time-out"
+    assert made.allowance_ticks({own: 5_000}) == 25_000, "who waits for its own knows how much"
+    assert made.allowance_ticks({own: 10**9}) == 30_000
+    assert pace(Parameters()).allowance_ticks({one: 10**9}) == 0
 
 
 def test_a_slow_primary_slows_neither_catching_up_nor_its_successor() -> None:

@@ -377,6 +377,12 @@ def test_batches_are_served_as_far_as_they_are_here() -> None:
     assert serve(made, 7, 9, peer=KEYS[3]) == [], "asked for by another"
 
 
+def test_what_is_served_is_cut_to_what_links_carry() -> None:
+    slow = replace(PARAMETERS, bytes_a_second=1_000, turn_ticks=500)
+    made = Parts(executed=5, parameters=slow)
+    assert serve(made, 2, 9)[0] == SendCommitted(PEER, 2, 5, 500)
+
+
 def test_the_same_is_served_after_a_pause_and_what_follows_at_once() -> None:
     made = Parts(executed=9)
     assert serve(made, 1, 3)

@@ -675,6 +675,26 @@ def test_links_of_strangers_mean_nothing() -> None:
     assert stage["A"].step(LinkUp(stage["A"].key)) == []
 
 
+def test_who_is_served_in_small_portions_catches_up_without_a_pause() -> None:
+    slow = Parameters(checkpoint_interval=4, window=8, bytes_a_second=1_000, turn_ticks=10)
+    stage = Stage(4, slow)
+    stage.crash("D", notice=False)
+    for i in range(20):
+        stage.submit("A", b"%d" % i)
+    answers: list[int] = []
+
+    def note(sender: bytes, to: bytes, raw: bytes) -> bool:
+        if to == stage["D"].key:
+            answers.append(kind_of(stage, raw) is Committed)
+        return False
+
+    stage.lost = note
+    stage.restart("D")
+    assert stage["D"].operations == stage["A"].operations, "in no time"
+    assert sum(answers) >= 18, "of a batch each"
+    assert [True, True] not in [answers[i : i + 2] for i in range(len(answers))]
+
+
 def test_what_was_asked_over_a_link_that_broke_does_not_wait_out_its_pause() -> None:
     """All within one tick: the request for the batches, and its answer, were lost with a link."""
     stage = Stage(4)

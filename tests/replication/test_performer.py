@@ -137,7 +137,8 @@ class Store:
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         if first <= self.retired:
             return []
-        return [b"certificate %d" % s for s in range(first, last + 1)]
+        found = [b"certificate %d" % s for s in range(first, last + 1)]
+        return found[: max(1, max_bytes // len(found[0]))]
 
 
 class Wires:
@@ -365,6 +366,12 @@ async def test_certificates_are_read_after_what_precedes_them_and_sent_in_order(
         await stage.heard(SendCommitted(CARL, 3, 3))
         assert stage.wires.sent[2:] == [(CARL, b"certificate 3")]
         assert len(stage.store.transactions) == 1, "reading alone writes nothing"
+
+
+async def test_an_answer_to_a_fetch_is_as_large_as_the_replica_says() -> None:
+    async with Stage().running() as stage:
+        await stage.heard(SendCommitted(CARL, 1, 9, 2 * len(b"certificate 1")))
+        assert stage.wires.sent == [(CARL, b"certificate 1"), (CARL, b"certificate 2")]
 
 
 async def test_nothing_overtakes_an_answer_to_a_fetch() -> None:

@@ -94,14 +94,17 @@ class Disk:
                 del self.records[key]
         return None
 
-    def certified(self, first: int, last: int, max_bytes: int = 1 << 20) -> list[bytes]:
-        """The certificates of a range, to the first that is missing or to about `max_bytes`."""
+    def certified(self, first: int, last: int, max_bytes: int) -> list[bytes]:
+        """The certificates of a range, to the first that is missing or to `max_bytes`.
+
+        At least one, if there is one.
+        """
         found: list[bytes] = []
         size = 0
         for sequence in range(first, last + 1):
             raw = self.certificates.get(sequence)
-            if raw is None or size > max_bytes:
+            size += 0 if raw is None else len(raw)
+            if raw is None or (found and size > max_bytes):
                 break
             found.append(raw)
-            size += len(raw)
         return found

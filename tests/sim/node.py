@@ -80,6 +80,8 @@ class Node:
         #: What a message waits behind, and how many such effects are not durable yet.
         self._holding = (Persist,) if world.plan.eager else DURABLE
         self._unsafe = 0
+        #: Whose answer to a fetch is not out yet: nothing overtakes that.
+        self._serving: set[bytes] = set()
 
     # --- life and death ---
 
@@ -131,6 +133,7 @@ class Node:
         self.replica = None
         self.life += 1
         self._queue, self._writing, self._armed, self._unsafe = [], [], None, 0
+        self._serving.clear()
         orphans = [done for _, done in self._calls]
         orphans += [done for _, waiting in sorted(self._waiting.items()) for done in waiting]
         for done in orphans + self._submitting:
@@ -266,7 +269,7 @@ class Node:
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                if self._unsafe:
+                if self._unsafe or not self._serving.isdisjoint(effect.peers):
                     queue.append(effect)
                 else:
                     self._send(effect)
@@ -279,6 +282,8 @@ class Node:
                 pass  # links of the simulator have no memory: a flood costs it nothing
             else:
                 self._unsafe += kind in self._holding
+                if kind is SendCommitted:
+                    self._serving.add(effect.peer)
                 queue.append(effect)
         if queue and not self._writing:
             self._write()
@@ -317,6 +322,7 @@ class Node:
             if type(effect) not in DURABLE:
                 self._show(effect)
         held, self._queue, self._writing, self._unsafe = self._queue, [], [], 0
+        self._serving.clear()
         self._perform(held)
         for root in roots:
             self.step(root)
@@ -356,7 +362,7 @@ class Node:
         else:
             assert type(effect) is SendCommitted
             target = self.world.index_of[effect.peer]
-            for raw in self.disk.certified(effect.first, effect.last):
+            for raw in self.disk.certified(effect.first, effect.last, effect.bytes_max):
                 self.transmit(target, raw)
 
     def _send(self, effect: Send) -> None:

@@ -148,8 +148,8 @@ def test_a_disk_gives_back_what_it_took() -> None:
     restored = disk.restored()
     assert (restored.incarnation, restored.executed, restored.time_ms) == (2, 1, 10)
     assert restored.records == (record(4, 5), record(7, 4), record(8, 0))
-    assert disk.certified(1, 9) == [b"proof"]
-    assert disk.certified(2, 9) == []
+    assert disk.certified(1, 9, 1 << 20) == [b"proof"]
+    assert disk.certified(2, 9, 1 << 20) == []
 
 
 # --- node ---
