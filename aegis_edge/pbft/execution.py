@@ -102,9 +102,8 @@ class Execution:
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
-            sizes: dict[bytes, int] = {}  # of what executes: a batch may be padded with the rest
-            for bundle in bundles:
-                sizes[bundle.signer] = sizes.get(bundle.signer, 0) + len(bundle.raw)
+            # Of what executes: a batch may be padded with what does not.
+            sizes = {} if oldest is None else self._pool.carried_bytes(oldest)
             travel_ticks = at.pace.allowance_ticks(sizes)
             self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:

@@ -71,11 +71,17 @@ class Pacing:
         return min(since, default=None)
 
     def travel_ticks(self) -> int:
-        """How long all that waits is on its way, where links carry so much a second and no more."""
+        """How long all was on its way that the oldest thing waits for.
+
+        That is all that waits or came meanwhile, where links carry so much a second and no more.
+        """
         if not self._at.parameters.bytes_a_second:
             return 0
+        since_ticks = self.oldest_ticks()
+        if since_ticks is None:
+            return 0
         ordered = self._log.unexecuted(self._at.executed)
-        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered))
+        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered, since_ticks))
 
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""

@@ -11,6 +11,7 @@ origin's last executed name: the next number of the same incarnation, or number 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from aegis_edge.wire.messages import (
@@ -24,6 +25,8 @@ Name = tuple[int, int]
 
 #: How far ahead of its last executed bundle an origin may send: its share of everybody's memory.
 AHEAD_MAX = 8
+#: How many of the bundles that were executed last may have been what another one waited for.
+CARRIED_MAX = 64
 
 
 def follows(name: Name, last: Name) -> bool:
@@ -52,6 +55,7 @@ class Pool:
         self.executed = dict(executed)
         self._proposed: dict[bytes, Name] = {}
         self._waiting: dict[bytes, dict[Name, tuple[Verified[Bundle], int]]] = {}
+        self._carried: deque[tuple[int, bytes, int]] = deque(maxlen=CARRIED_MAX)
         self._relayed: dict[bytes, dict[Name, int]] = {}
         self._turn = 0
         self._oldest: int | None = None
@@ -138,10 +142,23 @@ class Pool:
         """The bundles of `origin` that could execute, oldest first."""
         return list(self.eligible(origin, self.last_executed(origin)))
 
-    def waiting_bytes(self, ordered: Iterable[Verified[Bundle]]) -> dict[bytes, int]:
-        """What the bundles measure that could execute, by origin: waiting ones, and in `ordered`.
+    def carried_bytes(self, since_ticks: int) -> dict[bytes, int]:
+        """What the bundles measure that were executed after `since_ticks`, by origin.
 
-        What is neither is on its way to nowhere: behind a gap, or executed long ago.
+        Whatever waits since then waited for them to arrive, too.
+        """
+        sizes: dict[bytes, int] = {}
+        for at, origin, size in self._carried:
+            if at > since_ticks:
+                sizes[origin] = sizes.get(origin, 0) + size
+        return sizes
+
+    def waiting_bytes(
+        self, ordered: Iterable[Verified[Bundle]], since_ticks: int
+    ) -> dict[bytes, int]:
+        """The same, and of those that could execute: waiting ones, and in `ordered`.
+
+        What is none of these is on its way to nowhere: behind a gap, or executed long ago.
         """
         sizes: dict[bytes, dict[Name, int]] = {}
         for origin in self._waiting:
@@ -152,7 +169,10 @@ class Pool:
             name = (bundle.message.incarnation, bundle.message.number)
             if name > self.last_executed(bundle.signer):
                 sizes.setdefault(bundle.signer, {})[name] = len(bundle.raw)
-        return {origin: sum(named.values()) for origin, named in sizes.items()}
+        total = self.carried_bytes(since_ticks)
+        for origin, named in sizes.items():
+            total[origin] = total.get(origin, 0) + sum(named.values())
+        return total
 
     def origins(self) -> list[bytes]:
         return sorted(self._waiting)
@@ -221,6 +241,7 @@ class Pool:
                 if name not in waiting:  # this is the first that is heard of it here
                     _wait_anew(waiting, name, now_ticks)
                 self.executed[bundle.signer] = name
+                self._carried.append((now_ticks, bundle.signer, len(bundle.raw)))
                 done.append(bundle)
         for origin in {b.signer: None for b in done}:
             waiting = self._waiting.get(origin, {})

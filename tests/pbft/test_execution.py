@@ -222,3 +222,21 @@ def test_s8_10_a_primary_that_pads_its_batches_is_blamed_all_the_same() -> None:
         made.execution.run()
         now = made.at.now_ticks
         assert made.suspicion.suspect_at(KEYS[0], now) == now + PARAMETERS.timeout_ticks // 2
+
+
+def test_a_primary_is_not_blamed_for_what_something_else_in_front_was_slow_to_travel() -> None:
+    made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    made.suspicion.entered(10_000)
+    large = SIGNERS[3].sign(Bundle(1, 1, (bytes(300),)))
+    for waiting in (large, bundle(2)):
+        made.pool.add(waiting, 10_000)
+    made.at.now_ticks = 10_001
+    made.accepted(1, Batch((), (large,)), votes=3)
+    made.execution.run()
+    made.accepted(2, batch(), votes=3)
+    travels = 2 * (len(large.raw) + len(bundle(2).raw))
+    made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks // 2 + travels
+    made.execution.run()
+    now = made.at.now_ticks
+    assert made.at.executed == 2
+    assert made.suspicion.suspect_at(KEYS[0], now) == now + PARAMETERS.timeout_ticks

@@ -162,6 +162,20 @@ def test_what_links_are_slow_to_carry_is_given_time_to_travel() -> None:
     assert made.pacing.travel_ticks() == travels, "what is executed has arrived"
 
 
+def test_what_came_meanwhile_is_what_the_oldest_waited_for() -> None:
+    made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    assert made.pacing.travel_ticks() == 0
+    large = SIGNERS[3].sign(Bundle(1, 1, (bytes(300),)))
+    for waiting in (bundle(2), large):
+        made.pool.add(waiting, 10_000)
+    travels = made.pacing.travel_ticks()
+    assert travels == 2 * (len(bundle(2).raw) + len(large.raw))
+    made.pool.execute((large,), 10_500)
+    assert made.pacing.travel_ticks() == travels
+    made.pool.forget_proposed(10_500)
+    assert made.pacing.travel_ticks() == 2 * len(bundle(2).raw), "a new view waits for itself"
+
+
 def big(origin: int, number: int) -> Verified[Bundle]:
     return SIGNERS[origin].sign(Bundle(1, number, (bytes(100_000),)))
 

@@ -1,6 +1,6 @@
 """Waiting bundles: one execution each, fairness between origins, and ages."""
 
-from aegis_edge.pbft.pool import AHEAD_MAX, Pool, follows
+from aegis_edge.pbft.pool import AHEAD_MAX, CARRIED_MAX, Pool, follows
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import (
     BATCH_BUNDLES_MAX,
@@ -176,10 +176,18 @@ def test_what_can_execute_is_measured_by_origin_and_once() -> None:
     size = len(first.raw)
     for waiting in (first, second, beyond):
         pool.add(waiting, 0)
-    assert pool.waiting_bytes(()) == {ONE.public: 2 * size}, "nothing behind a gap"
+    assert pool.waiting_bytes((), 0) == {ONE.public: 2 * size}, "nothing behind a gap"
     old, new = bundle(TWO, 1, 2), bundle(TWO, 1, 3)
     ordered = (old, first, new, new)
-    assert pool.waiting_bytes(ordered) == {ONE.public: 2 * size, TWO.public: size}
+    assert pool.waiting_bytes(ordered, 0) == {ONE.public: 2 * size, TWO.public: size}
+    pool.execute((new, first, old), 9)
+    assert pool.carried_bytes(8) == {ONE.public: size, TWO.public: size}
+    assert pool.carried_bytes(9) == {}
+    assert pool.waiting_bytes((), 8) == {ONE.public: 2 * size, TWO.public: size}
+    assert pool.waiting_bytes((), 9) == {ONE.public: size}
+    for number in range(4, 4 + CARRIED_MAX):
+        pool.execute((bundle(TWO, 1, number),), 9 + number)
+    assert ONE.public not in pool.carried_bytes(0), "the last ones"
 
 
 def test_a_bundle_is_relayed_once_in_a_while_and_few_of_an_origin() -> None:
