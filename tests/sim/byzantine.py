@@ -216,6 +216,10 @@ class Liar:
         return self.chance.choice(memory[self.chance.choice(sorted(memory))])
 
 
+#: A bundle that never executes, where lines carry as much as there is.
+STUFFING_BYTES = 200_000
+
+
 class Vice:
     """One way to be bad.  The base does no harm."""
 
@@ -776,6 +780,33 @@ class DoubleBundle(Vice):
             self.liar.say(peer, said, self.name)
 
 
+class Stuff(Vice):
+    """As an origin: much behind a gap, which never executes; as the primary: no proposals."""
+
+    name = "stuff"
+
+    def __init__(self, liar: Liar, fault: Fault) -> None:
+        super().__init__(liar, fault)
+        self._stuffed = 0  # the incarnation
+
+    def bend(self, target: int, raw: bytes, message: wire.Message) -> Bent:
+        if self.own_proposal(message) is None:
+            yield raw, 0
+
+    def act(self) -> None:
+        incarnation = self.liar.node.disk.incarnation
+        if self._stuffed == incarnation:
+            return
+        self._stuffed = incarnation
+        plan = self.world.plan
+        size = plan.bytes_a_tick * plan.timeout_ticks // 8 or STUFFING_BYTES
+        first = wire.Bundle(incarnation, 1, (self.liar.operation(),))
+        gap = [wire.Bundle(incarnation, number, (bytes(size),)) for number in range(3, 9)]
+        for peer in self.liar.peers:
+            for said in (first, *gap):
+                self.liar.say(peer, said, self.name)
+
+
 class LieInStatus(Vice):
     """Claims to be far ahead, far behind, or in another view; differently to everybody."""
 
@@ -958,6 +989,7 @@ VICES: dict[str, type[Vice]] = {
         MutePrimary,
         SlowPrimary,
         DoubleBundle,
+        Stuff,
         LieInStatus,
         FalseAnswers,
         Garble,

@@ -21,6 +21,7 @@ from aegis_edge.pbft import (
     execution,
     journal,
     log,
+    pace,
     pacing,
     past,
     pool,
@@ -68,6 +69,8 @@ class Canary:
     blind: frozenset[str] = frozenset()
     #: Seeds whose network loses a third and whose nodes are cut off in turn: views follow fast.
     turbulent: bool = False
+    #: What lines carry in a tick; 0: what the seed says.
+    bytes_a_tick: int = 0
 
     @contextlib.contextmanager
     def released(self) -> Iterator[None]:
@@ -92,6 +95,8 @@ class Canary:
         if self.fault:
             faults = tuple(replace(x, kind=self.fault) if x.index % 2 else x for x in made.faults)
             made = replace(made, faults=faults)
+        if self.bytes_a_tick:
+            made = replace(made, bytes_a_tick=self.bytes_a_tick)
         return plans.turbulent(made) if self.turbulent else made
 
     def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
@@ -278,6 +283,25 @@ def _is_patient(self: Any) -> int | None:
     if self.oldest_ticks() is None:
         return None
     return self._suspicion.suspect_at(self._at.primary, 1 << 60)
+
+
+def _no_way(self: Any, _: Any) -> int:
+    """`Pace.travel_ticks` and `allowance_ticks` of who thinks that all lines are endless."""
+    return 0
+
+
+def _all_waiting_bytes(self: Any, ordered: Any, since_ticks: int) -> dict[bytes, int]:
+    """`Pool.waiting_bytes` that counts what waits behind a gap, too."""
+    return {
+        origin: sum(len(bundle.raw) for bundle, _ in waiting.values())
+        for origin, waiting in self._waiting.items()
+    }
+
+
+def _any_allowance(self: Any, sizes_bytes: dict[bytes, int]) -> int:
+    """`Pace.allowance_ticks` without bounds."""
+    rate = self._parameters.bytes_a_second
+    return 2_000 * sum(sizes_bytes.values()) // rate if rate else 0
 
 
 def _always_due(self: Any) -> int:
@@ -654,6 +678,25 @@ CANARIES: tuple[Canary, ...] = (
         frozenset({"progress"}),
         patches=((pacing.Pacing, "change_due", _is_patient),),
         vice="censor",
+        seeds=150,
+    ),
+    Canary(
+        "thinks_lines_are_endless",
+        "a timer has no room for what is on its way",
+        frozenset({"steady", "progress"}),
+        patches=((pace.Pace, "travel_ticks", _no_way), (pace.Pace, "allowance_ticks", _no_way)),
+        bytes_a_tick=20,
+        seeds=100,
+    ),
+    Canary(
+        "is_patient_with_what_never_arrives",
+        "one member stretches the time for which a primary is trusted",
+        frozenset({"progress"}),
+        patches=(
+            (pool.Pool, "waiting_bytes", _all_waiting_bytes),
+            (pace.Pace, "allowance_ticks", _any_allowance),
+        ),
+        vice="stuff",
         seeds=150,
     ),
     Canary(

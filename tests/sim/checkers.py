@@ -16,6 +16,7 @@ from aegis_edge.pbft.events import Alarm, Deliver, Restored
 from aegis_edge.wire import messages as wire
 from tests.sim import linearizability
 from tests.sim.model import Model
+from tests.sim.node import SLOW_SYNCS
 
 if TYPE_CHECKING:
     from tests.sim.node import Node
@@ -280,6 +281,20 @@ class Judges:
         if new and not primary.liar and lag > bound:
             self.fail("agreed time", f"{lag} ms behind the good clocks at {last.sequence}")
 
+    def _check_steady(self) -> None:
+        """Once things are calm and nobody lies, nobody is deposed for what lines are slow to carry.
+
+        A disk that takes its time now and then would be reason enough.
+        """
+        world, plan = self._world, self._world.plan
+        if not world.rested or self._rest is None or self._rest[3]:
+            return
+        if not plan.bytes_a_tick or 8 * SLOW_SYNCS * plan.sync_ticks > plan.timeout_ticks:
+            return
+        later = [n.index for n in world.honest if n.replica.view > self._rest_view]
+        if len(later) > plan.f:  # one alone may have had its reasons, and nobody follows it
+            self.fail("steady", f"nodes {later} leave view {self._rest_view} without a reason")
+
     def clock_changed(self) -> None:
         for node in self._world.nodes:
             if node.clock_offset:
@@ -464,6 +479,7 @@ class Judges:
         """The verdict on the whole history."""
         world = self._world
         self._check_lag()
+        self._check_steady()
         roots = {(node.disk.machine.executed, node.disk.machine.root()) for node in world.honest}
         if len(roots) > len({executed for executed, _ in roots}):
             self.fail("equal roots", "the honest nodes end in different states")

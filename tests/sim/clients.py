@@ -39,6 +39,7 @@ class Client:
         self.waiting: list[Call] = []
         self.completed = 0
         self._lined_up = False
+        self._is_verbose = False
 
     def begin(self) -> None:
         self._line_up()
@@ -51,8 +52,9 @@ class Client:
         self._line_up()
 
     def last_call(self) -> None:
-        """One more call, after a rest."""
+        """One more call, after a rest; where lines carry little, one that has much to say."""
         self._left = 1
+        self._is_verbose = self._number == 0
         self._line_up()
 
     @property
@@ -87,8 +89,10 @@ class Client:
 
     def _choose(self) -> Call:
         key = f"key/{int(self._random() * self._world.plan.keys)}"
-        kind = self._random()
+        kind = self._random() if not self._is_verbose else 0.5
         value = b"client %d call %d" % (self._number, len(self.history))
+        if self._is_verbose:
+            value = value.ljust(self._world.plan.value_bytes)
         invoked = self._world.judges.moment()
         known = self._revisions.get(key, 0)
         if kind < 0.35:

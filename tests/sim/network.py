@@ -7,11 +7,15 @@ long as it takes to notice.  Refuses to know what the messages say.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tests.sim.plan import Weather
+
+#: What waits for one line at most: as with real links, what comes last is dropped.
+QUEUE_BYTES_MAX = 1 << 20
 
 
 class Clockwork(Protocol):
@@ -33,6 +37,9 @@ class End:
     blocked: int = 0
     slower: int = 0
     last_arrival: int = 0
+    #: What waits for its turn on a line that carries little, with when it will have left.
+    queue: deque[tuple[int, bytes]] = field(default_factory=deque)
+    queue_bytes: int = 0
 
 
 class Network:
@@ -40,6 +47,7 @@ class Network:
 
     `opened(node, peer)` and `closed(node, peer)` tell a node about its links, `arrived(node, peer,
     raw)` hands it a message; `alive(node)` says whether it runs.
+    `bytes_a_tick`: what each line carries, one message after another; 0: as much as there is.
     """
 
     def __init__(
@@ -53,9 +61,11 @@ class Network:
         opened: Callable[[int, int], None],
         closed: Callable[[int, int], None],
         arrived: Callable[[int, int, bytes], None],
+        bytes_a_tick: int = 0,
     ) -> None:
         self._clock = clockwork
         self._n = n
+        self._bytes_a_tick = bytes_a_tick
         self.weather = weather
         self._random = chance.random
         self._alive, self._opened, self._closed, self._arrived = alive, opened, closed, arrived
@@ -71,6 +81,11 @@ class Network:
         if not end.up:
             return
         self.sent += 1
+        if self._bytes_a_tick:
+            turn = self._turn(end, raw)
+            if turn is None:
+                return
+            later += turn
         weather = self.weather
         chance = self._random
         if end.blocked or (weather.loss and chance() < weather.loss):
@@ -79,6 +94,19 @@ class Network:
         self._schedule(source, target, end, raw, later)
         if weather.doubled and chance() < weather.doubled:
             self._schedule(source, target, end, raw, later)
+
+    def _turn(self, end: End, raw: bytes) -> int | None:
+        """In how many ticks `raw` will have left; None if it waits already, or there is no room."""
+        now, queue = self._clock.now, end.queue
+        while queue and queue[0][0] <= now:
+            end.queue_bytes -= len(queue.popleft()[1])
+        if end.queue_bytes + len(raw) > QUEUE_BYTES_MAX or any(raw == each for _, each in queue):
+            return None
+        free_at = queue[-1][0] if queue else now
+        free_at += -(-len(raw) // self._bytes_a_tick)
+        queue.append((free_at, raw))
+        end.queue_bytes += len(raw)
+        return free_at - now
 
     def _schedule(self, source: int, target: int, end: End, raw: bytes, later: int) -> None:
         weather = self.weather
@@ -123,6 +151,7 @@ class Network:
             for end in (there, back):
                 end.connection = connection
                 end.last_arrival = self._clock.now
+                end.queue, end.queue_bytes = deque(), 0
                 end.up = True
             self._opened(a, b)
             self._opened(b, a)

@@ -43,6 +43,9 @@ DURABLE = (Persist, Deliver, TakeRoot, Prune)
 #: How often a coarse shell tells the time while there is traffic.
 COARSE_TICKS = 100
 
+#: How many times longer than any other a write takes now and then.
+SLOW_SYNCS = 20
+
 #: Operations that one bundle takes at most: few, so that bundles are many.
 BUNDLE_OPERATIONS = 4
 
@@ -104,7 +107,7 @@ class Node:
             self.replica = world.build.replica(
                 self.signer,
                 world.configuration,
-                world.parameters,
+                world.parameters(self.index),
                 restored,
                 world.reader.opener.open,
             )
@@ -295,7 +298,7 @@ class Node:
         sync = world.plan.sync_ticks
         delay = int(self._random() * (sync + 1)) + self.disk_slower
         if self._random() < 0.01:
-            delay += 20 * sync
+            delay += SLOW_SYNCS * sync
         self.disk.writes += 1
         if self.crash_when_writing:
             world.at(world.now + int(self._random() * (delay + 1)), self._fail, self.life)

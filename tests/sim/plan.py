@@ -16,6 +16,9 @@ SIZES = (4, 7, 4, 4, 7, 3, 4, 7, 2, 4, 7, 4, 1, 4, 7, 3, 4, 7, 4, 4)
 #: One seed in so many is turbulent: see `turbulent`.
 TURBULENT = 16
 
+#: One seed in so many has lines that carry so little that it counts; in so many, nodes differ.
+SLOW_LINES, MIXED = 5, 4
+
 #: Faults of the environment; the weight says how often a plan draws each.
 FAULT_WEIGHTS = {
     "crash": 4,
@@ -64,6 +67,7 @@ VICES = (
     "twins",
     "amnesia",
     "old_backup",
+    "stuff",
 )
 
 
@@ -128,6 +132,10 @@ class Plan:
     eager: bool
     #: The shell drops late votes before their signature is checked.
     skim: bool
+    #: What each line carries in a tick; 0: as much as there is.
+    bytes_a_tick: int
+    #: Nodes have time-outs, pipelines and bundles in flight of their own.
+    mixed: bool
     #: The command-line flags that make this plan from its seed again.
     flags: tuple[str, ...] = field(default=())
 
@@ -139,6 +147,11 @@ class Plan:
     def parts(self) -> tuple[int, ...]:
         """The indexes of everything that shrinking may take away."""
         return tuple(fault.index for fault in self.faults + self.vices)
+
+    @property
+    def value_bytes(self) -> int:
+        """What a large value measures: most of what a line carries in a time-out."""
+        return self.bytes_a_tick * self.timeout_ticks * 6 // 10
 
     def without(self, indexes: frozenset[int]) -> Plan:
         """The plan less some of its faults and vices."""
@@ -196,7 +209,7 @@ def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
     flags = ("--n", ",".join(map(str, sizes))) if sizes else ()
     sizes = tuple(n for n in SIZES if n in sizes) or sizes or SIZES
     n = sizes[seed % len(sizes)]
-    chance = random.Random(f"{seed} plan")
+    chance, lines = random.Random(f"{seed} plan"), random.Random(f"{seed} lines")
     f = (n - 1) // 3
     heal_at = chance.choice((2_000, 4_000, 6_000, 10_000))
     # A third of all seeds have a full count of liars, a third some, a third none.
@@ -230,6 +243,8 @@ def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
         ticking=chance.choice(("always", "asked", "coarse", "coarse")),
         eager=chance.random() < 0.6,
         skim=chance.random() < 0.5,
+        bytes_a_tick=lines.choice((20, 40, 100)) if lines.random() < 1 / SLOW_LINES else 0,
+        mixed=lines.random() < 1 / MIXED,
         flags=flags,
     )
 

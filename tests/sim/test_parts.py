@@ -13,8 +13,8 @@ import pytest
 from aegis_edge.pbft.events import Deliver, Persist, Prune, Record, Send, TakeRoot, Tick
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.messages import Commit, Verified
+from tests.sim import network, signing
 from tests.sim import plan as plans
-from tests.sim import signing
 from tests.sim.builds import REAL
 from tests.sim.disk import Disk
 from tests.sim.machine import Applied
@@ -42,7 +42,7 @@ def test_only_the_owner_of_a_key_signs() -> None:
 class Wire:
     """A network of two and what comes out of it."""
 
-    def __init__(self, weather: Weather) -> None:
+    def __init__(self, weather: Weather, bytes_a_tick: int = 0) -> None:
         self.now = 0
         self.heap: list[tuple[int, int, Any, Any]] = []
         self.arrived: list[tuple[int, bytes]] = []
@@ -56,6 +56,7 @@ class Wire:
             opened=lambda node, peer: self.links.append(("up", node, peer)),
             closed=lambda node, peer: self.links.append(("down", node, peer)),
             arrived=lambda node, peer, raw: self.arrived.append((self.now, raw)),
+            bytes_a_tick=bytes_a_tick,
         )
         self.network.refresh(0, 1)
         self.run()
@@ -128,6 +129,47 @@ def test_a_deaf_direction_is_never_noticed() -> None:
     wire.network.mend(Weather(True, 1, 0))
     wire.send(1)
     assert len(wire.arrived) == 2
+
+
+def test_on_a_slow_line_one_message_goes_after_another() -> None:
+    wire = Wire(Weather(True, 2, 0), bytes_a_tick=10)
+    start, large, small = wire.now, b"x" * 95, b"small"
+    for raw in (large, small, large, b"back"):
+        wire.network.send(*((1, 0) if raw == b"back" else (0, 1)), raw)
+    wire.run()
+    expected = [(3, b"back"), (12, large), (13, small)]
+    assert [(at - start, raw) for at, raw in wire.arrived] == expected, "and none waits twice"
+    wire.network.send(0, 1, large)
+    wire.run()
+    assert len(wire.arrived) == 4, "but it goes again when it has gone"
+
+
+def test_what_waits_for_a_slow_line_is_bounded_and_lost_with_the_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(network, "QUEUE_BYTES_MAX", 100)
+    wire = Wire(Weather(True, 2, 0), bytes_a_tick=10)
+    for raw in (b"a" * 60, b"b" * 60, b"c" * 40):
+        wire.network.send(0, 1, raw)
+    wire.run()
+    assert [raw[:1] for _, raw in wire.arrived] == [b"a", b"c"]
+    wire.network.send(0, 1, b"d" * 90)
+    wire.network.reset(0, 1)
+    wire.run()
+    start = wire.now
+    wire.network.send(0, 1, b"e" * 90)
+    wire.run()
+    assert [(at - start, raw[:1]) for at, raw in wire.arrived[2:]] == [(11, b"e")]
+
+
+def test_nodes_differ_in_what_may_differ() -> None:
+    mixed = next(p for seed in range(99) if (p := plans.make(seed)).mixed and p.n == 7)
+    world = World(mixed, REAL)
+    assert len({world.parameters(index) for index in range(7)}) > 1
+    assert world.parameters(3) == world.parameters(3)
+    assert {world.parameters(index).window for index in range(7)} == {mixed.window}
+    world = World(replace(mixed, mixed=False), REAL)
+    assert len({world.parameters(index) for index in range(7)}) == 1
 
 
 # --- disk ---

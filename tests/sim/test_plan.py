@@ -36,6 +36,14 @@ def test_every_vice_is_drawn_by_some_seed() -> None:
     assert faults >= set(plan.FAULT_WEIGHTS)
 
 
+def test_a_share_of_the_seeds_has_lines_that_carry_little_and_nodes_that_differ() -> None:
+    made = [plan.make(seed) for seed in range(400)]
+    assert sum(p.bytes_a_tick > 0 for p in made) == pytest.approx(400 / plan.SLOW_LINES, rel=0.25)
+    assert sum(p.mixed for p in made) == pytest.approx(400 / plan.MIXED, rel=0.25)
+    slow = next(p for p in made if p.bytes_a_tick)
+    assert slow.value_bytes < slow.bytes_a_tick * slow.timeout_ticks
+
+
 def test_flags_make_the_same_plan_again() -> None:
     made = plan.make(11)
     assert made.parts

@@ -11,7 +11,7 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
@@ -89,14 +89,15 @@ class World:
         self.index_of = {key: index for index, key in enumerate(self.keys)}
         self.configuration = Configuration(0, self.keys, plan.f)
         self._distance = plan.random("distance")
-        self.parameters = Parameters(
+        self._parameters = Parameters(
             checkpoint_interval=plan.checkpoint_interval,
             window=plan.window,
             timeout_ticks=plan.timeout_ticks,
             status_ticks=plan.status_ticks,
             pipeline=plan.pipeline,
             way_ticks=self._distance.choice((0, 1 + plan.weather.delay // 4)),
-            bytes_a_second=self._distance.choice((0, 0, 20_000)),
+            # Without slow lines some believe in them.
+            bytes_a_second=1_000 * plan.bytes_a_tick or self._distance.choice((0, 0, 20_000)),
         )
         self.reader = signing.Reader(self.keys)
         self.coverage: Counter[tuple[str, str]] = Counter()
@@ -111,6 +112,7 @@ class World:
             opened=lambda index, peer: self._bodies(index, lambda body: body.link_up(peer)),
             closed=lambda index, peer: self._bodies(index, lambda body: body.link_down(peer)),
             arrived=self._arrived,
+            bytes_a_tick=plan.bytes_a_tick,
         )
         self.nodes = [build.node(self, index, signer) for index, signer in enumerate(signers)]
         self.down_until = [0] * plan.n
@@ -122,6 +124,18 @@ class World:
             self.nodes[liar].liar = True
             self.coalition.corrupt(self.nodes[liar], [v for v in plan.vices if v.node == liar])
         self.clients = [build.client(self, number) for number in range(plan.clients)]
+
+    def parameters(self, index: int) -> Parameters:
+        """What one node counts and waits for."""
+        if not self.plan.mixed:
+            return self._parameters
+        choice = self.plan.random(f"parameters {index}").choice
+        return replace(
+            self._parameters,
+            timeout_ticks=self.plan.timeout_ticks * choice((4, 5, 6)) // 5,
+            pipeline=choice((1, 2, 4)),
+            bundles_in_flight=choice((1, 2, 4)),
+        )
 
     # --- time ---
 
