@@ -149,16 +149,20 @@ class Node:
 
 # --- what is said: a number, how long the answer is to be, and nothing ---------------------------
 
-_HEAD_BYTES = 8
+#: Each begins like an array, as all messages of members do: `net.echo` has the other beginnings.
+_ARRAY = b"\x82"
+_HEAD = slice(1, 5)
+_SIZE = slice(5, 9)
+_HEAD_BYTES = 9
 
 
 def request(number: int, size: int, answer_size: int) -> bytes:
-    head = number.to_bytes(4, "big") + answer_size.to_bytes(4, "big")
+    head = _ARRAY + number.to_bytes(4, "big") + answer_size.to_bytes(4, "big")
     return head.ljust(max(size, _HEAD_BYTES), b"\1")
 
 
 def answer(raw: bytes) -> bytes:
-    return raw[:4].ljust(int.from_bytes(raw[4:_HEAD_BYTES], "big"), b"\2")
+    return raw[: _HEAD.stop].ljust(int.from_bytes(raw[_SIZE], "big"), b"\2")
 
 
 class Hub:
@@ -188,7 +192,7 @@ class Board:
     def heard(self, event: Any) -> None:
         match event:
             case Arrived(raw=raw):
-                asked = self._asked.pop(int.from_bytes(raw[:4], "big"), None)
+                asked = self._asked.pop(int.from_bytes(raw[_HEAD], "big"), None)
                 if asked is not None:
                     asked.set()
             case LinkOpened():
