@@ -49,6 +49,13 @@ class Replication(Protocol):
         """Return when everything acknowledged before the call is readable here."""
         ...
 
+    async def prove(self, key: str, *, timeout_s: float) -> bytes:
+        """A proof of what `key` has, no older than what is readable here; see `aegis_edge.proof`.
+
+        Raises `knowledge.inclusion.Unprovable`.
+        """
+        ...
+
     async def read(self, query: Callable[[Any], T]) -> T:
         """Run `query(database)` in the database's thread."""
         ...

@@ -35,6 +35,7 @@ from aegis_edge.api.port import PATIENCE_S_MAX, Node
 from aegis_edge.api.room import Room
 from aegis_edge.disk.reads import PAGE_ENTRIES_MAX, PAGE_VALUE_BYTES_MAX, Pruned
 from aegis_edge.knowledge import operations
+from aegis_edge.knowledge.inclusion import Unprovable
 from aegis_edge.knowledge.operations import (
     MEDIA_BYTES,
     MEDIA_JSON,
@@ -65,12 +66,14 @@ INDEX = {
     "GET /v1/kb/KEY?revision=&linearizable=1&timeout=": "a value; X-Aegis-* say who and when",
     "PUT /v1/kb/KEY?expected=&timeout=": "write the body; Content-Type application/json marks JSON",
     "DELETE /v1/kb/KEY?expected=&timeout=": "delete the key; its history stays",
+    "GET /v1/proof/KEY?linearizable=1&timeout=": "a proof of the value, or that there is none",
     "GET /v1/history/KEY?limit=": "the versions that are kept, the newest first",
     "GET /v1/watch?after=&prefix=": "every write as it happens, one JSON object a line",
     "POST /v1/pipeline": "with Upgrade: aegis-pipeline, many writes on the way at once",
 }
 
 KB = "/v1/kb/"
+PROOF = "/v1/proof/"
 HISTORY = "/v1/history/"
 
 Handler = Callable[[Node, Request], Awaitable[Reply]]
@@ -83,13 +86,17 @@ async def answer(node: Node, request: Request) -> Reply:
 
 def waits(request: Request) -> bool:
     """Whether the answer must wait for the other nodes, however long they take."""
-    return request.method not in ("GET", "HEAD") or "linearizable" in request.query
+    if request.method not in ("GET", "HEAD") or "linearizable" in request.query:
+        return True
+    return request.path.startswith(PROOF)
 
 
 def handler_of(method: str, path: str) -> Handler:
     """Who answers this method on this path; raises `Refusal` if nobody does."""
     if path.startswith(KB):
         methods = _KEY
+    elif path.startswith(PROOF):
+        methods = _PROOF
     elif path.startswith(HISTORY):
         methods = _HISTORY
     elif path in _FIXED:
@@ -130,11 +137,7 @@ async def _get(node: Node, request: Request) -> Reply:
     key = _key(request, KB)
     revision = number(request.query, "revision")
     timeout_s = _patience_s(node, request)
-    if flag(request.query, "linearizable"):
-        try:
-            await node.replication.barrier(timeout_s=timeout_s)
-        except Exception as error:
-            raise refusal_of(error, is_read=True) from None
+    await _catch_up(node, request, timeout_s)
     try:
         version = await node.replication.read(lambda database: database.get(key, revision))
     except Pruned as error:
@@ -149,6 +152,32 @@ async def _get(node: Node, request: Request) -> Reply:
     )
     kind = JSON_TYPE if version.media == MEDIA_JSON else BYTES_TYPE
     return Reply(version.value, kind, headers=headers)
+
+
+async def _catch_up(node: Node, request: Request, timeout_s: float) -> None:
+    """For a linearizable read: wait until all that was acknowledged is readable here."""
+    if flag(request.query, "linearizable"):
+        try:
+            await node.replication.barrier(timeout_s=timeout_s)
+        except Exception as error:
+            raise refusal_of(error, is_read=True) from None
+
+
+async def _prove(node: Node, request: Request) -> Reply:
+    allow(request.query, "linearizable", "timeout")
+    key = _key(request, PROOF)
+    timeout_s = _patience_s(node, request)
+    until = trio.current_time() + timeout_s
+    await _catch_up(node, request, timeout_s)
+    try:
+        left_s = max(0.0, until - trio.current_time())
+        return Reply(await node.replication.prove(key, timeout_s=left_s), BYTES_TYPE)
+    except Unprovable as error:
+        raise Refusal(
+            "internal", str(error), "write it, and delete it: that can be proven"
+        ) from None
+    except Exception as error:
+        raise refusal_of(error, is_read=True) from None
 
 
 async def _put(node: Node, request: Request) -> Reply:
@@ -328,6 +357,7 @@ async def _pipeline(node: Node, request: Request) -> Reply:
 
 
 _KEY: dict[str, Handler] = {"GET": _get, "PUT": _put, "DELETE": _delete}
+_PROOF: dict[str, Handler] = {"GET": _prove}
 _HISTORY: dict[str, Handler] = {"GET": _history}
 _FIXED: dict[str, dict[str, Handler]] = {
     "/": {"GET": _index},

@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,7 @@ from aegis_edge.cli.folders import export, import_
 from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
-    from aegis_edge.client import Change, Client, Version
+    from aegis_edge.client import Change, Client, Entry, Version
 
 COMPLETED_MAX = 100
 #: The last of all characters: behind it comes nothing that begins like what stands before it.
@@ -178,10 +179,22 @@ def _wrote(key: str, revision: int, time_ms: int) -> None:
 @click.option(
     "--linearizable", is_flag=True, help="Through the cluster: sees every acknowledged write."
 )
+@click.option(
+    "--proof",
+    "proof_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write there what proves it, or that there is no KEY; see: aegis-edge verify.",
+)
 @patience.option
 @screen.common
 def get(
-    key: str, raw: bool, revision: int | None, linearizable: bool, timeout_s: float | None
+    key: str,
+    raw: bool,
+    revision: int | None,
+    linearizable: bool,
+    proof_file: str | None,
+    timeout_s: float | None,
 ) -> None:
     """Read KEY from this node's copy, or through the cluster.
 
@@ -192,10 +205,17 @@ def get(
       aegis-edge kb get garden/tomatoes
       aegis-edge kb get manuals/pump.pdf --raw > pump.pdf
       aegis-edge kb get greenhouse/door --linearizable --json
+      aegis-edge kb get greenhouse/door --proof door.proof
     """
+    if proof_file is not None and revision is not None:
+        raise click.UsageError("a proof is of what KEY has now: leave out --revision")
+    waits = linearizable or proof_file is not None
     with screen.client(timeout_s) as client:
-        with _advised(key), patience.shown(client) if linearizable else nullcontext():
-            entry = client.get(key, revision=revision, linearizable=linearizable)
+        with _advised(key), patience.shown(client) if waits else nullcontext():
+            if proof_file is None:
+                entry = client.get(key, revision=revision, linearizable=linearizable)
+            else:
+                entry = _proven(client.prove(key, linearizable=linearizable), proof_file)
     if screen.wants_json():
         said: dict[str, Any] = {
             "key": key,
@@ -204,13 +224,42 @@ def get(
             "time_ms": entry.time_ms,
             "media": "json" if entry.is_json else "bytes",
         }
-        screen.print_json(said | _value(entry.value))
+        screen.print_json(said | value_fields(entry.value))
     elif raw or not on_terminal():
         sys.stdout.flush()
         sys.stdout.buffer.write(entry.raw if raw else _line(entry.raw))
         sys.stdout.buffer.flush()
     else:
         screen.say(_readable(entry.raw))
+
+
+def _proven(data: bytes, file: str) -> Entry:
+    """Write a proof into `file`; what it says of its key."""
+    from aegis_edge import proof
+    from aegis_edge.client import Entry
+    from aegis_edge.peers.identity import node_id
+
+    try:
+        said = proof.claimed(data)
+    except proof.ProofError as error:
+        raise screen.Failure(f"the node answered with no proof: {error}") from None
+    Path(file).write_bytes(data)
+    version = said.version
+    if version is None or version.deleted:
+        raise screen.Failure(
+            f"no key {screen.shown(said.key)}",
+            f"{file} proves it, as of batch {said.sequence}",
+            "not_found",
+        )
+    screen.note(f"{file} proves it, as of batch {said.sequence}")
+    return Entry(
+        said.key,
+        version.revision,
+        node_id(version.author),
+        version.time_ms,
+        bool(version.media),
+        version.value,
+    )
 
 
 @contextmanager
@@ -223,7 +272,9 @@ def _advised(key: str) -> Iterator[None]:
     except ClientError as error:
         if isinstance(error, Invalid) and key.endswith("/"):
             error.advice = f"list them: aegis-edge kb ls {shlex.quote(key)}"
-        error.advice = error.advice.replace("without linearizable", "without --linearizable")
+        error.advice = error.advice.replace(
+            "without linearizable", "without --linearizable and --proof"
+        )
         raise
 
 
@@ -232,7 +283,7 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _value(value: Any) -> dict[str, Any]:
+def value_fields(value: Any) -> dict[str, Any]:
     """A value for JSON: text and JSON as they are, other bytes in base64."""
     if not isinstance(value, bytes):
         return {"value": value}
@@ -362,7 +413,7 @@ def watch(prefix: str, after: int | None) -> None:
         try:
             for change in client.watch(after=after, prefix=prefix):
                 if screen.wants_json():
-                    value = {} if change.version.deleted else _value(change.value)
+                    value = {} if change.version.deleted else value_fields(change.value)
                     screen.print_json(_described(change.version) | value)
                 else:
                     screen.say(line_of(change, names))
@@ -380,17 +431,23 @@ def line_of(change: Change, names: Mapping[str, str]) -> str:
     if version.deleted:
         what = screen.bad("deleted")
     elif isinstance(change.value, bytes):
-        try:
-            what = _short(change.value.decode())
-        except UnicodeDecodeError:
-            what = screen.faint(screen.size(version.size_bytes))
+        what = line_of_value(change.value)
     else:
-        what = _short(json.dumps(change.value, ensure_ascii=False))
+        what = line_of_text(json.dumps(change.value, ensure_ascii=False))
     left = f"{screen.faint(str(version.revision))}  {screen.author(version.author, names)}"
     return f"{left}  {screen.strong(screen.shown(version.key))}  {what}"
 
 
-def _short(text: str) -> str:
+def line_of_value(raw: bytes) -> str:
+    """A value for people, on one line: its beginning if it is text, else its size."""
+    try:
+        return line_of_text(raw.decode())
+    except UnicodeDecodeError:
+        return screen.faint(screen.size(len(raw)))
+
+
+def line_of_text(text: str) -> str:
+    """The beginning of a text, on one line."""
     line = screen.shown(" ".join(text.split()))
     return line if len(line) <= 60 else line[:59] + "\N{HORIZONTAL ELLIPSIS}"
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "peers": ("peers", "The other members, and the links to them."),
     "onion": ("onion", "The onion address of this node, and a new one."),
     "kb": ("kb", "Read and write the knowledge base."),
+    "verify": ("verify", "Whether a proof holds: offline, with nothing but the genesis."),
     "config": ("config", "The settings, and where each came from."),
     "version": ("version", "Versions of the program and of what it stands on."),
     "completion": ("completion", "Completion of commands for a shell."),
@@ -34,12 +35,13 @@ COMMANDS = {
 
 EPILOG = """\b
 Exit codes:
-   0  done                        6  the node is not running
-   1  error                      74  the disk failed
-   2  wrong usage                75  another process holds the home, the port or the socket
-   3  not found                  78  settings, genesis, key or database: a person must act
-   4  conflict: other revision  130  interrupted
-   5  no quorum, or too late
+   0  done                        7  the proof does not hold
+   1  error                      66  no such proof, or none that can be read
+   2  wrong usage                74  the disk failed
+   3  not found                  75  another process holds the home, the port or the socket
+   4  conflict: other revision   78  settings, genesis, key or database: a person must act
+   5  no quorum, or too late    130  interrupted
+   6  the node is not running
 """
 
 

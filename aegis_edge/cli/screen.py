@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aegis_edge.client import Client
     from aegis_edge.config import Config
 
-OK, ERROR, USAGE, NOT_FOUND, CONFLICT, NO_QUORUM, NOT_RUNNING = range(7)
+OK, ERROR, USAGE, NOT_FOUND, CONFLICT, NO_QUORUM, NOT_RUNNING, NOT_PROVEN = range(8)
 INTERRUPTED = 130
 
 _CODES = {
@@ -28,6 +28,9 @@ _CODES = {
     "no_quorum": NO_QUORUM,
     "timeout": NO_QUORUM,
     "not_running": NOT_RUNNING,
+    "not_proven": NOT_PROVEN,
+    "unreadable": os.EX_NOINPUT,
+    "genesis": os.EX_CONFIG,
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -114,6 +114,14 @@ class TrioClient:
         patience_s = await self._patience() if linearizable else None
         return await self._do(protocol.get(key, revision, patience_s), patience_s)
 
+    async def prove(self, key: str, *, linearizable: bool = False) -> bytes:
+        """A proof of what the key has, or that it has none, for `aegis_edge.proof.verify`.
+
+        No older than this node's copy; may wait for the cluster to sign the state.
+        """
+        patience_s = await self._patience()
+        return await self._do(protocol.prove(key, linearizable, patience_s), patience_s)
+
     async def ls(
         self, prefix: str = "", *, after: str = "", page: int = PAGE
     ) -> AsyncIterator[Version]:

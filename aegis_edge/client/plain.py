@@ -140,6 +140,14 @@ class Client:
         patience_s = self._patience() if linearizable else None
         return self._do(protocol.get(key, revision, patience_s), patience_s)
 
+    def prove(self, key: str, *, linearizable: bool = False) -> bytes:
+        """A proof of what the key has, or that it has none, for `aegis_edge.proof.verify`.
+
+        No older than this node's copy; may wait for the cluster to sign the state.
+        """
+        patience_s = self._patience()
+        return self._do(protocol.prove(key, linearizable, patience_s), patience_s)
+
     def ls(self, prefix: str = "", *, after: str = "", page: int = PAGE) -> Iterator[Version]:
         """The keys under `prefix` in bytewise order, without their values.
 

@@ -430,6 +430,13 @@ def get(key: str, revision: int | None, patience_s: float | None) -> Call[Entry]
     return Call(request("GET", "/v1/kb/" + quoted(key), query), read)
 
 
+def prove(key: str, linearizable: bool, patience_s: float) -> Call[bytes]:
+    query: dict[str, object] = {"linearizable": 1 if linearizable else None, "timeout": patience_s}
+    return Call(
+        request("GET", "/v1/proof/" + quoted(key), query), lambda answer: checked(answer).body
+    )
+
+
 def ls(prefix: str, after: str, limit: int) -> Call[Page]:
     """One page of the keys under `prefix`."""
     query: dict[str, object] = {"prefix": prefix or None, "after": after or None, "limit": limit}

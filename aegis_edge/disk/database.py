@@ -11,13 +11,16 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from aegis_edge.disk import reads, schema
 from aegis_edge.disk.applied import AppliedState
 from aegis_edge.disk.errors import DatabaseDamaged, DiskFailing, disk_errors
 from aegis_edge.disk.log import Log
+from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Outcome
 from aegis_edge.knowledge.state import Progress, Version
 from aegis_edge.pbft.events import Deliver, Persist, Prune, Restored, TakeRoot
@@ -47,6 +50,7 @@ class Database:
         self._machine = machine
         self._state = state
         self._log = log
+        self._moments = Moments(state.retained, partial(reads.version_at, connection))
         self._one_thread = threading.Lock()
         self._failed: BaseException | None = None
 
@@ -156,11 +160,14 @@ class Database:
                 self._state.flush()
                 self._log.certify(sequence, certificate, time_ms, self._machine.origins)
                 return outcomes
-            case TakeRoot(sequence):
+            case TakeRoot(sequence, is_signed):
                 assert sequence == self._machine.executed, "a root is taken right after its batch"
+                if is_signed:
+                    self._moments.took(sequence, self._machine.moment())
                 return self._machine.root()
             case Prune(sequence):
                 self._log.prune(sequence, self._machine.executed)
+                self._moments.forget_before(sequence)
                 return None
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
@@ -213,6 +220,16 @@ class Database:
             return reads.changes(
                 self._connection, after_revision, limit, prefix, self._machine.revision
             )
+
+    def newest(self, key: str) -> int:
+        """The revision that `key` had last, its deletion included; 0 if it never had one."""
+        with self._exclusively():
+            return self._moments.newest(key)
+
+    def show(self, key: str, sequence: int, revision: int) -> Inclusion | None:
+        """What shows `key` at a checkpoint; see `knowledge.moments`.  Raises `Unprovable`."""
+        with self._exclusively():
+            return self._moments.show(key, sequence, revision)
 
     def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""

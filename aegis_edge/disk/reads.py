@@ -68,12 +68,12 @@ def get(connection: sqlite3.Connection, key: str, revision: int | None) -> Versi
         return None
     if revision is None:
         newest, deleted = newest_retained(row)
-        return None if deleted else _version(connection, newest)
+        return None if deleted else version_at(connection, newest)
     kept = unpack_retained(row)
     for entry in reversed(kept):
         if entry.revision <= revision:
-            return None if entry.deleted else _version(connection, entry.revision)
-    oldest = _version(connection, kept[0].revision)
+            return None if entry.deleted else version_at(connection, entry.revision)
+    oldest = version_at(connection, kept[0].revision)
     if oldest.previous_revision:
         raise Pruned(oldest.revision)
     return None
@@ -112,7 +112,7 @@ def history(connection: sqlite3.Connection, key: str, limit: int) -> list[Versio
     versions: list[Version] = []
     size_bytes = 0
     for entry in reversed(unpack_retained(row or b"")):
-        version = _version(connection, entry.revision)
+        version = version_at(connection, entry.revision)
         size_bytes += len(version.value)
         if len(versions) >= limit or (versions and size_bytes > PAGE_VALUE_BYTES_MAX):
             break
@@ -147,7 +147,8 @@ def _row(connection: sqlite3.Connection, key: str) -> bytes | None:
     return None if found is None else found[0]
 
 
-def _version(connection: sqlite3.Connection, revision: int) -> Version:
+def version_at(connection: sqlite3.Connection, revision: int) -> Version:
+    """The version with a revision that a key's row names."""
     return _made(connection.execute(_VERSION, (revision,)).fetchone())
 
 

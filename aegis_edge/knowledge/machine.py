@@ -10,9 +10,8 @@ Follows: Castro and Liskov (OSDI '99), section 2 (deterministic state machines);
 from __future__ import annotations
 
 from collections.abc import Sequence
-from struct import Struct
 
-from aegis_edge.crypto import sodium
+from aegis_edge.knowledge.inclusion import Moment
 from aegis_edge.knowledge.merkle import Tree
 from aegis_edge.knowledge.operations import (
     Barrier,
@@ -29,13 +28,11 @@ from aegis_edge.knowledge.state import (
     Version,
     newest_retained,
     pack_retained,
+    pack_totals,
+    state_root,
     unpack_retained,
 )
 from aegis_edge.wire.messages import Bundle, Verified
-
-_STATE_DOMAIN = b"aegis-edge state"
-_TOTALS = Struct(">QQI")
-_ORIGIN = Struct(">BQQ")
 
 
 class Machine:
@@ -87,15 +84,14 @@ class Machine:
 
     def root(self) -> bytes:
         """The state root (32 bytes): binds every kept version, the revision, time and origins."""
-        parts = [
-            self._tree.top(),
-            _TOTALS.pack(self.revision, self.time_ms, len(self.origins)),
-        ]
-        for origin in sorted(self.origins):
-            incarnation, number = self.origins[origin]
-            parts.append(_ORIGIN.pack(len(origin), incarnation, number))
-            parts.append(origin)
-        return sodium.digest(_STATE_DOMAIN, b"".join(parts))
+        return state_root(self._tree.top(), self._totals())
+
+    def moment(self) -> Moment:
+        """The state as it is now, for proofs against its root that are asked for later."""
+        return Moment(self._tree.snapshot(), self._totals())
+
+    def _totals(self) -> bytes:
+        return pack_totals(self.revision, self.time_ms, self.origins)
 
     def _execute(self, origin: bytes, raw: bytes) -> Outcome:
         try:

@@ -11,11 +11,12 @@ bytes whatever order they came in; a label that is missing proves that a key is 
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 
 from aegis_edge.crypto import sodium
 
 PARTITIONS = 4096
+LEVELS = 12
 DIGEST_BYTES = sodium.DIGEST_BYTES
 LABEL_BYTES = 8
 ENTRY_BYTES = LABEL_BYTES + DIGEST_BYTES
@@ -97,6 +98,60 @@ class Tree:
                 above.add(node >> 1)
             above.discard(0)
         return bytes(nodes[DIGEST_BYTES : 2 * DIGEST_BYTES])
+
+    def snapshot(self) -> Snapshot:
+        """The tree as it is now, for paths that are asked for later."""
+        return Snapshot(tuple(self._entries))
+
+
+class Snapshot:
+    """All partitions at one moment, by their entries, which a tree replaces and never changes.
+
+    Memory: 32 KiB and the entries that have been replaced since; 256 KiB more, and the time to hash
+    it all, from the first path on.
+    """
+
+    def __init__(self, partitions: tuple[bytes, ...]) -> None:
+        self._partitions = partitions
+
+    def entries(self, number: int) -> bytes:
+        """The entries of a partition."""
+        return self._partitions[number]
+
+    def path(self, number: int) -> bytes:
+        """The digests beside the way from a partition to the top, joined, from the bottom up."""
+        found = []
+        for level in self._levels:
+            at = (number ^ 1) * DIGEST_BYTES
+            found.append(level[at : at + DIGEST_BYTES])
+            number >>= 1
+        return b"".join(found)
+
+    @cached_property
+    def _levels(self) -> list[bytes]:
+        """The digests of each level, joined, from the partitions up to the two under the top."""
+        levels = [b"".join(map(leaf_digest, self._partitions))]
+        while len(levels[-1]) > 2 * DIGEST_BYTES:
+            below = levels[-1]
+            pairs = range(0, len(below), 2 * DIGEST_BYTES)
+            levels.append(
+                b"".join(
+                    [
+                        sodium.digest(_INNER_DOMAIN, below[at : at + 2 * DIGEST_BYTES])
+                        for at in pairs
+                    ]
+                )
+            )
+        return levels
+
+
+def top_by_path(number: int, entries: bytes, beside: bytes) -> bytes:
+    """The top over partition `number` with these entries, where `beside` is its path."""
+    found = leaf_digest(entries)
+    for level in range(LEVELS):
+        other = beside[level * DIGEST_BYTES : (level + 1) * DIGEST_BYTES]
+        found = inner_digest(other, found) if number >> level & 1 else inner_digest(found, other)
+    return found
 
 
 def _position(entries: bytes, entry: bytes) -> int:

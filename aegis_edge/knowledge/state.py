@@ -14,8 +14,11 @@ from typing import NamedTuple, Protocol
 from aegis_edge.crypto import sodium
 
 _VERSION_DOMAIN = b"aegis-edge vrsn"
+_STATE_DOMAIN = b"aegis-edge state"
 _HEADER = Struct(">QQQBBHH")
 _RETAINED = Struct(">QB32s")
+_TOTALS = Struct(">QQI")
+_ORIGIN = Struct(">BQQ")
 
 
 class Version(NamedTuple):
@@ -73,6 +76,7 @@ class Retained(NamedTuple):
 
 
 RETAINED_BYTES = _RETAINED.size
+TOTALS_BYTES_MIN = _TOTALS.size
 
 
 def pack_retained(revision: int, deleted: bool, digest: bytes) -> bytes:
@@ -91,6 +95,25 @@ def newest_retained(row: bytes) -> tuple[int, bool]:
     """The revision of a key's newest version, and whether it is a deletion."""
     revision, deleted, _ = _RETAINED.unpack_from(row, len(row) - RETAINED_BYTES)
     return revision, bool(deleted)
+
+
+def pack_totals(revision: int, time_ms: int, origins: Mapping[bytes, tuple[int, int]]) -> bytes:
+    """What a state root binds beside the rows; see `Progress`."""
+    parts = [_TOTALS.pack(revision, time_ms, len(origins))]
+    for origin in sorted(origins):
+        parts += (_ORIGIN.pack(len(origin), *origins[origin]), origin)
+    return b"".join(parts)
+
+
+def unpack_totals(totals: bytes) -> tuple[int, int]:
+    """The revision and the agreed time (Unix milliseconds) in totals that a root binds."""
+    revision, time_ms, _ = _TOTALS.unpack_from(totals)
+    return revision, time_ms
+
+
+def state_root(top: bytes, totals: bytes) -> bytes:
+    """The 32 bytes that checkpoints sign: for the rows under `top` (`merkle`), and `totals`."""
+    return sodium.digest(_STATE_DOMAIN, top + totals)
 
 
 class State(Protocol):

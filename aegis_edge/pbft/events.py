@@ -138,9 +138,13 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class TakeRoot:
-    """After the last `Deliver`, compute the state root and answer with `RootTaken`."""
+    """After the last `Deliver`, compute the state root and answer with `RootTaken`.
+
+    `is_signed`: the root is for a checkpoint; else somebody only wants to see it.
+    """
 
     sequence: int
+    is_signed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

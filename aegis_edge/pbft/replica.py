@@ -155,6 +155,11 @@ class Replica:
         return self.log.low
 
     @property
+    def stable_checkpoint(self) -> tuple[Verified[Checkpoint], ...]:
+        """The quorum that signed the state after `stable`; empty at the genesis."""
+        return self.log.stable
+
+    @property
     def halted(self) -> str | None:
         return self._voice.halted
 

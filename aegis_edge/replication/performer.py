@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
 
+from aegis_edge import proof
 from aegis_edge.disk.thread import DatabaseThread
+from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.net import clock, links
 from aegis_edge.net.alarms import Alarms
@@ -48,6 +51,7 @@ from aegis_edge.pbft.events import (
 from aegis_edge.pbft.quorum import witnesses
 from aegis_edge.peers.identity import node_id
 from aegis_edge.replication.callers import Callers, Done, Ticket
+from aegis_edge.replication.checkpoints import Checkpoints
 from aegis_edge.replication.errors import (
     Busy,
     Halted,
@@ -79,12 +83,6 @@ BURST_MESSAGES_MAX = 64
 BURST_S = 0.02
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
 EVIDENCE_BYTES_LOGGED = 1024
-
-
-class _RootForDisplay(TakeRoot):
-    """A root that nobody but `status` waits for."""
-
-    __slots__ = ()
 
 
 @dataclass
@@ -152,6 +150,7 @@ class Replication:
         self._wake_at: float = 0
         self._tick_at = 0
         self._callers = Callers()
+        self._checkpoints = Checkpoints()
         self._is_stirring = False
         self._moved = trio.Event()
         self._stopping = False
@@ -201,10 +200,7 @@ class Replication:
         Raises `Busy` (see `room`), `TooLarge`, `Halted` or `Stopped`; then `done` is never called.
         When the node halts or stops before an answer, `done` gets that error, not an outcome.
         """
-        if self._stopping:
-            raise Stopped("this node is stopping")
-        if self._core.halted is not None:
-            raise Halted(self._core.halted)
+        self._check_that_it_runs()
         ticket = self._callers.enqueue(operation, done)
         self.notify()
         return ticket
@@ -220,6 +216,32 @@ class Replication:
     async def read(self, query: Callable[[Any], T]) -> T:
         """Run `query(database)` in the database's thread, between two transactions."""
         return await self._thread.call(lambda: query(self._store))
+
+    async def prove(self, key: str, *, timeout_s: float = math.inf) -> bytes:
+        """A proof (`aegis_edge.proof`) of what `key` has, no older than what is readable here now.
+
+        If it changed since the last checkpoint, that takes another one, which this node brings
+        about.  Raises `NoQuorum`, `Unconfirmed`, `Halted`, `Stopped` or `Unprovable`.
+        """
+        with trio.move_on_after(timeout_s):
+            revision = await self.read(lambda store: store.newest(key))
+            while True:
+                self._check_that_it_runs()
+                news, sequence = self._checkpoints.news, self._core.stable
+                signed = self._core.stable_checkpoint
+                shown = await self.read(partial(_show, key, sequence, revision))
+                if shown is not None:
+                    return proof.make(shown, signed)
+                self._checkpoints.want(self._executed)
+                self.notify()
+                await news.wait()
+        raise self.late(timeout_s, taken=False)
+
+    def _check_that_it_runs(self) -> None:
+        if self._stopping:
+            raise Stopped("this node is stopping")
+        if self._core.halted is not None:
+            raise Halted(self._core.halted)
 
     async def revision_after(self, revision: int) -> int:
         """The newest revision, as soon as it is above `revision`: level-triggered, no polling."""
@@ -314,6 +336,7 @@ class Replication:
         finally:
             self._stopping = True
             self._callers.refuse(Stopped("this node stopped before the operation was confirmed"))
+            self._checkpoints.tell()
             self._ended.set()
 
     async def stop(self) -> None:
@@ -353,12 +376,12 @@ class Replication:
             for peer in self._shares.rested(trio.current_time()):
                 self._wires.resume(peer)
         self._hear_and_open()
-        if self._core.learning is not None:
+        if self._core.learning is not None or self._checkpoints.is_lacking:
             self._stir()
         self._bundle()
         if not self._writes.under_way:
             if not self._writes.waiting and self._root_due <= now_ticks:
-                self._writes.hold(_RootForDisplay(self._executed))
+                self._writes.hold(TakeRoot(self._executed, is_signed=False))
             if self._writes.waiting:
                 self._write()
         self._wires.flush()
@@ -437,6 +460,7 @@ class Replication:
         self.alarms.add(effect.reason, about=about)
         if self._core.halted is not None:
             self._callers.refuse(Halted(self._core.halted))
+            self._checkpoints.tell()
 
     # --- from the links ---------------------------------------------------------------------
 
@@ -568,8 +592,11 @@ class Replication:
                     self._delivered(effect, value)
                 elif isinstance(effect, TakeRoot):
                     self.root, self.root_sequence = value, effect.sequence
-                    if not isinstance(effect, _RootForDisplay):
+                    if effect.is_signed:
+                        self._checkpoints.took(effect.sequence)
                         roots.append(RootTaken(effect.sequence, value))
+                elif isinstance(effect, Prune):
+                    self._checkpoints.tell()
         self._take(held)
         for root in roots:
             self._step(root)
@@ -602,3 +629,8 @@ class Replication:
             if self._moved.statistics().tasks_waiting:
                 self._moved.set()
                 self._moved = trio.Event()
+
+
+def _show(key: str, sequence: int, revision: int, store: Any) -> Inclusion | None:
+    shown: Inclusion | None = store.show(key, sequence, revision)
+    return shown

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.pbft.events import Deliver, Effect, Event, Persist, Prune, TakeRoot
 from aegis_edge.wire.envelope import Claim
+from aegis_edge.wire.messages import Checkpoint, Verified
 
 
 class Core(Protocol):
@@ -28,6 +29,8 @@ class Core(Protocol):
     def executed(self) -> int: ...
     @property
     def stable(self) -> int: ...
+    @property
+    def stable_checkpoint(self) -> tuple[Verified[Checkpoint], ...]: ...
     @property
     def wake_at(self) -> int | None: ...
     @property

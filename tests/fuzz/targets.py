@@ -16,7 +16,9 @@ from typing import Any
 
 from aegis_edge.crypto import handshake as noise
 from aegis_edge.crypto import ratchet, sodium
+from aegis_edge import proof
 from aegis_edge.knowledge import operations
+from aegis_edge.knowledge.inclusion import Inclusion, InclusionError
 from aegis_edge.knowledge.operations import Barrier, Delete, OperationError, Put
 from aegis_edge.net.channel import LinkError
 from aegis_edge.net.frames import Parser, binary, close
@@ -29,11 +31,13 @@ from aegis_edge.peers.address import AddressError
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.peers.identity import IdentityError
 from aegis_edge.peers.onion import OnionError
+from aegis_edge.proof import ProofError
 from aegis_edge.wire import codec, messages, session
 from aegis_edge.wire import messages as say
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, Opener, Signer, claimed
 from aegis_edge.wire.session import SIZE_BUCKETS, Session, SessionError, Transmit
+from tests import proofs
 
 CLUSTER = bytes(range(32))
 
@@ -239,6 +243,34 @@ def _inner_genesis(data: bytes) -> bool:
         Genesis.from_text(text, Opener(b"", verify=_believe).open)
     except GenesisError:
         return False
+    return True
+
+
+def _proofs() -> tuple[bytes, ...]:
+    return tuple(proofs.cluster().proof(key) for key in ("door", "gone", "never"))
+
+
+def _proof(data: bytes) -> bool:
+    """Whatever holds was signed: of other keys than these, that they were never there."""
+    made = proofs.cluster()
+    try:
+        said = proof.verify(data, made.genesis)
+    except ProofError:
+        return False
+    assert said.version == made.shows(said.key).version, "a forged proof"
+    return True
+
+
+def _claimed_proof(data: bytes) -> bool:
+    """What is read of a proof whose signatures are believed, held against a root of nothing."""
+    try:
+        proof.claimed(data)
+    except ProofError:
+        return False
+    _, _, fields, _ = codec.decode(data)
+    with suppress(InclusionError):
+        Inclusion.parse(fields).check(bytes(32))
+        raise AssertionError("it leads to a root of nothing")
     return True
 
 
@@ -493,6 +525,8 @@ def targets() -> dict[str, Target]:
         Target("operation", 80, _operations(), _operation),
         Target("genesis", 20, (genesis.to_text().encode(),), _genesis),
         Target("genesis, in armour", 20, (genesis.encoded,), _inner_genesis),
+        Target("proof", 20, _proofs(), _proof),
+        Target("proof, believed", 40, _proofs(), _claimed_proof),
         Target("node record", 20, records, _records),
         Target("node id", 20, ids, _node_id),
         Target("address", 20, _addresses(), _address),

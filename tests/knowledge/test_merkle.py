@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis_edge.knowledge import merkle
@@ -98,3 +98,22 @@ def test_only_what_changed_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [b"aegis-edge leaf"] + 12 * [b"aegis-edge inner"]
     tree.top()
     assert len(calls) == 13
+
+
+@settings(max_examples=30)
+@given(ROWS, st.binary(min_size=1, max_size=3), st.binary(max_size=3))
+def test_each_path_of_a_snapshot_leads_to_the_top_of_its_time(
+    rows: dict[bytes, bytes], key: bytes, later: bytes
+) -> None:
+    tree = Tree()
+    for each, row in rows.items():
+        tree.replace(each, None, row)
+    snapshot, top = tree.snapshot(), tree.top()
+    tree.replace(key, rows.get(key), later)
+    for each in (*rows, key):
+        number = merkle.partition(merkle.label(each))
+        entries, path = snapshot.entries(number), snapshot.path(number)
+        assert len(path) == merkle.LEVELS * merkle.DIGEST_BYTES
+        assert merkle.top_by_path(number, entries, path) == top
+        assert not entries or merkle.top_by_path(number ^ 1, entries, path) != top
+        assert merkle.top_by_path(number, entries + bytes(40), path) != top

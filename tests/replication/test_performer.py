@@ -6,6 +6,7 @@ interfaces.  A write becomes durable exactly when the test says so.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.net import links
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
@@ -46,6 +48,7 @@ from aegis_edge.replication import (
     Halted,
     NoQuorum,
     Replication,
+    ReplicationError,
     Stopped,
     TooLarge,
     Unconfirmed,
@@ -54,7 +57,8 @@ from aegis_edge.replication import (
 )
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Claim, Signer
-from aegis_edge.wire.messages import Bundle, Commit
+from aegis_edge.wire.messages import Bundle, Checkpoint, Commit, Verified
+from tests import proofs
 from tests.replication.many import submit_many
 
 SIGNERS = {
@@ -83,6 +87,7 @@ class Core:
         self.learning: int | None = None
         self.executed = 0
         self.stable = 0
+        self.stable_checkpoint: tuple[Verified[Checkpoint], ...] = ()
         self.wake_at: int | None = None
         self.bundle_room = 0
         self.heard: list[Event] = []
@@ -115,6 +120,18 @@ class Store:
     revision: int = 0
     error: Exception | None = None
     retired: int = 0
+    #: What shows a key, and from which checkpoint on it does.
+    shown: tuple[Inclusion, int] | None = None
+    asked: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def newest(self, key: str) -> int:
+        return 7
+
+    def show(self, key: str, sequence: int, revision: int) -> Inclusion | None:
+        self.asked.append((key, sequence, revision))
+        if self.shown is None or sequence < self.shown[1]:
+            return None
+        return self.shown[0]
 
     def perform(self, steps: Sequence[Effect]) -> list[Any]:
         if self.error:
@@ -353,10 +370,112 @@ async def test_a_send_held_behind_a_finished_write_goes_before_the_next_write_en
         assert stage.said == [b"first", b"second"]
 
 
+async def test_a_root_that_is_only_looked_at_is_not_answered_to_the_replica(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    async with Stage().running() as stage:
+        await stage.heard(stage.deliver(3))
+        await trio.sleep(1)
+        assert stage.store.transactions[1:] == [[TakeRoot(3, is_signed=False)]]
+        assert stage.node.root == b"root"
+        assert not any(isinstance(event, RootTaken) for event in stage.core.heard)
+
+
 async def test_a_root_is_answered_to_the_replica() -> None:
     async with Stage().running() as stage:
         await stage.heard(stage.deliver(64), TakeRoot(64))
         assert stage.core.heard[-1] == RootTaken(64, b"root")
+
+
+# --- proofs ---------------------------------------------------------------------------------
+
+
+class Proving:
+    """Callers who wait for a proof of the key `door`, and what they were given."""
+
+    def __init__(self, stage: Stage, nursery: trio.Nursery) -> None:
+        self.stage = stage
+        self.got: list[bytes | Exception] = []
+        made = proofs.cluster()
+        stage.store.shown = made.shows("door"), proofs.SEQUENCE
+        self.signed = tuple(made.checkpoint(index) for index in range(3))
+        self._nursery = nursery
+
+    async def ask(self, timeout_s: float = math.inf) -> None:
+        self._nursery.start_soon(self._prove, timeout_s)
+        await self.stage.quiet()
+
+    async def _prove(self, timeout_s: float) -> None:
+        try:
+            self.got.append(await self.stage.node.prove("door", timeout_s=timeout_s))
+        except ReplicationError as error:
+            self.got.append(error)
+
+    async def agree(self) -> None:
+        """The checkpoint becomes stable."""
+        self.stage.core.stable = proofs.SEQUENCE
+        self.stage.core.stable_checkpoint = self.signed
+        await self.stage.heard(Prune(proofs.SEQUENCE))
+
+    @property
+    def submitted(self) -> int:
+        return sum(isinstance(event, Submitted) for event in self.stage.core.heard)
+
+
+async def test_what_the_last_checkpoint_shows_is_proven_at_once() -> None:
+    async with Stage().running() as stage, trio.open_nursery() as nursery:
+        proving = Proving(stage, nursery)
+        await proving.agree()
+        await proving.ask()
+        assert proving.got == [proofs.cluster().proof("door")]
+        assert stage.store.asked == [("door", proofs.SEQUENCE, 7)]
+
+
+async def test_what_it_does_not_show_waits_for_the_next_one_which_comes_about() -> None:
+    """An empty batch at a time, until its root is taken here: then the others are waited for."""
+    async with Stage().running(ANNA, BERT) as stage, trio.open_nursery() as nursery:
+        stage.core.bundle_room = 100
+        proving = Proving(stage, nursery)
+        await proving.ask()
+        await proving.ask()
+        for number in (1, 2):
+            assert proving.submitted == number
+            assert stage.core.heard[-1] == Submitted((Barrier().encode(),))
+            await stage.heard(stage.deliver(62 + number, (ME, 1, number, 1)))
+        await stage.heard(TakeRoot(64))
+        at = proving.submitted
+        await stage.heard(stage.deliver(65, (ME, 1, at, 1)))
+        assert proving.submitted == at == 3
+        assert proving.got == []
+        await proving.agree()
+        assert proving.got == [proofs.cluster().proof("door")] * 2
+        assert [asked[1] for asked in stage.store.asked] == [0, 0, 64, 64]
+
+
+async def test_who_waits_for_a_proof_is_told_when_there_will_be_none() -> None:
+    async with Stage().running(ANNA, BERT) as stage, trio.open_nursery() as nursery:
+        proving = Proving(stage, nursery)
+        await proving.ask()
+        stage.core.halted = "it differs"
+        await stage.heard(Alarm("it differs", ME))
+        await proving.ask()
+        assert [type(error) for error in proving.got] == [Halted, Halted]
+        stage.core.halted = None
+        await proving.ask()
+        await stage.node.stop()
+        await proving.ask()
+        assert [type(error) for error in proving.got[2:]] == [Stopped, Stopped]
+
+
+async def test_a_proof_that_is_late_says_why(autojump_clock: trio.testing.MockClock) -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        with pytest.raises(Unconfirmed):
+            await stage.node.prove("door", timeout_s=3)
+    async with Stage().running(ANNA) as stage:
+        with pytest.raises(NoQuorum) as caught:
+            await stage.node.prove("door", timeout_s=3)
+        assert not caught.value.taken
 
 
 async def test_certificates_are_read_after_what_precedes_them_and_sent_in_order() -> None:

@@ -1,0 +1,82 @@
+"""The state at the last few checkpoints, kept so that what they sign can be shown of any key.
+
+Knows which keys changed since, and keeps what is asked for before it changes again.
+Refuses to know which checkpoint is agreed on, and who waits for the next one.
+
+A row that was written since may have dropped the version that a checkpoint binds.  So a key that
+is asked for in vain is wanted: at the next checkpoint what shows it is made at once, and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aegis_edge.knowledge.inclusion import Inclusion, Moment, Unprovable
+from aegis_edge.knowledge.state import Version, newest_retained
+
+#: Checkpoints that may still be agreed on, or are; of a node that catches up there are more.
+MOMENTS_MAX = 3
+#: Keys that may be wanted at a time, and how many bytes of values are kept for them.
+WANTED_MAX = 256
+CAUGHT_BYTES_MAX = 4 * 1024 * 1024
+
+
+class Moments:
+    """`retained` gives a key's row now, `version` that with a revision which a row names."""
+
+    def __init__(
+        self, retained: Callable[[str], bytes | None], version: Callable[[int], Version]
+    ) -> None:
+        self._retained = retained
+        self._version = version
+        self._moments: dict[int, tuple[Moment, dict[str, Inclusion]]] = {}
+        self._wanted: dict[str, None] = {}
+
+    def took(self, sequence: int, moment: Moment) -> None:
+        """The root was taken after `sequence`, just now."""
+        caught: dict[str, Inclusion] = {}
+        left = CAUGHT_BYTES_MAX
+        for key in self._wanted:
+            try:
+                shown = self._shown(moment, key)
+            except Unprovable:
+                continue  # whoever asks again is told
+            left -= len(shown.entries) + (len(shown.version.value) if shown.version else 0)
+            if left < 0:
+                break
+            caught[key] = shown
+        self._wanted.clear()
+        self._moments[sequence] = moment, caught
+        while len(self._moments) > MOMENTS_MAX:
+            del self._moments[min(self._moments)]
+
+    def forget_before(self, sequence: int) -> None:
+        """The checkpoint at `sequence` is agreed on: older ones serve no more."""
+        for old in [s for s in self._moments if s < sequence]:
+            del self._moments[old]
+
+    def newest(self, key: str) -> int:
+        """The revision that `key` had last, its deletion included; 0 if it never had one."""
+        row = self._retained(key)
+        return 0 if row is None else newest_retained(row)[0]
+
+    def show(self, key: str, sequence: int, revision: int) -> Inclusion | None:
+        """What shows `key` at the checkpoint after `sequence`, if it had `revision` by then.
+
+        None if it had not, or if too much has changed: then it is wanted at the next one.
+        Raises `Unprovable`.
+        """
+        moment, caught = self._moments.get(sequence, (None, {}))
+        shown = caught.get(key)
+        if shown is not None and (shown.version.revision if shown.version else 0) >= revision:
+            return shown
+        if moment is not None and moment.has(key, self._retained(key)):
+            return self._shown(moment, key)
+        if len(self._wanted) < WANTED_MAX:
+            self._wanted[key] = None
+        return None
+
+    def _shown(self, moment: Moment, key: str) -> Inclusion:
+        row = self._retained(key)
+        version = None if row is None else self._version(newest_retained(row)[0])
+        return moment.shows(key, row, version)

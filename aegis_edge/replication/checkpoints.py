@@ -1,0 +1,36 @@
+"""Who waits for a checkpoint, and whether it has to be brought about.
+
+Knows which roots were taken here for checkpoints, and after which batch one is wanted.
+Refuses to know what for, and how a batch is made.
+"""
+
+from __future__ import annotations
+
+import trio
+
+
+class Checkpoints:
+    """`news` is set, and replaced, whenever a checkpoint is agreed on, or none will be any more."""
+
+    def __init__(self) -> None:
+        self.news = trio.Event()
+        self._taken = 0
+        self._wanted_after = -1
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether a batch is needed: the root that somebody waits for was not taken yet."""
+        return self._wanted_after >= self._taken
+
+    def want(self, executed: int) -> None:
+        """Somebody waits for a checkpoint after more than `executed` batches."""
+        self._wanted_after = max(self._wanted_after, executed)
+
+    def took(self, sequence: int) -> None:
+        """The root was taken here after `sequence`; now the others have to say theirs."""
+        self._taken = sequence
+
+    def tell(self) -> None:
+        """Wake all who wait."""
+        self.news.set()
+        self.news = trio.Event()
