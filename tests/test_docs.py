@@ -282,7 +282,7 @@ def test_the_walk_through(boards: list[Board]) -> None:
     for line in shown():
         if line.startswith("aegis-edge kb watch"):
             watched(first, line)
-        elif line.startswith(("aegis-edge kb", "curl", "eval", "python3")):
+        elif line.startswith(("aegis-edge kb", "aegis-edge verify", "curl", "eval", "python3")):
             first.type(line.replace("/tmp/", f"{first.home}/out/"))
     assert (first.home / "out" / "manuals" / "pump.txt").read_text() == "turn left\n"
     seen = boards[3].type("aegis-edge kb get --linearizable greenhouse/door")

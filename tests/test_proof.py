@@ -9,7 +9,7 @@ import pytest
 from aegis_edge import proof
 from aegis_edge.crypto import sodium
 from aegis_edge.knowledge.state import Version
-from aegis_edge.proof import NotAProof, Proven, ProofError, claimed, make, verify
+from aegis_edge.proof import NotAProof, ProofError, Proven, claimed, make, verify
 from aegis_edge.wire import codec
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import Checkpoint, NodeRecord, Prepare

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from aegis_edge.crypto import sodium
 from aegis_edge.knowledge import merkle
-from aegis_edge.knowledge.merkle import DIGEST_BYTES, ENTRY_BYTES, LABEL_BYTES, Snapshot
+from aegis_edge.knowledge.merkle import DIGEST_BYTES, ENTRY_BYTES, LABEL_BYTES, Tree
 from aegis_edge.knowledge.operations import (
     MEDIA_BYTES,
     MEDIA_JSON,
@@ -117,33 +117,36 @@ class Inclusion(NamedTuple):
             raise InclusionError("the row names another version")
 
 
-class Moment(NamedTuple):
-    """A state whose root was taken; see `Machine.moment`."""
+class Moment:
+    """A state whose root was taken; see `Machine.moment`.
 
-    tree: Snapshot
-    totals: bytes
+    It holds digests, and looks its partitions up in the `tree` as that is now: so of the keys in
+    those that changed since it shows nothing.
+    """
 
-    def has(self, key: str, row: bytes | None) -> bool:
-        """Whether the row that `key` has now (None: none) was its row then: rows never go."""
-        if row is None:
-            return True
-        head, entries = self._at(key)
-        return head + merkle.row_digest(key.encode(), row) in _each(entries)
+    def __init__(self, tree: Tree, totals: bytes) -> None:
+        self._tree = tree
+        self._then = tree.snapshot()
+        self._totals = totals
+
+    def is_current(self, key: str) -> bool:
+        """Whether all keys in the partition of `key` have the rows that they had then."""
+        number = merkle.partition(merkle.label(key.encode()))
+        return merkle.leaf_digest(self._tree.entries(number)) == self._then.leaf(number)
 
     def shows(self, key: str, row: bytes | None, version: Version | None) -> Inclusion:
-        """What shows that `version` was the newest of `key` then, in the `row` that it had then.
+        """What shows that `version` was the newest of `key` then, in its `row`; None: it had none.
 
-        Raises `Unprovable` if it had none, and another key has its label.
+        To be asked where it `is_current`.  Raises `Unprovable` if `key` had none, and another key
+        has its label.
         """
-        head, entries = self._at(key)
+        head = merkle.label(key.encode())
+        number = merkle.partition(head)
+        entries = self._tree.entries(number)
         if row is None and head in _labels(entries):
             raise Unprovable(f"{key} is absent, but another key has the same label")
-        path = self.tree.path(merkle.partition(head))
-        return Inclusion(key, version, row or b"", entries, path, self.totals)
-
-    def _at(self, key: str) -> tuple[bytes, bytes]:
-        head = merkle.label(key.encode())
-        return head, self.tree.entries(merkle.partition(head))
+        path = self._then.path(number)
+        return Inclusion(key, version, row or b"", entries, path, self._totals)
 
 
 def _each(entries: bytes) -> list[bytes]:

@@ -88,7 +88,7 @@ class Machine:
 
     def moment(self) -> Moment:
         """The state as it is now, for proofs against its root that are asked for later."""
-        return Moment(self._tree.snapshot(), self._totals())
+        return Moment(self._tree, self._totals())
 
     def _totals(self) -> bytes:
         return pack_totals(self.revision, self.time_ms, self.origins)

@@ -11,7 +11,7 @@ bytes whatever order they came in; a label that is missing proves that a key is 
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cache
 
 from aegis_edge.crypto import sodium
 
@@ -99,50 +99,36 @@ class Tree:
             above.discard(0)
         return bytes(nodes[DIGEST_BYTES : 2 * DIGEST_BYTES])
 
+    def entries(self, number: int) -> bytes:
+        """The entries of a partition now."""
+        return self._entries[number]
+
     def snapshot(self) -> Snapshot:
-        """The tree as it is now, for paths that are asked for later."""
-        return Snapshot(tuple(self._entries))
+        """The digests now, for paths that are asked for later."""
+        self.top()
+        return Snapshot(bytes(self._nodes))
 
 
 class Snapshot:
-    """All partitions at one moment, by their entries, which a tree replaces and never changes.
+    """The digests of a tree at one moment: 256 KiB, and none of the entries under them."""
 
-    Memory: 32 KiB and the entries that have been replaced since; 256 KiB more, and the time to hash
-    it all, from the first path on.
-    """
+    def __init__(self, nodes: bytes) -> None:
+        self._nodes = nodes
 
-    def __init__(self, partitions: tuple[bytes, ...]) -> None:
-        self._partitions = partitions
-
-    def entries(self, number: int) -> bytes:
-        """The entries of a partition."""
-        return self._partitions[number]
+    def leaf(self, number: int) -> bytes:
+        """The digest of a partition then."""
+        return self._digest(PARTITIONS + number)
 
     def path(self, number: int) -> bytes:
         """The digests beside the way from a partition to the top, joined, from the bottom up."""
-        found = []
-        for level in self._levels:
-            at = (number ^ 1) * DIGEST_BYTES
-            found.append(level[at : at + DIGEST_BYTES])
-            number >>= 1
+        node, found = PARTITIONS + number, []
+        while node > 1:
+            found.append(self._digest(node ^ 1))
+            node >>= 1
         return b"".join(found)
 
-    @cached_property
-    def _levels(self) -> list[bytes]:
-        """The digests of each level, joined, from the partitions up to the two under the top."""
-        levels = [b"".join(map(leaf_digest, self._partitions))]
-        while len(levels[-1]) > 2 * DIGEST_BYTES:
-            below = levels[-1]
-            pairs = range(0, len(below), 2 * DIGEST_BYTES)
-            levels.append(
-                b"".join(
-                    [
-                        sodium.digest(_INNER_DOMAIN, below[at : at + 2 * DIGEST_BYTES])
-                        for at in pairs
-                    ]
-                )
-            )
-        return levels
+    def _digest(self, node: int) -> bytes:
+        return self._nodes[node * DIGEST_BYTES : (node + 1) * DIGEST_BYTES]
 
 
 def top_by_path(number: int, entries: bytes, beside: bytes) -> bytes:

@@ -1,10 +1,11 @@
 """The state at the last few checkpoints, kept so that what they sign can be shown of any key.
 
-Knows which keys changed since, and keeps what is asked for before it changes again.
+Knows what changed since, and keeps what is asked for before it changes again.
 Refuses to know which checkpoint is agreed on, and who waits for the next one.
 
-A row that was written since may have dropped the version that a checkpoint binds.  So a key that
-is asked for in vain is wanted: at the next checkpoint what shows it is made at once, and kept.
+Of the state as it was then only digests are kept, and a key that is written may have dropped the
+version that a checkpoint binds.  So a key that is asked for in vain is wanted: at the next
+checkpoint what shows it is made at once, and kept.
 """
 
 from __future__ import annotations
@@ -63,14 +64,14 @@ class Moments:
     def show(self, key: str, sequence: int, revision: int) -> Inclusion | None:
         """What shows `key` at the checkpoint after `sequence`, if it had `revision` by then.
 
-        None if it had not, or if too much has changed: then it is wanted at the next one.
+        None if it had not, or if its partition changed since: then it is wanted at the next one.
         Raises `Unprovable`.
         """
         moment, caught = self._moments.get(sequence, (None, {}))
         shown = caught.get(key)
         if shown is not None and (shown.version.revision if shown.version else 0) >= revision:
             return shown
-        if moment is not None and moment.has(key, self._retained(key)):
+        if moment is not None and moment.is_current(key):
             return self._shown(moment, key)
         if len(self._wanted) < WANTED_MAX:
             self._wanted[key] = None

@@ -17,6 +17,7 @@ from aegis_edge.api.http import Server
 from aegis_edge.disk.reads import Changes, Entry, Listing, Pruned
 from aegis_edge.knowledge.operations import Delete, OperationError, Outcome, Put, Status, decode
 from aegis_edge.knowledge.state import Version
+from tests import proofs
 
 AUTHOR = bytes(range(32))
 TIME_MS = 1_700_000_000_000
@@ -92,6 +93,8 @@ class Replication:
         self.busy = 0
         self.tickets: list[tuple[bytes, Ticket]] = []
         self.barriers = 0
+        self.proof: bytes | None = None
+        self.proven: list[tuple[str, float]] = []
         self.revision = 0
         self.moved = trio.Event()
         self.released = trio.Event()
@@ -167,6 +170,15 @@ class Replication:
         if self.held:
             await self.released.wait()
         self.barriers += 1
+
+    async def prove(self, key: str, *, timeout_s: float = math.inf) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self.failing is not None:
+            raise self.failing
+        if self.held:
+            await self.released.wait()
+        self.proven.append((key, timeout_s))
+        return proofs.cluster().proof(key) if self.proof is None else self.proof
 
     async def read(self, query: Callable[[Any], Any]) -> Any:
         await trio.lowlevel.checkpoint()

@@ -13,7 +13,9 @@ from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
 from aegis_edge.api.messages import refused as refused_reply
 from aegis_edge.api.room import Room
 from aegis_edge.api.routes import WATCH_BYTES
+from aegis_edge.knowledge.inclusion import Unprovable
 from tests.api.node import AUTHOR, Failure, Replication, node_of
+from tests.proofs import cluster
 
 
 async def answer(
@@ -66,6 +68,43 @@ async def test_a_linearizable_read_orders_a_barrier_first() -> None:
     assert node.barriers == 0
     await answer(node, "GET", "/v1/kb/a?linearizable=1")
     assert node.barriers == 1
+
+
+async def test_a_proof_is_what_the_node_gives_after_a_barrier_if_one_is_wanted() -> None:
+    node = Replication()
+    reply = await answer(node, "GET", "/v1/proof/no%20door?timeout=7")
+    assert reply.body == cluster().proof("no door")
+    assert reply.content_type == "application/octet-stream"
+    assert (node.barriers, node.proven[0][0]) == (0, "no door")
+    assert 6 < node.proven[0][1] <= 7
+    await answer(node, "GET", "/v1/proof/door?linearizable=1&timeout=7")
+    assert node.barriers == 1
+    for wrong in ("?revision=1", "?timeout=-1", "?linearizable=perhaps"):
+        assert (await refused(node, "GET", "/v1/proof/door" + wrong)).status == 400
+    assert (await refused(node, "GET", "/v1/proof/")).status == 400
+    refusal = await refused(node, "PUT", "/v1/proof/door", b"x")
+    assert refusal.status == 405
+    assert dict(refusal.headers)["Allow"] == "GET, HEAD"
+
+
+async def test_a_proof_that_cannot_be_had_says_why() -> None:
+    node = Replication()
+    node.failing = Failure("no_quorum")
+    refusal = await refused(node, "GET", "/v1/proof/door")
+    assert refusal.status == 503
+    assert "taken" not in refusal.body, "nothing was to be written"
+    node.failing = Unprovable("it is absent, but another key has the same label")
+    refusal = await refused(node, "GET", "/v1/proof/door")
+    assert refusal.status == 500
+    assert "same label" in refusal.body["message"]
+    node.failing = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        await answer(node, "GET", "/v1/proof/door")
+
+
+def test_who_wants_a_proof_waits_for_the_cluster() -> None:
+    for target, waits in (("kb/a", False), ("proof/a", True), ("history/a", False)):
+        assert routes.waits(Request("GET", f"/v1/{target}", {}, False, b"")) == waits
 
 
 async def test_failures_of_the_node_are_raised_on() -> None:
@@ -212,6 +251,7 @@ async def test_the_index_lists_the_routes_and_no_others(target: str) -> None:
         paths.setdefault(rest.partition("?")[0], set()).add(method)
     served = {path: set(methods) for path, methods in routes._FIXED.items()}
     served |= {"/v1/kb/KEY": set(routes._KEY), "/v1/history/KEY": set(routes._HISTORY)}
+    served["/v1/proof/KEY"] = set(routes._PROOF)
     assert paths == {path: methods for path, methods in served.items() if path not in ("/", "/v1")}
 
 

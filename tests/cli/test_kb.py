@@ -9,6 +9,7 @@ import pytest
 
 from aegis_edge.cli import kb
 from aegis_edge.client import Change, Client, Disconnected, Version
+from tests import proofs
 from tests.api.node import AUTHOR, Failure, Replication
 from tests.cli.conftest import Cli
 
@@ -142,7 +143,7 @@ def version(key: str, **more: object) -> Version:
     [
         (Change(version("a"), {"x": 1}), '7  abcdefgh  a  {"x": 1}'),
         (Change(version("a"), b"two\nlines"), "7  abcdefgh  a  two lines"),
-        (Change(version("a"), b"\xff"), "7  abcdefgh  a  3 B"),
+        (Change(version("a"), b"\xff\xff\xff"), "7  abcdefgh  a  3 B"),
         (Change(version("a", deleted=True), None), "7  abcdefgh  a  deleted"),
         (Change(version("a"), "\x1b[2J" + "x" * 99), None),
     ],
@@ -175,3 +176,46 @@ def test_a_terminal_gets_text_only(
     said = cli("kb", "get", "b")
     assert said.code == 1
     assert "--raw > FILE" in said.err
+
+
+def test_a_value_comes_with_its_proof(
+    cli: Cli, node: Replication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = cli("kb", "get", "door", "--proof", "door.proof")
+    assert (said.code, said.out) == (0, '{"open":false}\n')
+    assert said.err == f"door.proof proves it, as of batch {proofs.SEQUENCE}\n"
+    assert Path("door.proof").read_bytes() == proofs.cluster().proof("door")
+    assert (node.barriers, node.proven[0][1]) == (0, pytest.approx(30, abs=5))
+    said = cli("kb", "get", "text", "--linearizable", "--proof", "door.proof", "--json")
+    assert said.json["value"] == "a line\n"
+    assert said.json["revision"] == 4
+    assert said.err == ""
+    assert node.barriers == 1
+
+
+def test_an_absence_is_proven_and_still_is_one(cli: Cli, node: Replication, tmp_path: Path) -> None:
+    for key in ("gone", "never"):
+        said = cli("kb", "get", key, "--proof", tmp_path / "proof")
+        assert (said.code, said.out) == (3, "")
+        assert f"no key {key}" in said.err
+        assert f"proves it, as of batch {proofs.SEQUENCE}" in said.err
+        assert (tmp_path / "proof").read_bytes() == proofs.cluster().proof(key)
+
+
+def test_a_proof_that_is_not_to_be_had_leaves_no_file(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    file = tmp_path / "proof"
+    assert cli("kb", "get", "door", "--proof", file, "--revision", 1).code == 2
+    node.proof = b"something else"
+    said = cli("kb", "get", "door", "--proof", file)
+    assert said.code == 1
+    assert "the node answered with no proof" in said.err
+    node.failing = Failure("no_quorum")
+    said = cli("kb", "get", "door", "--proof", file)
+    assert said.code == 5
+    assert "without --linearizable and --proof" in said.err
+    assert not file.exists()
+    node.failing = node.proof = None
+    assert cli("kb", "get", "door", "--proof", tmp_path / "no" / "folder").code == 1

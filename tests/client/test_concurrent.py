@@ -16,6 +16,7 @@ from aegis_edge.disk import keyfile
 from aegis_edge.home import own_record
 from aegis_edge.peers.genesis import Genesis, Parameters
 from tests.api.node import Replication, node_of
+from tests.proofs import cluster
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ async def test_calls_are_those_of_the_plain_client(path: Path, nursery: trio.Nur
             written = await kb.put("a/1", {"x": 1})
             assert (await kb.get("a/1")).revision == written.revision
             assert (await kb.get("a/1", linearizable=True)).value == {"x": 1}
+            assert await kb.prove("a/1", linearizable=True) == cluster().proof("a/1")
             assert [entry.key async for entry in kb.ls("a/")] == ["a/1"]
             await kb.delete("a/1")
             assert len(await kb.history("a/1")) == 2

@@ -27,6 +27,7 @@ from aegis_edge.client import (
 )
 from aegis_edge.client.plain import GRACE_S
 from tests.api.node import Failure, Replication, serving
+from tests.proofs import cluster
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def test_values_come_back_as_they_went(kb: Client) -> None:
         entry = kb.get(key)
         assert (entry.value, entry.revision) == (value, written.revision)
     assert kb.get("c", linearizable=True).raw == b""
+    assert kb.prove("c") == kb.prove("c", linearizable=True) == cluster().proof("c")
 
 
 def test_errors_have_their_types(kb: Client, node: Replication) -> None:

@@ -64,6 +64,27 @@ def test_there_is_one_result_per_step(tmp_path: Path) -> None:
     database.close()
 
 
+def test_what_a_checkpoint_signs_is_shown_until_a_later_one_is_agreed_on(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path)) as database:
+        assert database.newest("a") == 0
+        _, root = database.perform([deliver(1, Put("a", b"1")), TakeRoot(1)])
+        assert isinstance(root, bytes)
+        database.perform([deliver(2, Put("b", b"2")), TakeRoot(2, is_signed=False)])
+        assert database.newest("b") == 2
+        shown = database.show("a", 1, 1)
+        assert shown is not None
+        shown.check(root)
+        assert shown.version == database.get("a")
+        assert database.show("b", 2, 0) is None, "nobody signs a root that is only looked at"
+        database.perform([deliver(3, Put("a", b"3")), TakeRoot(3), Prune(3)])
+        assert database.show("a", 1, 0) is None
+        shown = database.show("b", 3, 2)
+        assert shown is not None
+        assert shown.version == database.get("b")
+    with closing(open_database(tmp_path)) as database:
+        assert database.show("b", 3, 2) is None, "after a restart it takes the next one"
+
+
 def test_all_is_there_after_a_restart(tmp_path: Path) -> None:
     database = open_database(tmp_path)
     for first in (1, 10, 20, 40):

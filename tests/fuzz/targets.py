@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from aegis_edge import proof
 from aegis_edge.crypto import handshake as noise
 from aegis_edge.crypto import ratchet, sodium
-from aegis_edge import proof
 from aegis_edge.knowledge import operations
 from aegis_edge.knowledge.inclusion import Inclusion, InclusionError
 from aegis_edge.knowledge.operations import Barrier, Delete, OperationError, Put

@@ -108,12 +108,15 @@ def test_each_path_of_a_snapshot_leads_to_the_top_of_its_time(
     tree = Tree()
     for each, row in rows.items():
         tree.replace(each, None, row)
+    entries = {key: tree.entries(merkle.partition(merkle.label(key))) for key in (*rows, key)}
     snapshot, top = tree.snapshot(), tree.top()
     tree.replace(key, rows.get(key), later)
-    for each in (*rows, key):
+    tree.top()
+    for each, held in entries.items():
         number = merkle.partition(merkle.label(each))
-        entries, path = snapshot.entries(number), snapshot.path(number)
+        path = snapshot.path(number)
+        assert snapshot.leaf(number) == merkle.leaf_digest(held)
         assert len(path) == merkle.LEVELS * merkle.DIGEST_BYTES
-        assert merkle.top_by_path(number, entries, path) == top
-        assert not entries or merkle.top_by_path(number ^ 1, entries, path) != top
-        assert merkle.top_by_path(number, entries + bytes(40), path) != top
+        assert merkle.top_by_path(number, held, path) == top
+        assert not held or merkle.top_by_path(number ^ 1, held, path) != top
+        assert merkle.top_by_path(number, held + bytes(40), path) != top

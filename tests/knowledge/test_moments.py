@@ -93,7 +93,7 @@ def test_a_checkpoint_that_is_not_known_shows_nothing_until_the_next(node: Node)
     node.write(Put("b", b"1"))
     at = node.checkpoint()
     node.write(Put("a", b"2"))
-    assert node.show("a", at, 0) == b"", "it was absent then, and was asked for before"
+    assert node.show("a", at, 0) == b"", "it was absent then, and that had been asked for"
 
 
 def test_old_checkpoints_go(node: Node) -> None:
