@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
@@ -17,14 +18,14 @@ import pytest
 import trio
 import trio.testing
 
-from aegis_edge import config, node
+from aegis_edge import config, node, proof
 from aegis_edge.client import Client, connect
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DiskFull
 from aegis_edge.home import own_record, read_genesis
-from aegis_edge.knowledge.operations import Outcome, Put, Status
+from aegis_edge.knowledge.operations import Delete, Outcome, Put, Status
 from aegis_edge.net.channel import Goodbye
 from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import LinkOpened, Links
@@ -481,3 +482,76 @@ def test_a_full_disk_stops_the_node_with_a_reason(
     assert code == os.EX_IOERR
     assert "the disk is full; make room" in capsys.readouterr().err
     assert [answer.code for answer in answers] == ["stopping"]
+
+
+# --- proofs ---------------------------------------------------------------------------------
+
+
+async def test_what_any_node_says_is_proven_to_whoever_has_the_genesis(tmp_path: Path) -> None:
+    """At once where it is signed already; else a checkpoint comes about, if nobody writes too."""
+    homes = cluster(tmp_path, 4)
+    genesis = read_genesis(homes[0])
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+            await nodes[0].submit(put("door", b"open"))
+            await nodes[1].submit(put("door", b"shut"))
+            await nodes[1].submit(put("gone"))
+            await nodes[1].submit(Delete("gone").encode())
+            for each in nodes:
+                await each.barrier()
+                door = proof.verify(await each.prove("door"), genesis)
+                assert door.version is not None
+                assert (door.version.value, door.version.author) == (b"shut", nodes[1].key)
+                gone = proof.verify(await each.prove("gone"), genesis)
+                assert gone.version is not None
+                assert gone.version.deleted
+                assert proof.verify(await each.prove("never"), genesis).version is None
+                assert door.sequence % genesis.parameters.checkpoint_interval == 0
+                assert len(door.signers) >= 3
+            await nodes[2].barrier()
+            own = nodes[2].status()["own_operations"]
+            await nodes[2].prove("door")
+            assert nodes[2].status()["own_operations"] == own, "what is signed takes no batch"
+            await running.stop(homes[2])
+            again = await running.start(homes[2])
+            found = proof.verify(await again.prove("door"), genesis)
+            assert found.version == door.version
+            assert found.sequence >= door.sequence
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_key_that_never_rests_is_proven_all_the_same(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 4)
+    genesis = read_genesis(homes[0])
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+
+            async def write() -> None:
+                for number in itertools.count():
+                    await nodes[0].submit(put("hot", b"%d" % number))
+
+            await nodes[0].submit(put("hot", b"first"))
+            nursery.start_soon(write)
+            for each in (nodes[0], nodes[3]):
+                readable = await each.read(lambda database: database.newest("hot"))
+                found = proof.verify(await each.prove("hot"), genesis)
+                assert found.version is not None
+                assert found.version.revision >= readable
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_board_alone_proves_what_it_has(tmp_path: Path) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            alone = await Running(nursery).start(settings)
+            await alone.submit(put("door", b"open"))
+            data = await alone.prove("door")
+            found = proof.verify(data, read_genesis(settings))
+            assert found.version is not None
+            assert (found.version.value, found.signers) == (b"open", (alone.key,))
+            nursery.cancel_scope.cancel()

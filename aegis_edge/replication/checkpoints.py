@@ -6,6 +6,9 @@ Refuses to know what for, and how a batch is made.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import trio
 
 
@@ -15,16 +18,21 @@ class Checkpoints:
     def __init__(self) -> None:
         self.news = trio.Event()
         self._taken = 0
-        self._wanted_after = -1
+        self._wanted: list[int] = []
 
     @property
     def is_lacking(self) -> bool:
         """Whether a batch is needed: the root that somebody waits for was not taken yet."""
-        return self._wanted_after >= self._taken
+        return any(executed >= self._taken for executed in self._wanted)
 
-    def want(self, executed: int) -> None:
-        """Somebody waits for a checkpoint after more than `executed` batches."""
-        self._wanted_after = max(self._wanted_after, executed)
+    @contextmanager
+    def wanted(self, executed: int) -> Iterator[None]:
+        """Within the block, somebody waits for a checkpoint after more than `executed` batches."""
+        self._wanted.append(executed)
+        try:
+            yield
+        finally:
+            self._wanted.remove(executed)
 
     def took(self, sequence: int) -> None:
         """The root was taken here after `sequence`; now the others have to say theirs."""

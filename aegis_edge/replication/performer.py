@@ -232,9 +232,9 @@ class Replication:
                 shown = await self.read(partial(_show, key, sequence, revision))
                 if shown is not None:
                     return proof.make(shown, signed)
-                self._checkpoints.want(self._executed)
-                self.notify()
-                await news.wait()
+                with self._checkpoints.wanted(self._executed):
+                    self.notify()
+                    await news.wait()
         raise self.late(timeout_s, taken=False)
 
     def _check_that_it_runs(self) -> None:

@@ -8,21 +8,23 @@ import trio.testing
 from aegis_edge.replication.checkpoints import Checkpoints
 
 
-def test_one_is_lacking_from_when_it_is_wanted_until_a_later_root_is_taken() -> None:
+def test_one_is_lacking_while_it_is_wanted_until_a_later_root_is_taken() -> None:
     checkpoints = Checkpoints()
     assert not checkpoints.is_lacking
-    checkpoints.want(0)
-    assert checkpoints.is_lacking
-    checkpoints.took(64)
-    assert not checkpoints.is_lacking
-    checkpoints.want(63)
-    assert not checkpoints.is_lacking, "the root at 64 is on its way already"
-    checkpoints.want(70)
-    checkpoints.want(65)
-    checkpoints.took(68)
-    assert checkpoints.is_lacking
-    checkpoints.took(128)
-    assert not checkpoints.is_lacking
+    with checkpoints.wanted(0):
+        assert checkpoints.is_lacking
+        checkpoints.took(64)
+        assert not checkpoints.is_lacking
+    with checkpoints.wanted(63):
+        assert not checkpoints.is_lacking, "the root at 64 is on its way already"
+        with checkpoints.wanted(70), checkpoints.wanted(65):
+            checkpoints.took(68)
+            assert checkpoints.is_lacking
+        assert not checkpoints.is_lacking, "who wanted it is gone"
+        with checkpoints.wanted(70):
+            assert checkpoints.is_lacking
+            checkpoints.took(128)
+            assert not checkpoints.is_lacking
 
 
 async def test_news_reach_all_who_wait_and_nobody_who_comes_later() -> None:
