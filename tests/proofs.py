@@ -21,7 +21,9 @@ TIME_MS = 1_800_000_000_000
 
 @dataclass(frozen=True)
 class Cluster:
-    """`door` has a value, `gone` was deleted, `text` is a line, all else was never there."""
+    """`door` has a value, `gone` was deleted, `text` is a line, `odd` is said to be JSON and is none;
+    all else was never there.
+    """
 
     genesis: Genesis
     signers: tuple[Signer, ...]
@@ -58,7 +60,8 @@ def cluster(nonce: int = 0) -> Cluster:
         writes = [Put(f"filler/{number}", b"value").encode()]
         if number == 1:
             door, gone = Put("door", b'{"open":false}', 1), Put("gone", b"soon")
-            writes += [door.encode(), gone.encode(), Put("text", b"a line\n").encode()]
+            text, odd = Put("text", b"a line\n"), Put("odd", b"\xff", 1)
+            writes += [put.encode() for put in (door, gone, text, odd)]
         if number == 2:
             writes.append(Delete("gone").encode())
         bundle = signers[0].sign(Bundle(1, number, tuple(writes)))

@@ -274,7 +274,7 @@ def make(made: list[Board]) -> None:
 def test_the_walk_through(boards: list[Board]) -> None:
     first = boards[0]
     for words in re.findall(
-        r"^\$ (aegis-edge (?!kb).+)$|`(aegis-edge config show)`", README, re.MULTILINE
+        r"^\$ (aegis-edge (?!kb|verify).+)$|`(aegis-edge config show)`", README, re.MULTILINE
     ):
         first.type("".join(words))
     (first.home / "manuals").mkdir()
@@ -287,6 +287,11 @@ def test_the_walk_through(boards: list[Board]) -> None:
     assert (first.home / "out" / "manuals" / "pump.txt").read_text() == "turn left\n"
     seen = boards[3].type("aegis-edge kb get --linearizable greenhouse/door")
     assert '"open"' in seen
+    line, _, rest = README.partition("$ aegis-edge verify")[2].partition("\n")
+    said = first.type(f"aegis-edge verify{line} --home /nowhere")
+    assert [row[:9] for row in said.splitlines()] == [
+        row[:9] for row in rest.partition("\n```")[0].splitlines()
+    ]
 
 
 def watched(board: Board, line: str) -> None:

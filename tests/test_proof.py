@@ -24,10 +24,10 @@ def test_a_value_a_deletion_and_an_absence_are_proven() -> None:
     author = made.signers[0].public
     versions = (
         Version(2, "door", 0, author, TIME_MS + 1, 1, False, b'{"open":false}'),
-        Version(6, "gone", 3, author, TIME_MS + 2, 0, True, b""),
+        Version(7, "gone", 3, author, TIME_MS + 2, 0, True, b""),
         None,
     )
-    state = (SEQUENCE, 68, TIME_MS + SEQUENCE, signers)
+    state = (SEQUENCE, 69, TIME_MS + SEQUENCE, signers)
     for key, version in zip(KEYS, versions, strict=True):
         data = made.proof(key)
         assert verify(data, made.genesis) == Proven(key, version, *state)
@@ -161,7 +161,7 @@ def test_the_format_is_pinned() -> None:
     data = cluster().proof("door")
     assert len(data) == 1083
     assert sodium.digest(b"test", data).hex() == (
-        "d283fd0f5145884d2c4f202ace79ae47ecfaa516e28a2c4bca87594bb48b1096"
+        "05065c6c00342b30caac269f2ec52d3aebe94f612fd68729f8715ac6c0aa181c"
     )
 
 

@@ -22,6 +22,7 @@ from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
     from aegis_edge.client import Change, Client, Entry, Version
+    from aegis_edge.knowledge.state import Version as Proven
 
 COMPLETED_MAX = 100
 #: The last of all characters: behind it comes nothing that begins like what stands before it.
@@ -236,8 +237,6 @@ def get(
 def _proven(data: bytes, file: str) -> Entry:
     """Write a proof into `file`; what it says of its key."""
     from aegis_edge import proof
-    from aegis_edge.client import Entry
-    from aegis_edge.peers.identity import node_id
 
     try:
         said = proof.claimed(data)
@@ -248,18 +247,21 @@ def _proven(data: bytes, file: str) -> Entry:
     if version is None or version.deleted:
         raise screen.Failure(
             f"no key {screen.shown(said.key)}",
-            f"{file} proves it, as of batch {said.sequence}",
+            f"the proof of that, as of batch {said.sequence}, is {file}",
             "not_found",
         )
-    screen.note(f"{file} proves it, as of batch {said.sequence}")
-    return Entry(
-        said.key,
-        version.revision,
-        node_id(version.author),
-        version.time_ms,
-        bool(version.media),
-        version.value,
-    )
+    screen.note(f"the proof, as of batch {said.sequence}, is {file}")
+    return entry_of(version)
+
+
+def entry_of(version: Proven) -> Entry:
+    """What a proof says of a value, as a read does."""
+    from aegis_edge.client import Entry
+    from aegis_edge.peers.identity import node_id
+
+    author = node_id(version.author)
+    is_json = bool(version.media)
+    return Entry(version.key, version.revision, author, version.time_ms, is_json, version.value)
 
 
 @contextmanager

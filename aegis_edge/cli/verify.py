@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from aegis_edge.cli import screen
-from aegis_edge.cli.kb import line_of_value, value_fields
+from aegis_edge.cli.kb import entry_of, line_of_value, value_fields
 
 if TYPE_CHECKING:
     from aegis_edge.peers.genesis import Genesis
@@ -90,6 +90,7 @@ def _genesis(name: str) -> Genesis:
 
 
 def _said(proven: Proven, genesis: Genesis) -> dict[str, Any]:
+    from aegis_edge.client import Garbled
     from aegis_edge.peers.identity import node_id
 
     version = proven.version
@@ -104,7 +105,10 @@ def _said(proven: Proven, genesis: Genesis) -> dict[str, Any]:
         }
     if version is not None and is_there:
         said["media"] = "json" if version.media else "bytes"
-        said |= value_fields(version.value)
+        try:
+            said |= value_fields(entry_of(version).value)
+        except Garbled:  # somebody wrote as JSON what is none: that, too, is proven
+            said |= value_fields(version.value)
     state = {
         "sequence": proven.sequence,
         "revision": proven.revision,

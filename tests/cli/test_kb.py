@@ -184,7 +184,7 @@ def test_a_value_comes_with_its_proof(
     monkeypatch.chdir(tmp_path)
     said = cli("kb", "get", "door", "--proof", "door.proof")
     assert (said.code, said.out) == (0, '{"open":false}\n')
-    assert said.err == f"door.proof proves it, as of batch {proofs.SEQUENCE}\n"
+    assert said.err == f"the proof, as of batch {proofs.SEQUENCE}, is door.proof\n"
     assert Path("door.proof").read_bytes() == proofs.cluster().proof("door")
     assert (node.barriers, node.proven[0][1]) == (0, pytest.approx(30, abs=5))
     said = cli("kb", "get", "text", "--linearizable", "--proof", "door.proof", "--json")
@@ -199,7 +199,7 @@ def test_an_absence_is_proven_and_still_is_one(cli: Cli, node: Replication, tmp_
         said = cli("kb", "get", key, "--proof", tmp_path / "proof")
         assert (said.code, said.out) == (3, "")
         assert f"no key {key}" in said.err
-        assert f"proves it, as of batch {proofs.SEQUENCE}" in said.err
+        assert f"the proof of that, as of batch {proofs.SEQUENCE}, is " in said.err
         assert (tmp_path / "proof").read_bytes() == proofs.cluster().proof(key)
 
 

@@ -41,7 +41,7 @@ def test_people_read_what_was_so_and_when(cli: Cli, tmp_path: Path, genesis: Pat
         f"cluster  {cluster().genesis.cluster_id.hex()}",
     ]
     gone = cli("verify", proof_of(tmp_path, "gone"), "--genesis", genesis)
-    assert "value    none: deleted\nwritten  revision 6" in gone.out
+    assert "value    none: deleted\nwritten  revision 7" in gone.out
     never = cli("verify", proof_of(tmp_path, "never"), "--genesis", genesis)
     assert "value    none, and there never was one\nas of" in never.out
     assert (gone.code, never.code) == (0, 0), "the proof holds, whatever it proves"
@@ -52,7 +52,7 @@ def test_programs_read_it_too(cli: Cli, tmp_path: Path, genesis: Path) -> None:
     rest = {
         "state": {
             "sequence": SEQUENCE,
-            "revision": 68,
+            "revision": 69,
             "time_ms": TIME_MS + SEQUENCE,
             "signers": signers,
         },
@@ -66,14 +66,23 @@ def test_programs_read_it_too(cli: Cli, tmp_path: Path, genesis: Path) -> None:
             "author": signers[0],
             "time_ms": TIME_MS + 1,
             "media": "json",
-            "value": '{"open":false}',
+            "value": {"open": False},
         },
         "gone": {
             "present": False,
             "deleted": True,
-            "revision": 6,
+            "revision": 7,
             "author": signers[0],
             "time_ms": TIME_MS + 2,
+        },
+        "odd": {
+            "present": True,
+            "deleted": False,
+            "revision": 5,
+            "author": signers[0],
+            "time_ms": TIME_MS + 1,
+            "media": "json",
+            "value_base64": "/w==",
         },
         "never": {"present": False},
     }
