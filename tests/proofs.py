@@ -21,8 +21,8 @@ TIME_MS = 1_800_000_000_000
 
 @dataclass(frozen=True)
 class Cluster:
-    """`door` has a value, `gone` was deleted, `text` is a line, `odd` is said to be JSON and is none;
-    all else was never there.
+    """`door` has a value, `gone` was deleted, `text` is a line, `odd` is said to be JSON, and is
+    none; all else was never there.
     """
 
     genesis: Genesis

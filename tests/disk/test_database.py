@@ -77,7 +77,8 @@ def test_what_a_checkpoint_signs_is_shown_until_a_later_one_is_agreed_on(tmp_pat
         assert shown.version == database.get("a")
         assert database.show("b", 2, 0) is None, "nobody signs a root that is only looked at"
         database.perform([deliver(3, Put("a", b"3")), TakeRoot(3), Prune(3)])
-        assert database.show("a", 1, 0) is None
+        assert database.show("never", 1, 0) is None, "a later one is agreed on"
+        assert database.show("never", 3, 0) is not None
         shown = database.show("b", 3, 2)
         assert shown is not None
         assert shown.version == database.get("b")
