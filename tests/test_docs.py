@@ -29,7 +29,12 @@ from aegis_edge.knowledge.operations import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from aegis_edge.net.tor import levels
 from aegis_edge.pbft.clocks import STEP_MS
 from aegis_edge.pbft.configuration import STATUS_TICKS
-from aegis_edge.peers.genesis import NONCE_BYTES, Parameters
+from aegis_edge.peers.genesis import (
+    CHECKPOINT_INTERVAL,
+    CHECKPOINT_INTERVAL_TOR,
+    NONCE_BYTES,
+    Parameters,
+)
 from cluster import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,6 +145,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"a time up to {STATUS_TICKS / 1000:g} seconds old.",
     ):
         assert limit in said
+    often = f"every {CHECKPOINT_INTERVAL}th batch, through Tor every {CHECKPOINT_INTERVAL_TOR}th."
+    assert often in README
     assert ("median of the boards' clocks, to the second" in said) == (STEP_MS == 1000)
 
 

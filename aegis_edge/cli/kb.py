@@ -22,7 +22,7 @@ from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
     from aegis_edge.client import Change, Client, Entry, Version
-    from aegis_edge.knowledge.state import Version as Proven
+    from aegis_edge.knowledge import state
 
 COMPLETED_MAX = 100
 #: The last of all characters: behind it comes nothing that begins like what stands before it.
@@ -254,7 +254,7 @@ def _proven(data: bytes, file: str) -> Entry:
     return entry_of(version)
 
 
-def entry_of(version: Proven) -> Entry:
+def entry_of(version: state.Version) -> Entry:
     """What a proof says of a value, as a read does."""
     from aegis_edge.client import Entry
     from aegis_edge.peers.identity import node_id

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from aegis_edge.knowledge.inclusion import Inclusion, Moment, Unprovable
 from aegis_edge.knowledge.state import Version, newest_retained
 
-#: Checkpoints that may still be agreed on, or are; of a node that catches up there are more.
-MOMENTS_MAX = 3
+#: The last one agreed on, and those that may yet be: usually one or two, and as many as intervals
+#: in a window where checkpoints travel long.  A node that catches up takes more, in vain.
+MOMENTS_MAX = 6
 #: Keys that may be wanted at a time, and how many bytes of values are kept for them.
 WANTED_MAX = 256
 CAUGHT_BYTES_MAX = 4 * 1024 * 1024

@@ -9,6 +9,7 @@ from aegis_edge.knowledge.inclusion import Unprovable
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Delete, Operation, Put
+from aegis_edge.peers import genesis
 from tests.knowledge.histories import bundle
 from tests.knowledge.memory_state import MemoryState
 
@@ -96,7 +97,8 @@ def test_a_checkpoint_that_is_not_known_shows_nothing_until_the_next(node: Node)
     assert node.show("a", at, 0) == b"", "it was absent then, and that had been asked for"
 
 
-def test_old_checkpoints_go(node: Node) -> None:
+def test_old_checkpoints_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "MOMENTS_MAX", 3)
     taken = []
     for number in range(5):
         node.write(Put("b", b"%d" % number))
@@ -128,3 +130,7 @@ def test_a_key_that_cannot_be_denied_is_said_to_be(
     with pytest.raises(Unprovable):
         node.show("b", at)
     assert node.show("a", at) == b"1"
+
+
+def test_all_that_a_window_holds_are_kept() -> None:
+    assert moments.MOMENTS_MAX >= genesis.INTERVALS_TOR + 2

@@ -593,11 +593,14 @@ def test_s8_16_a_wrong_root_of_one_member_changes_nothing() -> None:
     a, b = stage["A"], stage["B"]
     for sequence in (4, 8, 4, 12):
         a.step(Received(b.key, b.signer.sign(Checkpoint(0, sequence, b"w" * 32))))
-    assert a.replica.stable == 0
+    assert (a.replica.stable, a.replica.stable_checkpoint) == (0, ())
     stage.lost = lambda sender, to, raw: sender == b.key
     for i in range(5):
         stage.submit("A", b"%d" % i)
     assert a.replica.stable == 4
+    signed = a.replica.stable_checkpoint
+    assert {c.signer for c in signed} == {actor.key for actor in stage.actors} - {b.key}
+    assert {c.message.sequence for c in signed} == {4}
 
 
 def test_a_stable_checkpoint_is_given_to_who_missed_the_votes() -> None:
