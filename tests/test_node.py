@@ -535,12 +535,14 @@ async def test_a_key_that_never_rests_is_proven_all_the_same(tmp_path: Path) -> 
                     await nodes[0].submit(put("hot", b"%d" % number))
 
             await nodes[0].submit(put("hot", b"first"))
-            nursery.start_soon(write)
-            for each in (nodes[0], nodes[3]):
-                readable = await each.read(lambda database: database.newest("hot"))
-                found = proof.verify(await each.prove("hot"), genesis)
-                assert found.version is not None
-                assert found.version.revision >= readable
+            async with trio.open_nursery() as writer:  # which ends before the node that it uses
+                writer.start_soon(write)
+                for each in (nodes[0], nodes[3]):
+                    readable = await each.read(lambda database: database.newest("hot"))
+                    found = proof.verify(await each.prove("hot"), genesis)
+                    assert found.version is not None
+                    assert found.version.revision >= readable
+                writer.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
 
 
