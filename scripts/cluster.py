@@ -6,6 +6,7 @@ Knows the command line of aegis-edge and the client library.  Refuses to reach i
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -183,12 +184,19 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on now."""
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+    """Ports of loopback that nobody has now, and that the system gives to no connection later.
+
+    The ones that it would name for port 0 are those that it gives to whoever dials (ip(7),
+    ip_local_port_range: from 32768 on): one of them may be gone before it is listened on.
+    """
+    ports: list[int] = []
+    for port in random.sample(range(10_000, 32_768), 1_000):
+        with suppress(OSError), socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError(f"there are no {count} free ports")
 
 
 @contextmanager

@@ -37,6 +37,7 @@ from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.replication import NoQuorum, Replication
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord
+from cluster import free_ports
 from tests.net.network import running, until
 from tests.replication.many import submit_many
 
@@ -47,14 +48,6 @@ settings = config.load({"home": sys.argv[1]}, {})
 sys.exit(node.main(settings, ready=lambda _: print("ready", flush=True)))
 """
 TIMEOUT_S = 30.0
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
 
 
 def home(path: Path, port: int, *more: str) -> Config:
