@@ -276,6 +276,8 @@ class Judges:
         primary = world.nodes[last.view % world.plan.n]
         lag = world.EPOCH_MS + last.tick - last.time_ms
         bound = TIME_STEP_MS + 2 * world.plan.status_ticks + world.plan.timeout_ticks
+        if world.plan.bytes_a_tick:  # a reading is as old as what it travels with
+            bound += world.plan.value_bytes // world.plan.bytes_a_tick
         # A new view orders again, clocks and all, what an earlier one had prepared.
         new = last.tick > world.done_at and last.view == self._rest_view
         if new and not primary.liar and lag > bound:
