@@ -33,7 +33,7 @@ class Client:
         self._left = share + (number < more)
         self._think = 1 + int(self._random() * world.plan.heal_at / (self._left + 1))
         self._patience = int((1 + 8 * self._random()) * world.plan.timeout_ticks)
-        self.home = world.honest[number % len(world.honest)]
+        self._home = world.honest[number % len(world.honest)]
         self._revisions: dict[str, int] = {}
         self.history: list[Call] = []
         self.waiting: list[Call] = []
@@ -82,8 +82,8 @@ class Client:
 
     def _node(self) -> Node | None:
         """The caller's own node, or one that runs."""
-        if self.home.alive and self._random() < 0.95:
-            return self.home
+        if self._home.alive and self._random() < 0.95:
+            return self._home
         running = [node for node in self._world.honest if node.alive]
         return running[int(self._random() * len(running))] if running else None
 
