@@ -102,8 +102,9 @@ class Execution:
         bundles = self._pool.execute(batch.bundles, at.now_ticks)
         self._voice.add(Deliver(at.executed, at.time_ms, bundles, committed.pack()))
         if bundles and not at.changing:  # a batch of nothing is no progress
-            # Of what executes: a batch may be padded with what does not.
-            sizes = {} if oldest is None else self._pool.carried_bytes(oldest)
+            # What waits on was on its way as well, and perhaps in front of this batch's votes.
+            ordered = self._log.unexecuted(at.executed)
+            sizes = {} if oldest is None else self._pool.waiting_bytes(ordered, oldest)
             travel_ticks = at.pace.allowance_ticks(sizes)
             self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:

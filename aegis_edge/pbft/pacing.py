@@ -45,6 +45,7 @@ class Pacing:
         self._catchup = catchup
         self._status_at = 0
         self._complain_at = 0
+        self._following_bytes = 0
 
     def wake_at(self) -> int | None:
         """The first of all that is due."""
@@ -70,10 +71,15 @@ class Pacing:
             since.append(oldest)
         return min(since, default=None)
 
+    def follows(self, size_bytes: int) -> None:
+        """The primary says what it begins to send; 0: that is here, or will not come."""
+        self._following_bytes = size_bytes
+
     def travel_ticks(self) -> int:
         """How long all was on its way that the oldest thing waits for.
 
-        That is all that waits or came meanwhile, where links carry so much a second and no more.
+        That is all that waits, came meanwhile or was announced, where links carry so much a second
+        and no more.
         """
         if not self._at.parameters.bytes_a_second:
             return 0
@@ -81,7 +87,11 @@ class Pacing:
         if since_ticks is None:
             return 0
         ordered = self._log.unexecuted(self._at.executed)
-        return self._at.pace.allowance_ticks(self._pool.waiting_bytes(ordered, since_ticks))
+        sizes = self._pool.waiting_bytes(ordered, since_ticks)
+        if self._following_bytes:
+            primary = self._at.primary
+            sizes[primary] = sizes.get(primary, 0) + self._following_bytes
+        return self._at.pace.allowance_ticks(sizes)
 
     def is_stalled(self) -> bool:
         """Nothing was executed for a while."""

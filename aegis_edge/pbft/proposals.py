@@ -56,10 +56,18 @@ class Proposals:
             and self._next - at.executed <= at.parameters.pipeline
             and self._pool.has_unproposed()
         ):
-            if at.clock_ms - self._readings.clock_ms(at.key) >= self._step_ms():
+            bundles = self._pool.take()
+            size_bytes = sum(len(bundle.raw) for bundle in bundles)
+            is_long = at.pace.travel_ticks(size_bytes) > at.pace.hop_ticks
+            step_ms = clocks.STEP_MS if is_long else self._step_ms()
+            if is_long:
+                status = self._voice.sign(at.status(self._log.low, size_bytes))
+                self._readings.note(status)
+                self._voice.send(status.raw)
+            elif at.clock_ms - self._readings.clock_ms(at.key) >= step_ms:
                 self._readings.note(self._voice.sign(at.status(self._log.low)))
-            evidence = self._readings.evidence(at.configuration, at.time_ms, self._step_ms())
-            batch = Batch(evidence, self._pool.take())
+            evidence = self._readings.evidence(at.configuration, at.time_ms, step_ms)
+            batch = Batch(evidence, bundles)
             named = PrePrepare(at.configuration.number, at.view, self._next, batch.digest)
             self._next += 1
             yield Proposal(self._voice.sign(named), batch)

@@ -55,6 +55,7 @@ class Repair:
         self._answered = Turns()
         self._served: dict[bytes, tuple[int, int]] = {}
         self._given: dict[bytes, dict[bytes, int]] = {}
+        self._introduced: set[bytes] = set()  # who said over its present link where it stands
 
     # --- where everybody stands ---
 
@@ -64,6 +65,7 @@ class Repair:
         self._answered.forget(peer)
         self._served.pop(peer, None)
         self._given.pop(peer, None)
+        self._introduced.discard(peer)
         self._catchup.link(peer, up)
         if up:
             self.tell(peer)
@@ -82,10 +84,15 @@ class Repair:
         self._readings.note(status)
         self._catchup.note(peer, said)
         self._views.hear(peer, said)
-        # On a schedule the others may go on with all in the pipeline while this is on its way.
+        if peer == at.primary and said.view == at.view:
+            self._pacing.follows(said.following_bytes)
+        # Where links carry little, the others may go on with all in the pipeline while this is on
+        # its way; and once a link is full, with far more.
         on_its_way = at.parameters.pipeline if at.parameters.turn_ticks else 0
-        if said.executed_sequence + on_its_way < self._log.low:
+        is_empty = said.executed_sequence + on_its_way < self._log.low
+        if is_empty and peer not in self._introduced:
             self._suspicion.is_empty(peer, at.now_ticks)
+        self._introduced.add(peer)
         resend_ticks = at.pace.resend_ticks
         if self._helped.take(peer, at.now_ticks, resend_ticks // 4):
             self._help(peer, said)

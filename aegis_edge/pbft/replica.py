@@ -326,6 +326,7 @@ class Replica:
             self._start_view_change(self._at.view + 1)
         elif self.log.has_room(named.sequence, batch, self._at.executed):  # else it comes again
             self.suspicion.proposed(signer)
+            self.pacing.follows(0)
             self._accept(slot, pre_prepare, batch)
 
     def _follow(self, pre_prepare: Verified[PrePrepare], batch: Batch) -> None:
@@ -487,6 +488,7 @@ class Replica:
             return
         start, stable = view_change.stable_of(new.message.view_changes)
         self.log.forget_accepted()
+        self.pacing.follows(0)
         self.pool.forget_proposed(self._at.now_ticks)
         if start > self.log.low:
             self.checkpoints.advance(start, stable)

@@ -48,7 +48,7 @@ class Standing:
         """It is the primary, and its view has begun."""
         return self.primary == self.key and not self.changing and self.voting
 
-    def status(self, stable: int) -> Status:
+    def status(self, stable: int, following_bytes: int = 0) -> Status:
         """What there is to say of it, with the last checkpoint at `stable`."""
         return Status(
             self.configuration.number,
@@ -57,4 +57,5 @@ class Standing:
             stable,
             self.executed,
             self.clock_ms,
+            following_bytes,
         )

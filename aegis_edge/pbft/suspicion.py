@@ -6,10 +6,11 @@ Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; s8_10
 (tests/pbft/test_checklist.py): the age of the oldest waiting request decides, not "some progress".
 
 A primary that stays just under the timer does not keep the place either: each request that takes
-more than half of it halves the timer for the next, down to a quarter.  A quick one takes a halving
-back, if no slow one was seen for a whole time-out.  A primary's own requests say nothing of how it
-serves others.  Where more than f primaries were given up in a row, with nothing quick between, one
-of them was correct, so it is the cluster that is slow: then the next has the whole timer to itself.
+more than half of it halves the timer for the next, down to a quarter.  A halving lapses with each
+whole time-out in which none was slow: what made it so may be over.  A primary's own requests say
+nothing of how it serves others.  Where more than f primaries were given up in a row, with nothing
+quick between, one of them was correct, so it is the cluster that is slow: then the next has the
+whole timer to itself.
 
 Two time-outs: the full one, and a much shorter one for a primary whose link is lost, since a broken
 link is much stronger evidence than silence, or which by its own word lost its disk.  Neither runs
@@ -65,7 +66,7 @@ class Suspicion:
         self._note_reach(now)
 
     def is_empty(self, peer: bytes, now: int) -> None:
-        """A peer says that it executed less than what everybody may have forgotten by now.
+        """A peer comes, and executed less than what everybody may have forgotten by now.
 
         It came back without its disk, or was away for long.  As primary it can propose nothing
         before it has fetched all that; and without its disk not even then, so that counts no more.
@@ -113,18 +114,21 @@ class Suspicion:
         self._attempts = 0
         if oldest_ticks is None or self._reachable_since is None:
             return
-        travel_ticks >>= self._halvings
-        waited = now - max(oldest_ticks, self._reachable_since, self._view_since) - travel_ticks
+        since = max(oldest_ticks, self._reachable_since, self._view_since)
+        halvings = self._halvings_at(since)
+        waited = now - since - (travel_ticks >> halvings)
         timeout = self._pace.timeout_ticks
-        if 2 * waited > timeout >> self._halvings:
-            self._slow_at = now
+        if 2 * waited > timeout >> halvings:
+            self._slow_at, self._halvings = now, halvings
             if self._given_up <= self._configuration.f:
-                self._halvings = min(self._halvings + 1, HALVINGS_MAX)
-        elif now >= self._slow_at + timeout:
-            if self._halvings:
-                self._halvings -= 1
-            elif QUICK * waited <= timeout:
-                self._given_up = 0
+                self._halvings = min(halvings + 1, HALVINGS_MAX)
+        elif QUICK * waited <= timeout and now >= self._slow_at + timeout and not halvings:
+            self._given_up = 0
+
+    def _halvings_at(self, since: int) -> int:
+        """How often the timer is halved for what waits since then."""
+        lapsed = max(0, since - self._slow_at) // self._pace.timeout_ticks
+        return max(0, self._halvings - lapsed)
 
     def entered(self, now: int, travel_ticks: int = 0) -> None:
         """A view was installed; its primary gets the whole time-out.
@@ -171,7 +175,8 @@ class Suspicion:
             return None
         since = max(oldest_ticks, self._reachable_since, self._view_since)
         # On the way or not: whoever was slow, or comes after many, is given the same part of both.
-        at = since + (self._patience(self._pace.timeout_ticks + travel_ticks) >> self._halvings)
+        patience = self._patience(self._pace.timeout_ticks + travel_ticks)
+        at = since + (patience >> self._halvings_at(since))
         lost = self._empty_since.get(primary)
         if not self.reachable(primary):
             lost = self._down_since[primary]

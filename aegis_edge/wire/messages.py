@@ -343,7 +343,8 @@ class NewView(Signed):
 class Status(Signed):
     """Where the sender stands, so that a peer can resend what it lacks; also a clock reading.
 
-    `view` is the view the sender is in or, while `changing`, the view it wants.
+    `view` is the view the sender is in or, while `changing`, the view it wants.  `following_bytes`
+    go to all in one piece right after this, where that takes long; else 0.
     """
 
     TAG: ClassVar[int] = 9
@@ -353,6 +354,7 @@ class Status(Signed):
     stable_sequence: int
     executed_sequence: int
     clock_ms: int
+    following_bytes: int = 0
 
     def fields(self) -> tuple[Any, ...]:
         return (
@@ -362,11 +364,12 @@ class Status(Signed):
             self.stable_sequence,
             self.executed_sequence,
             self.clock_ms,
+            self.following_bytes,
         )
 
     @classmethod
     def parse(cls, fields: tuple[Any, ...], open_: Open) -> Status:
-        configuration, view, changing, stable, executed, clock_ms = _count(fields, 6)
+        configuration, view, changing, stable, executed, clock_ms, following = _count(fields, 7)
         return cls(
             _counter(configuration),
             _counter(view),
@@ -374,6 +377,7 @@ class Status(Signed):
             _counter(stable),
             _counter(executed),
             _counter(clock_ms),
+            _counter(following),
         )
 
 

@@ -71,7 +71,7 @@ def _voices() -> tuple[tuple[say.Verified[Any], ...], tuple[say.Carrier, ...]]:
     one, two, three, four = signers
     record = say.NodeRecord(1, _blob(9), ("tcp:10.0.0.1:8080", "tcp:[::1]:80"), 2**31, "böard")
     bundle = one.sign(say.Bundle(1, 1, (b"put", bytes(300))))
-    status = two.sign(say.Status(0, 3, True, 64, 70, 1_763_800_000_000))
+    status = two.sign(say.Status(0, 3, True, 64, 70, 1_763_800_000_000, 40_000))
     commit = three.sign(say.Commit(0, 0, 1, _blob(7), 1_763_800_000_000))
     batch = say.Batch((status, commit), (bundle,))
     named = one.sign(say.PrePrepare(0, 3, 71, batch.digest))

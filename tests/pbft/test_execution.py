@@ -79,12 +79,12 @@ def test_only_bundles_in_a_view_that_has_begun_are_progress() -> None:
 
 def test_a_bundle_that_waited_long_makes_its_primary_slow() -> None:
     made = Parts(now=10_000)
-    before = made.suspicion.suspect_at(KEYS[0], 20_000)
+    before = made.suspicion.suspect_at(KEYS[0], 12_000)
     made.pool.add(bundle(2), 10_000)
     made.at.now_ticks = 12_000
     made.accepted(1, batch(2, 1), votes=3)
     made.execution.run()
-    after = made.suspicion.suspect_at(KEYS[0], 20_000)
+    after = made.suspicion.suspect_at(KEYS[0], 12_000)
     assert before is not None
     assert after is not None
     assert after < before
@@ -222,6 +222,22 @@ def test_s8_10_a_primary_that_pads_its_batches_is_blamed_all_the_same() -> None:
         made.execution.run()
         now = made.at.now_ticks
         assert made.suspicion.suspect_at(KEYS[0], now) == now + PARAMETERS.timeout_ticks // 2
+
+
+def test_a_primary_is_not_blamed_for_what_travels_in_front_of_the_votes_and_waits_still() -> None:
+    for waits_too, blamed in ((False, True), (True, False)):
+        made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+        made.suspicion.entered(10_000)
+        made.accepted(1, batch(), votes=3)
+        made.pool.add(bundle(2), 10_000)
+        if waits_too:
+            made.pool.add(SIGNERS[3].sign(Bundle(1, 1, (bytes(300),))), 10_000)
+        travels = 2 * len(bundle(2).raw)
+        made.at.now_ticks = 10_000 + PARAMETERS.timeout_ticks // 2 + travels + 1
+        made.execution.run()
+        now, timeout = made.at.now_ticks, PARAMETERS.timeout_ticks
+        due = now + (timeout // 2 if blamed else timeout)
+        assert made.suspicion.suspect_at(KEYS[0], now) == due
 
 
 def test_a_primary_is_not_blamed_for_what_something_else_in_front_was_slow_to_travel() -> None:

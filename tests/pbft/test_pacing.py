@@ -176,11 +176,24 @@ def test_what_came_meanwhile_is_what_the_oldest_waited_for() -> None:
     assert made.pacing.travel_ticks() == 2 * len(bundle(2).raw), "a new view waits for itself"
 
 
+def test_what_the_primary_begins_to_send_is_in_front_of_what_waits() -> None:
+    for bytes_a_second, travels in ((1_000, 2 * 400), (0, 0)):
+        made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=bytes_a_second))
+        made.pool.add(bundle(2), 10_000)
+        alone = made.pacing.travel_ticks()
+        made.pacing.follows(400)
+        assert made.pacing.travel_ticks() == alone + travels
+        made.accepted(1, batch(0))
+        both = made.pacing.travel_ticks()
+        made.pacing.follows(0)
+        assert made.pacing.travel_ticks() == both - travels
+
+
 def big(origin: int, number: int) -> Verified[Bundle]:
     return SIGNERS[origin].sign(Bundle(1, number, (bytes(100_000),)))
 
 
-@pytest.mark.parametrize("how", ["an origin", "the primary"])
+@pytest.mark.parametrize("how", ["an origin", "the primary", "the primary's word"])
 def test_s8_10_one_member_delays_a_view_change_to_three_halves(how: str) -> None:
     slow = replace(PARAMETERS, bytes_a_second=1_000)
     made = Parts(now=10_000, parameters=slow)
@@ -193,6 +206,8 @@ def test_s8_10_one_member_delays_a_view_change_to_three_halves(how: str) -> None
             assert made.pool.add(big(2, number), 10_000) == "new"
         assert made.pacing.change_due() == 10_000 + waits, "behind a gap nothing travels"
         made.pool.add(big(2, 2), 10_000)
+    elif how == "the primary's word":
+        made.pacing.follows(10**9)
     else:
         for sequence in (1, 2, 3):
             made.accepted(sequence, Batch((), (big(0, sequence),)))

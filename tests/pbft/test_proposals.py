@@ -6,10 +6,20 @@ import pytest
 
 from aegis_edge.pbft import proposals
 from aegis_edge.pbft.clocks import STEP_MS
-from aegis_edge.wire.messages import NULL_BATCH, Batch, Bundle, Commit, Proposal, Status
+from aegis_edge.pbft.events import Send
+from aegis_edge.wire import messages
+from aegis_edge.wire.messages import (
+    NULL_BATCH,
+    Batch,
+    Bundle,
+    Commit,
+    Proposal,
+    Status,
+    Verified,
+)
 from aegis_edge.wire.records import HEADER_BYTES
 from aegis_edge.wire.session import CELL_CAPACITY_BYTES
-from tests.pbft.parts import KEYS, PARAMETERS, SIGNERS, Parts, batch, bundle, stable
+from tests.pbft.parts import KEYS, OPEN, PARAMETERS, SIGNERS, Parts, batch, bundle, stable
 
 
 def take(made: Parts) -> list[Proposal]:
@@ -124,6 +134,30 @@ def test_where_links_carry_little_readings_go_along_as_rarely_as_statuses() -> N
     (proposal,) = take(made)
     assert len(proposal.batch.evidence) == 3
     assert made.readings.clock_ms(KEYS[0]) == step_ms
+
+
+def test_what_links_are_slow_to_carry_is_announced_and_takes_fresh_readings_along() -> None:
+    made = Parts(own=0, parameters=replace(PARAMETERS, bytes_a_second=424, turn_ticks=4_600))
+    large = SIGNERS[2].sign(Bundle(1, 1, (bytes(2_000),)))
+    for member in (1, 2, 3):
+        made.readings.note(SIGNERS[member].sign(Status(0, 0, False, 0, 0, STEP_MS)))
+    made.at.clock_ms = STEP_MS
+    made.pool.add(large, 0)
+    (effect,) = made.said(take, made)
+    assert isinstance(effect, Send)
+    said = messages.read(effect.raw, OPEN)
+    assert isinstance(said, Verified)
+    assert said.message == Status(0, 0, False, 0, 0, STEP_MS, len(large.raw))
+    made.at.time_ms, made.at.clock_ms = 1, 2 * STEP_MS
+    made.pool.add(SIGNERS[2].sign(Bundle(1, 2, (bytes(2_000),))), 0)
+    made.pool.add(bundle(3), 0)
+    for member in (1, 2, 3):
+        made.readings.note(SIGNERS[member].sign(Status(0, 0, False, 0, 0, 2 * STEP_MS)))
+    (proposal,) = take(made)
+    assert len(proposal.batch.evidence) == 3
+    made.at.clock_ms = 4 * STEP_MS
+    made.pool.add(bundle(1), 0)
+    assert made.said(take, made) == [], "what is small comes at once anyway"
 
 
 def test_votes_fit_a_cell_two_at_a_time() -> None:

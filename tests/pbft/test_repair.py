@@ -118,6 +118,20 @@ def test_on_a_schedule_a_status_that_was_on_its_way_accuses_nobody() -> None:
         assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
 
 
+def test_only_who_comes_back_is_judged_by_how_little_it_says_to_have() -> None:
+    for comes_back in (True, False):
+        made = Parts(executed=8, now=10_000)
+        hear(made, status(executed=4))
+        made.log.advance(8, stable(8))
+        if comes_back:
+            made.repair.link(PEER, False)
+            made.repair.link(PEER, True)
+        hear(made, status(executed=7))
+        pace = made.at.pace
+        ticks = pace.lost_primary_ticks if comes_back else pace.timeout_ticks
+        assert made.suspicion.suspect_at(PEER, 10_000) == 10_000 + ticks
+
+
 # --- views and checkpoints ---
 
 
@@ -242,6 +256,18 @@ def test_what_links_are_slow_to_carry_is_not_said_again_meanwhile() -> None:
     made.at.now_ticks += 1
     made.repair._helped = Turns()
     assert kinds(hear(made, status())) == [Prepare]
+
+
+def test_only_the_primary_says_what_it_begins_to_send_and_in_its_own_view() -> None:
+    made = Parts(now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    made.pool.add(bundle(1), 10_000)
+    alone = made.pacing.travel_ticks()
+    for member, view, travels in ((2, 0, 0), (0, 1, 0), (0, 0, 2 * 400), (2, 0, 2 * 400)):
+        said = SIGNERS[member].sign(Status(0, view, False, 0, 0, 55, 400))
+        made.said(made.repair.on_status, said, KEYS[member])
+        assert made.pacing.travel_ticks() == alone + travels
+    made.said(made.repair.on_status, SIGNERS[0].sign(Status(0, 0, False, 0, 0, 55)), KEYS[0])
+    assert made.pacing.travel_ticks() == alone
 
 
 def test_what_was_said_before_the_link_is_said_again_at_once() -> None:

@@ -695,6 +695,30 @@ def test_who_is_served_in_small_portions_catches_up_without_a_pause() -> None:
     assert [True, True] not in [answers[i : i + 2] for i in range(len(answers))]
 
 
+@pytest.mark.parametrize("how", ["arrives", "another view"])
+def test_what_the_primary_announced_is_waited_for_until_it_is_here(how: str) -> None:
+    slow = Parameters(checkpoint_interval=4, window=8, bytes_a_second=1_000)
+    stage = Stage(4, slow)
+    b = stage["B"]
+    stage.lost = lambda *_: True
+    stage.submit("B", b"op")
+    own_ticks = b.replica.pacing.travel_ticks()
+    stage.lost = lambda _, to, raw: kind_of(stage, raw) is not Status
+    stage.submit("A", bytes(300))
+    assert b.replica.pacing.travel_ticks() > own_ticks + 2 * 300
+    if how == "another view":
+        stage.lost = lambda sender, to, raw: stage["A"].key in (sender, to)
+        stage.wait(3 * slow.timeout_ticks, slow.timeout_ticks // 4)
+        assert stage["C"].operations == [b"op"], "in another view"
+    else:
+        stage.lost = lambda *_: False
+        stage.tick(slow.timeout_ticks // 3)
+        assert len(stage["C"].operations) == 2
+    stage.lost = lambda *_: True
+    stage.submit("B", b"op")
+    assert b.replica.pacing.travel_ticks() == own_ticks
+
+
 def test_what_was_asked_over_a_link_that_broke_does_not_wait_out_its_pause() -> None:
     """All within one tick: the request for the batches, and its answer, were lost with a link."""
     stage = Stage(4)

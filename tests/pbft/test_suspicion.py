@@ -35,7 +35,7 @@ def test_what_is_on_its_way_does_not_wait_for_the_primary() -> None:
     assert made.suspect_at(KEYS[2], 3000) == 4000, "and now for more"
     assert made.suspect_at(KEYS[2], 3000, 1000) == 4500, "whoever was slow has half of all time"
     made.progressed(4900, 2900, 3000)
-    assert made.suspect_at(KEYS[2], 5000) == 6000, "that was just in time"
+    assert made.suspect_at(KEYS[2], 4990) == 5990, "that was just in time"
     made.progressed(4901, 2900, 3000)
     assert made.suspect_at(KEYS[2], 5000) == 5500
     made.entered(6000)
@@ -97,14 +97,15 @@ def test_a_primary_just_under_the_timer_loses_its_patience() -> None:
     assert made.suspect_at(KEYS[1], 4000) == 4500, "a quarter after another one"
     made.progressed(4400, 4000)
     assert made.suspect_at(KEYS[1], 5000) == 5500, "and never less"
-    made.progressed(6399, 6300)
-    assert made.suspect_at(KEYS[1], 6400) == 6900, "a quick one excuses nothing so soon"
-    made.progressed(6400, 6300)
-    assert made.suspect_at(KEYS[1], 6400) == 7400, "but later it takes one of them back"
-    made.progressed(6500, 6400)
-    made.progressed(6600, 6500)
-    assert made.suspect_at(KEYS[1], 8000) == 10_000
-    made.progressed(9900, 8000)
+    made.progressed(5500, 5490)
+    assert made.suspect_at(KEYS[1], 6399) == 6899, "a quick one excuses nothing"
+    assert made.suspect_at(KEYS[1], 6400) == 7400, "but a time-out without a slow one does"
+    assert made.suspect_at(KEYS[1], 8399) == 9399
+    assert made.suspect_at(KEYS[1], 8400) == 10_400, "and another one all"
+    made.progressed(9000, 8399)
+    assert made.suspect_at(KEYS[1], 9000) == 9500, "which still was halved when it began to wait"
+    made.progressed(11_600, 10_900)
+    assert made.suspect_at(KEYS[1], 11_600) == 12_100
     made.entered(9950)
     assert made.suspect_at(KEYS[1], 9960) == 11_960, "the next primary starts with all of it"
 

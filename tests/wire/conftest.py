@@ -35,7 +35,7 @@ def voices() -> Voices:
     one, two, three, four = signers
     record = say.NodeRecord(1, blob(9), ("tcp:10.0.0.1:8080", "tcp:[::1]:8080"), 2**31, "böard")
     bundle = one.sign(say.Bundle(1, 1, (b"put", b"get")))
-    status = two.sign(say.Status(0, 3, True, 64, 70, 1_763_800_000_000))
+    status = two.sign(say.Status(0, 3, True, 64, 70, 1_763_800_000_000, 40_000))
     commit = three.sign(say.Commit(0, 0, 1, blob(7), 1_763_800_000_000))
     batch = say.Batch((status, commit), (bundle,))
     named = one.sign(say.PrePrepare(0, 3, 71, batch.digest))

@@ -131,7 +131,7 @@ GOOD: dict[type[Signed], tuple[Any, ...]] = {
     Checkpoint: (0, 0, blob(1)),
     ViewChange: (0, 1, 0, (), ()),
     say.NewView: (0, 1, (), ()),
-    Status: (0, 0, False, 0, 0, 0),
+    Status: (0, 0, False, 0, 0, 0, 0),
     FetchBatches: (0, 1, 1),
     say.FetchBody: (0, blob(1)),
 }
@@ -172,6 +172,7 @@ BAD: list[tuple[type[Signed], int, tuple[Any, ...]]] = [
     (Status, 3, COUNTER),
     (Status, 4, COUNTER),
     (Status, 5, COUNTER),
+    (Status, 6, COUNTER),
     (FetchBatches, 0, COUNTER),
     (FetchBatches, 1, (2, *POSITIVE)),
     (FetchBatches, 2, (1 + say.FETCH_BATCHES_MAX, *POSITIVE)),
