@@ -9,10 +9,12 @@ Follows: Castro and Liskov (OSDI '99), section 2 (deterministic state machines);
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from aegis_edge.knowledge import parts
+from aegis_edge.knowledge.held import Holds
 from aegis_edge.knowledge.inclusion import Moment
-from aegis_edge.knowledge.merkle import Tree
+from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, label
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
@@ -21,6 +23,8 @@ from aegis_edge.knowledge.operations import (
     Status,
     decode,
 )
+from aegis_edge.knowledge.parts import Want
+from aegis_edge.knowledge.rebuild import Rebuild
 from aegis_edge.knowledge.state import (
     RETAINED_BYTES,
     Progress,
@@ -33,6 +37,9 @@ from aegis_edge.knowledge.state import (
     unpack_retained,
 )
 from aegis_edge.wire.messages import Bundle, Verified
+
+#: How many keys are looked at in one go, where all have to be.
+_PAGE_KEYS = 1_000
 
 
 class Machine:
@@ -54,6 +61,9 @@ class Machine:
         self.origins: dict[bytes, tuple[int, int]] = dict(progress.origins)
         #: Keys that have a value now.
         self.live_keys = 0
+        #: What is being fetched, if anything is.
+        self.rebuild: Rebuild | None = None
+        self._holds = Holds(state, history_versions)
         self._tree = Tree()
         for key, row in state.rows():
             self._tree.replace(key.encode(), None, row)
@@ -79,7 +89,7 @@ class Machine:
             outcomes.append(
                 tuple([self._execute(bundle.signer, raw) for raw in bundle.message.operations])
             )
-        self._state.keep(Progress(self.executed, self.time_ms, self.revision, dict(self.origins)))
+        self._state.keep(self._progress())
         return outcomes
 
     def root(self) -> bytes:
@@ -92,6 +102,86 @@ class Machine:
 
     def _totals(self) -> bytes:
         return pack_totals(self.revision, self.time_ms, self.origins)
+
+    def _progress(self) -> Progress:
+        return Progress(self.executed, self.time_ms, self.revision, dict(self.origins))
+
+    # --- for others ---
+
+    def hold(self) -> None:
+        """This is a checkpoint: others may fetch the state as it is now; see `held`."""
+        self._holds.hold(self._progress())
+
+    def release(self, stable: int, oldest: int) -> None:
+        """See `held.Holds.release`."""
+        self._holds.release(stable, oldest)
+
+    def answer(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        """A piece of the state after `sequence`; see `held.Holds.answer`."""
+        return self._holds.answer(sequence, kind, items)
+
+    # --- from others ---
+
+    def begin(self, sequence: int, root: bytes) -> None:
+        """From now on `take` takes in the state with this certified root; execute nothing."""
+        assert sequence > self.executed, "a state is fetched by who is behind it"
+        own = self._tree.partitions()
+        self.rebuild = Rebuild(sequence, root, own, self.revision, self._state)
+
+    def take(self, kind: int, items: Sequence[bytes], data: bytes) -> list[Want]:
+        """See `Rebuild.take`."""
+        assert self.rebuild is not None, "it has begun"
+        return self.rebuild.take(kind, items, data)
+
+    def install(self) -> None:
+        """Be in the state that was fetched, all of which is staged by now."""
+        rebuild = self.rebuild
+        assert rebuild is not None and rebuild.progress is not None, "it has begun"
+        self._holds.clear()
+        old: set[int] = set()
+        new: set[int] = set()
+        for head, digest in self._state.staged():
+            if not rebuild.has_entry(head + digest):
+                continue  # of another checkpoint's row
+            key, row, versions = self._state.unstaged(head)
+            before = self._state.retained(key)
+            if before is not None:
+                old.update(r.revision for r in unpack_retained(before))
+                self.live_keys -= not newest_retained(before)[1]
+            kept = {r.revision for r in unpack_retained(row)}
+            new |= kept
+            self._state.adopt(key, row, [v for v in versions if v.revision in kept])
+            self.live_keys += not newest_retained(row)[1]
+        for revision in sorted(old - new):
+            self._state.prune(revision)
+        for number, entries in sorted(rebuild.entries.items()):
+            self._tree.adopt(number, entries)
+        self._forget(
+            _labels(rebuild.own[n] for n in rebuild.entries) - _labels(rebuild.entries.values())
+        )
+        self.executed, self.time_ms, self.revision, origins = rebuild.progress
+        self.origins = dict(origins)
+        assert self.root() == rebuild.root, "every partition was proven"
+        self._state.keep(self._progress())
+        self._state.clear_stage()
+        self._state.unmark(self.executed)
+        self.hold()
+        self.rebuild = None
+
+    def _forget(self, labels: set[bytes]) -> None:
+        """Take away the keys that others do not have: where this state was another one."""
+        after: str | None = "" if labels else None
+        while after is not None:
+            page = self._state.page(after, _PAGE_KEYS)
+            after = page[-1][0] if page else None
+            for key, row in page:
+                if label(key.encode()) in labels:
+                    for entry in unpack_retained(row):
+                        self._state.prune(entry.revision)
+                    self.live_keys -= not newest_retained(row)[1]
+                    self._state.forget(key)
+
+    # --- execution ---
 
     def _execute(self, origin: bytes, raw: bytes) -> Outcome:
         try:
@@ -130,7 +220,11 @@ class Machine:
         entry = pack_retained(self.revision, deleted, version.digest())
         grown = entry if row is None else row + entry
         while len(grown) > self._row_bytes_max:
-            self._state.prune(unpack_retained(grown[:RETAINED_BYTES])[0].revision)
+            self._holds.prune(key, grown[:RETAINED_BYTES])
             grown = grown[RETAINED_BYTES:]
         self._state.write(version, grown)
         self._tree.replace(key.encode(), row, grown)
+
+
+def _labels(partitions: Iterable[bytes]) -> set[bytes]:
+    return {entry[:LABEL_BYTES] for joined in partitions for entry in parts.entries(joined)}

@@ -17,6 +17,8 @@ from aegis_edge.crypto import sodium
 
 PARTITIONS = 4096
 LEVELS = 12
+#: Nodes half-way up: what differs between two trees is found in two steps of 64.
+GROUPS = 64
 DIGEST_BYTES = sodium.DIGEST_BYTES
 LABEL_BYTES = 8
 ENTRY_BYTES = LABEL_BYTES + DIGEST_BYTES
@@ -52,6 +54,16 @@ def inner_digest(left: bytes, right: bytes) -> bytes:
     return sodium.digest(_INNER_DOMAIN, left + right)
 
 
+def digest_above(digests: bytes) -> bytes:
+    """The digest of the node above these joined ones, whose count is a power of two."""
+    while len(digests) > DIGEST_BYTES:
+        pairs = range(0, len(digests), 2 * DIGEST_BYTES)
+        digests = b"".join(
+            [sodium.digest(_INNER_DOMAIN, digests[at : at + 2 * DIGEST_BYTES]) for at in pairs]
+        )
+    return digests
+
+
 class Tree:
     """The partitions and the digests above them.
 
@@ -77,6 +89,15 @@ class Tree:
         new = head + row_digest(key, new_row)
         at = _position(entries, new)
         self._entries[number] = entries[:at] + new + entries[at:]
+        self._dirty.add(number)
+
+    def partitions(self) -> tuple[bytes, ...]:
+        """The entries of every partition as they are now."""
+        return tuple(self._entries)
+
+    def adopt(self, number: int, entries: bytes) -> None:
+        """The partition holds these sorted, joined entries from now on."""
+        self._entries[number] = entries
         self._dirty.add(number)
 
     def top(self) -> bytes:

@@ -7,7 +7,7 @@ Follows: Castro's thesis, chapter 5 (hierarchical state partitions with digests)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import NamedTuple, Protocol
 
@@ -141,4 +141,60 @@ class State(Protocol):
 
     def rows(self) -> Iterator[tuple[str, bytes]]:
         """Every key and its row, in any order."""
+        ...
+
+    # --- for who is given this state, or gives it ---
+
+    def mark(self, progress: Progress) -> None:
+        """This is a checkpoint, which others may fetch."""
+        ...
+
+    def marked(self) -> list[Progress]:
+        """What was marked and not unmarked, oldest first."""
+        ...
+
+    def unmark(self, stable: int) -> None:
+        """Checkpoints before the one at `stable` are not worth finding again."""
+        ...
+
+    def left(self) -> Iterator[Version]:
+        """The versions that no row names and that were not pruned yet, oldest first."""
+        ...
+
+    def version(self, revision: int) -> Version | None:
+        """The version with this revision, if it was written and not pruned."""
+        ...
+
+    def page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        """The next keys after `after` and their rows, in bytewise order of the keys."""
+        ...
+
+    def adopt(self, key: str, row: bytes, versions: Iterable[Version]) -> None:
+        """Let `row` be the row of `key`; those of its versions that were not here are given."""
+        ...
+
+    def forget(self, key: str) -> None:
+        """Let `key` have no row, as if it had never been written."""
+        ...
+
+    # --- what was fetched and proven, but is not part of the state yet ---
+
+    def stage(self, label: bytes, key: str, row: bytes) -> None:
+        """Keep a row that is complete: its versions are here, or were staged before."""
+        ...
+
+    def stage_version(self, version: Version) -> None:
+        """Keep a version of a row that may be staged later."""
+        ...
+
+    def staged(self) -> list[tuple[bytes, bytes]]:
+        """The label and the row digest (`merkle`) of every staged row."""
+        ...
+
+    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
+        """The key and the row that were staged under this label, and its staged versions."""
+        ...
+
+    def clear_stage(self) -> None:
+        """Forget all that was staged."""
         ...

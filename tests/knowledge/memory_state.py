@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Self
 
-from aegis_edge.knowledge.state import Progress, Version
+from aegis_edge.knowledge.merkle import row_digest
+from aegis_edge.knowledge.state import Progress, Version, unpack_retained
 
 
 class MemoryState:
@@ -14,9 +16,15 @@ class MemoryState:
         self.versions: dict[int, Version] = {}
         self.retained_rows: dict[str, bytes] = {}
         self.kept = Progress()
+        self.marks: dict[int, Progress] = {}
+        self.staged_rows: dict[bytes, tuple[str, bytes]] = {}
+        self.staged_versions: dict[int, Version] = {}
 
-    def copy(self) -> MemoryState:
-        other = MemoryState()
+    def copy(self) -> Self:
+        other = type(self)()
+        other.marks = dict(self.marks)
+        other.staged_rows = dict(self.staged_rows)
+        other.staged_versions = dict(self.staged_versions)
         other.versions = dict(self.versions)
         other.retained_rows = dict(self.retained_rows)
         other.kept = self.kept
@@ -40,4 +48,51 @@ class MemoryState:
         del self.versions[revision]
 
     def rows(self) -> Iterator[tuple[str, bytes]]:
-        return iter(self.retained_rows.items())
+        return iter(sorted(self.retained_rows.items()))
+
+    def version(self, revision: int) -> Version | None:
+        return self.versions.get(revision)
+
+    def page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        return sorted(item for item in self.retained_rows.items() if item[0] > after)[:limit]
+
+    def mark(self, progress: Progress) -> None:
+        self.marks[progress.executed] = progress
+
+    def marked(self) -> list[Progress]:
+        return [progress for _, progress in sorted(self.marks.items())]
+
+    def unmark(self, stable: int) -> None:
+        self.marks = {at: progress for at, progress in self.marks.items() if at >= stable}
+
+    def left(self) -> Iterator[Version]:
+        named = {r.revision for row in self.retained_rows.values() for r in unpack_retained(row)}
+        return iter([v for revision, v in sorted(self.versions.items()) if revision not in named])
+
+    def adopt(self, key: str, row: bytes, versions: Iterable[Version]) -> None:
+        self.versions.update((version.revision, version) for version in versions)
+        self.retained_rows[key] = row
+
+    def forget(self, key: str) -> None:
+        del self.retained_rows[key]
+
+    def stage(self, label: bytes, key: str, row: bytes) -> None:
+        self.staged_rows[label] = (key, row)
+
+    def stage_version(self, version: Version) -> None:
+        self.staged_versions[version.revision] = version
+
+    def staged(self) -> list[tuple[bytes, bytes]]:
+        return [
+            (label, row_digest(key.encode(), row))
+            for label, (key, row) in sorted(self.staged_rows.items())
+        ]
+
+    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
+        key, row = self.staged_rows[label]
+        versions = [v for _, v in sorted(self.staged_versions.items()) if v.key == key]
+        return key, row, versions
+
+    def clear_stage(self) -> None:
+        self.staged_rows.clear()
+        self.staged_versions.clear()

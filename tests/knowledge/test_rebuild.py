@@ -1,0 +1,175 @@
+"""A state that is fetched piece by piece, none of which is believed unproven."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from aegis_edge.knowledge import merkle, parts
+from aegis_edge.knowledge.operations import Put
+from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
+from aegis_edge.knowledge.state import Version, pack_retained, unpack_retained
+from aegis_edge.wire import codec
+from aegis_edge.wire.codec import WireError
+from tests.knowledge.transfers import Node, fetch, history, let_go, same, two
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_missed_is_fetched_from_a_state_that_moves_on(seed: int) -> None:
+    chance = random.Random(seed)
+    source = Node()
+    history(source, chance, chance.randrange(20))
+    behind = source.restarted()
+    history(source, chance, 1 + chance.randrange(30))
+    then = source.restarted()
+    source.machine.hold()
+    history(source, chance, chance.randrange(30))
+    if seed % 2:
+        source = source.restarted()
+    wanted = behind.begin(then)
+    fetch(behind, source.answers(then.machine.executed), 1 + seed % 5)
+    assert wanted.done == wanted.parts
+    behind.machine.install()
+    same(behind, then)
+    behind.machine.hold()
+    assert behind.answers(then.machine.executed)(HEAD, [b""])
+    let_go(source)
+    kept = {r.revision for row in source.state.retained_rows.values() for r in unpack_retained(row)}
+    assert set(source.state.versions) == kept, "what was pruned late is pruned in the end"
+
+
+def test_no_bit_of_any_answer_can_be_another() -> None:
+    """What is flipped is refused, or changes nothing; and the end is the agreed state."""
+    behind, source, answer = two()
+    chance = random.Random(3)
+    refused = 0
+
+    def bent(kind: int, items: list[bytes]) -> bytes:
+        nonlocal refused
+        data = answer(kind, items)
+        for _ in range(10):
+            wrong = bytearray(data)
+            wrong[chance.randrange(len(wrong))] ^= 1 << chance.randrange(8)
+            try:
+                twin = behind.machine.rebuild
+                assert twin is not None
+                before = (dict(twin.entries), twin.done, len(behind.state.staged_rows))
+                behind.machine.take(kind, items, bytes(wrong))
+            except WireError:
+                refused += 1
+                assert (dict(twin.entries), twin.done) == before[:2] or kind != HEAD
+        return data
+
+    behind.begin(source)
+    try:
+        fetch(behind, bent, 1)
+    except WireError:
+        raise AssertionError("the truth was refused") from None
+    behind.machine.install()
+    let_go(source)
+    same(behind, source)
+    assert refused > 50
+
+
+def test_what_nobody_asked_for_is_refused() -> None:
+    behind, source, answer = two()
+    behind.begin(source)
+    answers = dict(fetch(behind, answer, 64))
+    for kind in (GROUP, PARTITION, ROWS):
+        with pytest.raises(WireError, match="nobody asked"):
+            behind.machine.take(kind, [], answers[kind])
+    for number in (300, -1, 1 << 20):
+        wrong = codec.encode(((number, b""),))
+        for kind in (GROUP, PARTITION):
+            with pytest.raises(WireError, match=r"out of its bounds|nobody asked"):
+                behind.machine.take(kind, [], wrong)
+
+
+def test_a_restart_keeps_what_was_proven() -> None:
+    behind, source, answer = two()
+    behind.begin(source)
+    asked = sum(kind == ROWS for kind, _ in fetch(behind, answer, 1))
+    again = behind.restarted()
+    wanted = again.begin(source)
+    assert sum(kind == ROWS for kind, _ in fetch(again, answer, 1)) == 0 < asked
+    assert wanted.done == wanted.parts
+    again.machine.install()
+    let_go(source)
+    same(again, source)
+
+
+def test_another_checkpoint_costs_only_what_changed_since() -> None:
+    behind, source, answer = two()
+    behind.begin(source)
+    first = sum(kind == ROWS for kind, _ in fetch(behind, answer, 1))
+    source.execute(Put("key/1", b"newer"), Put("new", b"key"))
+    source.machine.hold()
+    behind.begin(source)
+    more = sum(
+        kind == ROWS for kind, _ in fetch(behind, source.answers(source.machine.executed), 1)
+    )
+    assert more == 2 < first
+    behind.machine.install()
+    let_go(source)
+    same(behind, source)
+
+
+def test_a_state_that_is_another_one_becomes_the_agreed_one() -> None:
+    """Rows that differ, are missing, or are too many: whatever the disk made of them."""
+    chance = random.Random(5)
+    source = Node()
+    history(source, chance, 12, keys=20)
+    ill = source.restarted()
+    keys = sorted(ill.state.retained_rows)
+    ill.state.retained_rows[keys[0]] = ill.state.retained_rows[keys[1]]
+    del ill.state.retained_rows[keys[2]]
+    ill.state.adopt("a/stray", ill.state.retained_rows[keys[3]], ())
+    history(source, chance, 3, keys=20)
+    source.machine.hold()
+    ill = Node(ill.state)
+    ill.begin(source)
+    fetch(ill, source.answers(source.machine.executed))
+    ill.machine.install()
+    assert ill.machine.root() == source.machine.root()
+    assert ill.state.retained_rows == source.state.retained_rows
+    assert ill.machine.live_keys == source.machine.live_keys
+
+
+def test_a_stray_key_goes_with_its_versions() -> None:
+    source = Node()
+    source.execute(Put("one", b"1"))
+    ill = source.restarted()
+    source.execute(Put("two", b"2"))
+    source.machine.hold()
+    stray = Version(99, "stray", 0, b"", 0, 0, False, b"")
+    row = pack_retained(99, False, stray.digest())
+    ill.state.adopt("stray", row, (stray,))
+    number = merkle.partition(merkle.label(b"stray"))
+    ill = Node(ill.state)
+    wanted = ill.begin(source)
+    fetch(ill, source.answers(2))
+    assert number in wanted.entries
+    ill.machine.install()
+    same(ill, source)
+
+
+def test_nothing_may_be_left_out_of_a_row() -> None:
+    behind, source, answer = two()
+    behind.begin(source)
+    (data,) = [d for k, d in fetch(behind, answer, 64) if k == ROWS][:1]
+    rows = parts.read_rows(data)
+    items = [parts.row_item(merkle.label(r.key.encode()), 0) for r in rows[:1]]
+    none = parts.pack_rows([rows[0]._replace(versions=[])])
+    with pytest.raises(WireError, match="versions that are not"):
+        behind.machine.take(ROWS, items, none)
+
+
+def test_what_was_staged_of_a_transfer_that_was_given_up_is_not_installed() -> None:
+    behind, source, answer = two()
+    behind.state.stage(merkle.label(b"other"), "other", pack_retained(1, False, bytes(32)))
+    behind.begin(source)
+    fetch(behind, answer)
+    behind.machine.install()
+    let_go(source)
+    same(behind, source)
