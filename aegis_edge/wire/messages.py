@@ -36,6 +36,10 @@ ADDRESS_BYTES_MAX = 128
 NAME_BYTES_MAX = 32
 COUNTER_MAX = 2**63 - 1
 FETCH_BATCHES_MAX = 128
+FETCH_STATE_ITEMS_MAX = 64
+STATE_ITEM_BYTES_MAX = 16
+#: A piece of a state: see `knowledge.held`, and a partition with very many keys.
+STATE_PART_BYTES_MAX = 2 * 1024 * 1024
 #: What a pre-prepare, a prepare or a checkpoint measures at most, in its envelope and an array.
 _VOTE_BYTES_MAX = 176
 
@@ -418,6 +422,50 @@ class FetchBody(Signed):
         return cls(_counter(configuration), _digest(digest))
 
 
+@dataclass(frozen=True, slots=True)
+class Gone(Signed):
+    """The sender no longer keeps the batch `first`, which was asked for."""
+
+    TAG: ClassVar[int] = 12
+    configuration: int
+    first: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.first)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Gone:
+        configuration, first = _count(fields, 2)
+        return cls(_counter(configuration), _positive(first))
+
+
+@dataclass(frozen=True, slots=True)
+class FetchState(Signed):
+    """Asks for pieces of the state after the stable checkpoint at `sequence`.
+
+    What kinds and items there are is for `knowledge.parts` to know.
+    """
+
+    TAG: ClassVar[int] = 13
+    configuration: int
+    sequence: int
+    kind: int
+    items: tuple[bytes, ...]
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.sequence, self.kind, self.items)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> FetchState:
+        configuration, sequence, kind, items = _count(fields, 4)
+        return cls(
+            _counter(configuration),
+            _positive(sequence),
+            _counter(kind),
+            tuple(_bytes(i, STATE_ITEM_BYTES_MAX) for i in _array(items, FETCH_STATE_ITEMS_MAX)),
+        )
+
+
 def new_view_bytes_max(quorum: int, window: int) -> int:
     """What a NEW-VIEW measures at most: `quorum` view changes, a full window prepared in each."""
     change = (quorum + quorum * window + 3) * _VOTE_BYTES_MAX
@@ -439,6 +487,8 @@ SIGNED: dict[int, type[Signed]] = {
         Status,
         FetchBatches,
         FetchBody,
+        Gone,
+        FetchState,
     )
 }
 
@@ -562,11 +612,29 @@ class StableCheckpoint:
         return cls(_votes(checkpoints, Checkpoint, open_))
 
 
-Carrier = Proposal | Committed | Body | StableCheckpoint
+@dataclass(frozen=True, slots=True)
+class StatePart:
+    """The answer to a `FetchState`: pieces, judged by `knowledge.rebuild`; none: not held here."""
+
+    TAG: ClassVar[int] = 5
+    sequence: int
+    kind: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, self.sequence, self.kind, self.data))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> StatePart:
+        sequence, kind, data = _count(fields, 3)
+        return cls(_positive(sequence), _counter(kind), _bytes(data, STATE_PART_BYTES_MAX))
+
+
+Carrier = Proposal | Committed | Body | StableCheckpoint | StatePart
 
 #: The one table of carriers.
 CARRIERS: dict[int, type[Carrier]] = {
-    kind.TAG: kind for kind in (Proposal, Committed, Body, StableCheckpoint)
+    kind.TAG: kind for kind in (Proposal, Committed, Body, StableCheckpoint, StatePart)
 }
 
 #: Anything that may come over a link, after the check of its signatures and digests.

@@ -92,12 +92,15 @@ def _voices() -> tuple[tuple[say.Verified[Any], ...], tuple[say.Carrier, ...]]:
         status,
         one.sign(say.FetchBatches(0, 5, 132)),
         one.sign(say.FetchBody(0, batch.digest)),
+        two.sign(say.Gone(0, 5)),
+        one.sign(say.FetchState(0, 64, 1, (b"\x01", b"\x02"))),
     )
     carriers = (
         say.Proposal(named, batch),
         say.Committed(commits, batch),
         say.Body(batch),
         say.StableCheckpoint(checkpoints),
+        say.StatePart(64, 1, b"pieces"),
     )
     return signed, carriers
 
