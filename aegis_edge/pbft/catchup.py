@@ -1,6 +1,6 @@
 """How a replica that missed batches gets them: from one peer at a time, each with its certificate.
 
-Knows where the peers say they stand and what was asked of whom.
+Knows where the peers say they stand, what was asked of whom, and who has it no longer.
 Refuses to know what a certificate is, and believes no claim: only executed batches count.
 Follows: s8_09 and s8_17 (tests/pbft/test_checklist.py): a source that claims much and delivers
 nothing is left for the next one when its time is up.
@@ -35,6 +35,7 @@ class Catchup:
         self._vain: set[bytes] = set()  # whose last answer brought nothing
         self._gone: set[bytes] = set()  # whose link went
         self._is_cut_off = False  # the last request was, and none took its place yet
+        self._lacking: dict[bytes, int] = {}  # who no longer keeps the batch after this one
 
     def note(self, peer: bytes, status: Status) -> None:
         self.statuses[peer] = status
@@ -47,6 +48,29 @@ class Catchup:
             self._gone.add(peer)
         if self.request is not None and self.request.peer == peer:
             self.request, self._is_cut_off = None, True
+
+    def gone(self, peer: bytes, first: int, executed: int) -> None:
+        """A peer says that it no longer keeps the batch `first`."""
+        current = self.request
+        if first == executed + 1 and current is not None and current.peer == peer:
+            self._lacking[peer] = executed
+            self.request = None
+
+    def is_futile(self, executed: int) -> bool:
+        """The next batch is gone: one peer says so, and none of the others has brought it."""
+        ahead = [p for p in self.at_least(executed + 1) if p not in self._gone]
+        lacking = [p for p in ahead if self._lacking.get(p) == executed]
+        return bool(lacking) and all(p in lacking or p in self._vain for p in ahead)
+
+    def try_again(self) -> None:
+        """What was asked for in vain may be there by now."""
+        self.request = None
+        self._lacking.clear()
+        self._vain.clear()
+
+    def at_least(self, executed: int) -> list[bytes]:
+        """The peers who claim to have executed so much."""
+        return sorted(p for p, s in self.statuses.items() if s.executed_sequence >= executed)
 
     def is_behind(self, executed: int, f: int) -> bool:
         """More than `f` peers claim to have executed more: at least one of them is honest."""
@@ -65,7 +89,7 @@ class Catchup:
         sends one after its answer).  A request that brought something is continued with the same
         peer; one that ran out of time goes to the next peer in turn.
         """
-        claims = sorted(p for p, s in self.statuses.items() if s.executed_sequence > executed)
+        claims = [p for p in self.at_least(executed + 1) if self._lacking.get(p) != executed]
         ahead = [p for p in claims if p not in self._gone]
         current = self.request
         if not ahead:

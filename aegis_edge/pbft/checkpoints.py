@@ -70,6 +70,13 @@ class Checkpoints:
                 self._voice.send(checkpoint.raw)
         return self._stabilise(sequence)
 
+    def jumped(self, stable: tuple[Verified[Checkpoint], ...]) -> None:
+        """The state here is that of a stable checkpoint now."""
+        said = stable[0].message
+        self._past.took(said.sequence, said.root)
+        if said.sequence > self._log.low:
+            self.advance(said.sequence, stable)
+
     def add(self, checkpoint: Verified[Checkpoint]) -> bool:
         """A member's checkpoint; True if the low watermark rose."""
         if not self._log.add_checkpoint(checkpoint, self._at.executed):

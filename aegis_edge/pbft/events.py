@@ -76,7 +76,44 @@ class Measured:
     round_trip_ticks: int
 
 
-Event = Tick | Received | Submitted | LinkUp | LinkDown | Measured | RootTaken
+@dataclass(frozen=True, slots=True)
+class BatchesGone:
+    """The answer to a `SendCommitted` that found nothing: `peer` asked for what is gone here."""
+
+    peer: bytes
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartJudged:
+    """The answer to a `JudgePart`, about the pieces of `peer` in the transfer to `sequence`.
+
+    `fault`: what shows that they are not of that state, or None; `wants`: what is wanted next, as
+    (kind, item), unanswered items included.  `done` of `parts`, the partitions that are known to
+    differ, are here; `time_ms` and `origins` as in `Restored`, zero until they are proven.
+    """
+
+    sequence: int
+    peer: bytes
+    fault: str | None
+    wants: tuple[tuple[int, bytes], ...] = ()
+    done: int = 0
+    parts: int = 0
+    time_ms: int = 0
+    origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+
+
+Event = (
+    Tick
+    | Received
+    | Submitted
+    | LinkUp
+    | LinkDown
+    | Measured
+    | RootTaken
+    | BatchesGone
+    | PartJudged
+)
 
 #: Certificates sent at a time to a peer that catches up, where links carry as much as there is.
 FETCH_BYTES_MAX = 1024 * 1024
@@ -168,6 +205,42 @@ class SendCommitted:
 
 
 @dataclass(frozen=True, slots=True)
+class SendPart:
+    """Send `peer` a `StatePart` with these pieces of the state after `sequence`."""
+
+    peer: bytes
+    sequence: int
+    kind: int
+    items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTransfer:
+    """From now on pieces of the state with `root`, after `sequence`, are judged."""
+
+    sequence: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JudgePart:
+    """Prove these pieces, keep them durably, and answer with `PartJudged`."""
+
+    peer: bytes
+    sequence: int
+    kind: int
+    items: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InstallState:
+    """Put the state after `sequence`, all of which is here, in the place of the one there is."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that an owner must hear of, about the member `about`.
 
@@ -187,7 +260,10 @@ class HangUp:
     reason: str
 
 
-Effect = Persist | Send | Bundled | Deliver | TakeRoot | Prune | SendCommitted | Alarm | HangUp
+#: What a database performs, in one transaction; the others are for links and people.
+Step = Persist | Deliver | TakeRoot | Prune | BeginTransfer | JudgePart | InstallState
+
+Effect = Step | Send | Bundled | SendCommitted | SendPart | Alarm | HangUp
 
 
 @dataclass(frozen=True, slots=True)

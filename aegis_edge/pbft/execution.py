@@ -73,7 +73,7 @@ class Execution:
 
     def run(self) -> None:
         """Execute what is committed here, up to the first batch that is not."""
-        while self._voice.halted is None:
+        while self._voice.halted is None and not self._at.fetching:
             committed = self._log.certificate(self._at.executed + 1)
             if committed is None:
                 return
@@ -84,7 +84,7 @@ class Execution:
         if not certificates.is_commit(committed.commits, self._at.configuration):
             return False
         sequence = committed.commits[0].message.sequence
-        if sequence == self._at.executed + 1:
+        if sequence == self._at.executed + 1 and not self._at.fetching:
             self._deliver(committed)
             return True
         if self._past.denies(sequence, committed.batch.digest):
@@ -111,6 +111,16 @@ class Execution:
                 at.pace.executed(at.now_ticks - since)
         if at.executed % at.parameters.checkpoint_interval == 0:
             self._voice.add(TakeRoot(at.executed))
+        self._check_own_life()
+
+    def jump(self, sequence: int, time_ms: int, origins: dict[bytes, tuple[int, int]]) -> None:
+        """Go on after `sequence`, in the state of others; see `transfer`."""
+        at = self._at
+        at.executed, at.time_ms = sequence, time_ms
+        self._pool.jump(origins)
+        self._check_own_life()
+
+    def _check_own_life(self) -> None:
         if self.is_outdated and not self._is_forgetful:
             self._voice.halt(IN_USE_ELSEWHERE)
 

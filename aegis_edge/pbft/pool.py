@@ -228,6 +228,20 @@ class Pool:
             for name, (bundle, _) in waiting.items():
                 waiting[name] = (bundle, now_ticks)
 
+    def jump(self, executed: dict[bytes, Name]) -> None:
+        """The state is another one now: what its table holds was executed elsewhere."""
+        self._oldest_known = False
+        self.executed = dict(executed)
+        for origin in self.origins():
+            self._drop_executed(origin)
+
+    def _drop_executed(self, origin: bytes) -> None:
+        waiting = self._waiting.get(origin, {})
+        for name in [n for n in waiting if n <= self.last_executed(origin)]:
+            del waiting[name]
+        if not waiting:
+            self._waiting.pop(origin, None)
+
     def execute(
         self, bundles: tuple[Verified[Bundle], ...], now_ticks: int
     ) -> tuple[Verified[Bundle], ...]:
@@ -244,9 +258,5 @@ class Pool:
                 self._carried.append((now_ticks, bundle.signer, len(bundle.raw)))
                 done.append(bundle)
         for origin in {b.signer: None for b in done}:
-            waiting = self._waiting.get(origin, {})
-            for name in [n for n in waiting if n <= self.executed[origin]]:
-                del waiting[name]
-            if not waiting:
-                self._waiting.pop(origin, None)
+            self._drop_executed(origin)
         return tuple(done)

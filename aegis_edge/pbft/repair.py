@@ -21,6 +21,7 @@ from aegis_edge.wire.messages import (
     Body,
     FetchBatches,
     FetchBody,
+    Gone,
     Proposal,
     StableCheckpoint,
     Status,
@@ -159,6 +160,8 @@ class Repair:
     def fetch(self, spoke: bytes | None = None) -> None:
         """Ask for the batches that others executed, if it is time to; `spoke`: see `catchup`."""
         at = self._at
+        if at.fetching:
+            return
         due = self._catchup.choose(at.executed, self._pacing.is_stalled(), at.now_ticks, spoke)
         if due is not None:
             fetch = FetchBatches(at.configuration.number, due.first, due.last)
@@ -181,6 +184,17 @@ class Repair:
         if said.first <= last:
             self._voice.add(SendCommitted(peer, said.first, last, self._at.pace.portion_bytes))
         self.tell(peer)
+
+    def is_gone(self, peer: bytes, first: int) -> None:
+        """What `peer` asked for is no longer kept here: it needs the state at a checkpoint."""
+        self._voice.send(self._voice.sign(Gone(self._at.configuration.number, first)).raw, peer)
+        self._voice.send(StableCheckpoint(self._log.stable).pack(), peer)
+
+    def on_gone(self, gone: Verified[Gone], peer: bytes) -> None:
+        """A peer cannot help with the next batch: perhaps another one can."""
+        if peer == gone.signer:
+            self._catchup.gone(peer, gone.message.first, self._at.executed)
+            self.fetch(peer)
 
     # --- bodies ---
 

@@ -23,11 +23,13 @@ from aegis_edge.pbft.checkpoints import Checkpoints
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.early import Early
 from aegis_edge.pbft.events import (
+    BatchesGone,
     Effect,
     Event,
     LinkDown,
     LinkUp,
     Measured,
+    PartJudged,
     Received,
     Restored,
     Submitted,
@@ -43,6 +45,7 @@ from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
+from aegis_edge.pbft.transfer import Transfer
 from aegis_edge.pbft.views import Views
 from aegis_edge.pbft.voice import Signs, Voice
 from aegis_edge.wire.envelope import Claim
@@ -55,6 +58,8 @@ from aegis_edge.wire.messages import (
     Committed,
     FetchBatches,
     FetchBody,
+    FetchState,
+    Gone,
     Message,
     NewView,
     Open,
@@ -62,6 +67,7 @@ from aegis_edge.wire.messages import (
     PrePrepare,
     Proposal,
     StableCheckpoint,
+    StatePart,
     Status,
     Verified,
     ViewChange,
@@ -103,6 +109,7 @@ class Replica:
         self.repair = Repair(
             at, voice, log, self.views, self.readings, self.suspicion, self.catchup, self.pacing
         )
+        self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
         self._early = Early()
         self._is_ticking = False
         self._handlers: dict[type, Any] = {
@@ -116,6 +123,9 @@ class Replica:
             Status: self.repair.on_status,
             FetchBatches: self.repair.on_fetch_batches,
             FetchBody: self.repair.on_fetch_body,
+            Gone: self.repair.on_gone,
+            FetchState: self.transfer.on_fetch,
+            StatePart: self.transfer.on_part,
             Committed: self._on_committed,
             Body: self._on_body,
             StableCheckpoint: self._on_stable_checkpoint,
@@ -181,7 +191,18 @@ class Replica:
         """The tick at which this replica wants its next `Tick`; None once halted."""
         if self.halted is not None or not self._is_ticking:
             return None
-        return self.pacing.wake_at()
+        times = (self.pacing.wake_at(), self.transfer.wake_at())
+        return min((t for t in times if t is not None), default=None)
+
+    @property
+    def transfer_progress(self) -> tuple[int, int, int] | None:
+        """While the state of others is fetched: after which sequence, and how much of it is here.
+
+        That is, in partitions, `done` of all that are known to differ.
+        """
+        transfer = self.transfer
+        sequence = transfer.sequence
+        return None if sequence is None else (sequence, transfer.done, transfer.parts)
 
     def is_redundant(self, claim: Claim) -> bool:
         """True if a message that claims this could change nothing, whoever signed it.
@@ -217,9 +238,15 @@ class Replica:
                 self._on_message(event.message, event.peer)
             case Submitted():
                 self.requests.submit(event.operations)
+            case BatchesGone():
+                self.repair.is_gone(event.peer, event.first)
+            case PartJudged():
+                self.transfer.judged(event)
             case _:
                 self._on_root(event.sequence, event.root)
         if self._voice.halted is None:
+            if self.transfer.go_on() and self._voice.halted is None:
+                self._jumped()
             self.execution.run()
             if self.execution.is_outdated and self._has_caught_up():
                 self.execution.caught_up()
@@ -461,15 +488,20 @@ class Replica:
 
     def _on_stable_checkpoint(self, carrier: StableCheckpoint, peer: bytes) -> None:
         stable = carrier.checkpoints
-        if (
-            stable
-            and certificates.is_stable(stable[0].message.sequence, stable, self.configuration)
-            and self.checkpoints.denies(stable)
+        if stable and certificates.is_stable(
+            stable[0].message.sequence, stable, self.configuration
         ):
-            return
+            if self.checkpoints.denies(stable):
+                return
+            self.transfer.heard(stable)
         for checkpoint in stable:
             if checkpoint.signer in self.configuration and self._voice.halted is None:
                 self._on_checkpoint(checkpoint, peer)
+
+    def _jumped(self) -> None:
+        """The state is that of others now: what lies above it goes on."""
+        self.proposals.follow(self.log.last_accepted())
+        self._replay_early()
 
     # --- a new view -----------------------------------------------------------------------------
 

@@ -20,8 +20,9 @@ class Standing:
 
     `view`, `changing` (it asked for `view`, which has not begun) and `voting` (it remembers what it
     voted for) are written by `views`; `executed` and `time_ms` (the last batch, and the agreed time
-    there) by `execution`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself,
-    which also tells `pace` what links measure.
+    there) by `execution`; `fetching` (the state of others is on its way: nothing is executed) by
+    `transfer`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
+    tells `pace` what links measure.
     """
 
     key: bytes
@@ -32,6 +33,7 @@ class Standing:
     view: int = 0
     changing: bool = False
     voting: bool = True
+    fetching: bool = False
     now_ticks: int = 0
     clock_ms: int = 0
     pace: Pace = field(init=False)

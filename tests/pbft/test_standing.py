@@ -15,6 +15,7 @@ WRITERS = {
     "changing": "views",
     "voting": "views",
     "executed": "execution",
+    "fetching": "transfer",
     "time_ms": "execution",
     "now_ticks": "replica",
     "clock_ms": "replica",

@@ -1,0 +1,220 @@
+"""How a replica that missed batches which nobody keeps gets the state at a checkpoint instead.
+
+Knows which pieces are wanted, who was asked for which, who lied, and who has nothing to give.
+Refuses to know what a piece is and what proves it (`knowledge.rebuild` does, in the database's
+thread), and believes no checkpoint without a certificate.
+Follows: Castro's thesis, chapter 5; s8_17 and s8_18 (tests/pbft/test_checklist.py).
+
+Each peer has one question at a time, of a bounded answer: so what is asked for follows what its
+link carries, and several links are used at once.  Others' checkpoints move on meanwhile.  Whoever
+is asked for one goes on holding it; only where nobody does is the next one aimed at, for which all
+that is proven, and still the same there, counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.checkpoints import Checkpoints
+from aegis_edge.pbft.events import BeginTransfer, InstallState, JudgePart, PartJudged, SendPart
+from aegis_edge.pbft.execution import Execution
+from aegis_edge.pbft.log import Log
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.messages import (
+    FETCH_STATE_ITEMS_MAX,
+    Checkpoint,
+    FetchState,
+    StatePart,
+    Verified,
+)
+
+#: What an answer measures at most, nearly always: for how long to wait for it.
+ANSWER_BYTES = 400 * 1024
+
+Stable = tuple[Verified[Checkpoint], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a peer was asked for, in vain after `deadline_ticks`; None: it is being judged."""
+
+    kind: int
+    items: tuple[bytes, ...]
+    deadline_ticks: int | None
+
+
+class Transfer:
+    """`target`: the checkpoint whose state is fetched, if any is; `done` of `parts` are here."""
+
+    def __init__(
+        self,
+        at: Standing,
+        voice: Voice,
+        log: Log,
+        catchup: Catchup,
+        checkpoints: Checkpoints,
+        execution: Execution,
+    ) -> None:
+        self._at = at
+        self._voice = voice
+        self._log = log
+        self._catchup = catchup
+        self._checkpoints = checkpoints
+        self._execution = execution
+        self._newest: Stable = ()
+        self.target: Stable = ()
+        self.done = self.parts = 0
+        self._wants: dict[int, dict[bytes, None]] = {}
+        self._asked: dict[bytes, Question] = {}
+        self._empty: set[bytes] = set()  # who does not hold the target, or does not answer
+        self._liars: set[bytes] = set()
+        self._last = b""  # who was asked last
+        self._time_ms = 0
+        self._origins: dict[bytes, tuple[int, int]] = {}
+
+    @property
+    def sequence(self) -> int | None:
+        """The sequence after which the state is fetched; None if none is."""
+        return _sequence(self.target) or None
+
+    def heard(self, stable: Stable) -> None:
+        """A checkpoint, not the genesis, that is proven to be stable."""
+        if _sequence(stable) > _sequence(self._newest):
+            self._newest = stable
+
+    # --- what is due ---
+
+    def wake_at(self) -> int | None:
+        """When the first question is in vain."""
+        deadlines = [q.deadline_ticks for q in self._asked.values()]
+        return min((ticks for ticks in deadlines if ticks is not None), default=None)
+
+    def go_on(self) -> bool:
+        """Begin, ask, or finish, whichever is due; True if the state is another one now."""
+        if not self.target:
+            newest = max(self._newest, self._log.stable, key=_sequence)
+            if _sequence(newest) <= self._at.executed or not self._catchup.is_futile(
+                self._at.executed
+            ):
+                return False
+            self._begin(newest)
+        for peer, question in list(self._asked.items()):
+            deadline = question.deadline_ticks
+            if deadline is not None and deadline <= self._at.now_ticks:
+                self._in_vain(peer)
+        if not self._wants and not self._asked:
+            self._install()
+            return True
+        self._ask()
+        if not self._asked:  # nobody is left: perhaps there is a later checkpoint, or a batch
+            self._end()
+        return False
+
+    def _begin(self, target: Stable) -> None:
+        self.target, self.done, self.parts = target, 0, 0
+        self._at.fetching = True
+        self._catchup.request = None
+        self._wants = {0: {b"": None}}
+        self._voice.add(BeginTransfer(_sequence(target), target[0].message.root))
+
+    def _end(self) -> None:
+        self.target = ()
+        self._at.fetching = False
+        self._wants.clear()
+        self._asked.clear()
+        self._empty.clear()
+        self._catchup.try_again()
+
+    # --- questions ---
+
+    def _ask(self) -> None:
+        """Give everybody who may answer, and has nothing to do, a question, each in turn."""
+        last, peers = self._last, self._catchup.at_least(_sequence(self.target))
+        for peer in sorted(peers, key=lambda peer: (peer <= last, peer)):
+            if peer in self._asked or peer in self._empty or peer in self._liars:
+                continue
+            if not self._wants:
+                return
+            self._last = peer
+            kind, items = self._take()
+            pace = self._at.pace
+            patience_ticks = pace.fetch_ticks + pace.travel_ticks(ANSWER_BYTES)
+            self._asked[peer] = Question(kind, items, self._at.now_ticks + patience_ticks)
+            number, sequence = self._at.configuration.number, _sequence(self.target)
+            fetch = FetchState(number, sequence, kind, items)
+            self._voice.send(self._voice.sign(fetch).raw, peer)
+
+    def _take(self) -> tuple[int, tuple[bytes, ...]]:
+        """The next question: what is deepest first, so that the least is known and not here yet."""
+        kind = max(self._wants)
+        wanted = self._wants[kind]
+        items = tuple(islice(wanted, FETCH_STATE_ITEMS_MAX))
+        for item in items:
+            del wanted[item]
+        if not wanted:
+            del self._wants[kind]
+        return kind, items
+
+    def _want(self, kind: int, items: Iterable[bytes]) -> None:
+        self._wants.setdefault(kind, {}).update(dict.fromkeys(items))
+
+    def _in_vain(self, peer: bytes) -> None:
+        """Nothing came of the question to `peer`: others are asked."""
+        question = self._asked.pop(peer)
+        self._want(question.kind, question.items)
+        self._empty.add(peer)
+
+    # --- answers ---
+
+    def on_part(self, part: StatePart, peer: bytes) -> None:
+        question = self._asked.get(peer)
+        if (
+            question is None
+            or question.deadline_ticks is None
+            or (part.sequence, part.kind) != (_sequence(self.target), question.kind)
+        ):
+            return
+        if not part.data:
+            self._in_vain(peer)
+            return
+        self._asked[peer] = Question(question.kind, question.items, None)
+        self._voice.add(JudgePart(peer, part.sequence, part.kind, question.items, part.data))
+
+    def judged(self, event: PartJudged) -> None:
+        question = self._asked.get(event.peer)
+        if event.sequence != self.sequence or question is None:
+            return
+        if event.fault is not None:
+            self._in_vain(event.peer)
+            self._liars.add(event.peer)
+            reason = "it sent a state that is not the agreed one: its disk may be failing"
+            self._voice.alarm(f"{reason} ({event.fault})", event.peer)
+            return
+        del self._asked[event.peer]
+        for kind, item in event.wants:
+            self._want(kind, (item,))
+        self.done, self.parts = event.done, event.parts
+        self._time_ms, self._origins = event.time_ms, event.origins
+
+    def _install(self) -> None:
+        target = self.target
+        self._voice.add(InstallState(_sequence(target)))
+        self._checkpoints.jumped(target)
+        self._execution.jump(_sequence(target), self._time_ms, self._origins)
+        self._end()
+
+    # --- for others ---
+
+    def on_fetch(self, fetch: Verified[FetchState], peer: bytes) -> None:
+        """One answer at a time: whoever asks for more waits for the disk like everybody else."""
+        said = fetch.message
+        if peer == fetch.signer and said.items:
+            self._voice.add(SendPart(peer, said.sequence, said.kind, said.items))
+
+
+def _sequence(stable: Stable) -> int:
+    return stable[0].message.sequence if stable else 0
