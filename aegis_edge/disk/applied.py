@@ -7,9 +7,11 @@ one row, and the rows of a batch go in together.  Refuses to know what a version
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from aegis_edge.disk.errors import DatabaseDamaged
+from aegis_edge.disk.origins import pack_origins, unpack_origins
+from aegis_edge.knowledge.merkle import row_digest
 from aegis_edge.knowledge.state import RETAINED_BYTES, Progress, Version
 
 _RETAINED = "SELECT retained FROM keys WHERE key = ?"
@@ -18,6 +20,19 @@ _SET_ROW = (
     "INSERT INTO keys VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET retained = excluded.retained"
 )
 _DROP_VERSION = "DELETE FROM versions WHERE revision = ?"
+_VERSION = "SELECT * FROM versions WHERE revision = ?"
+_PAGE = "SELECT key, retained FROM keys WHERE key > ? ORDER BY key LIMIT ?"
+_REPLACE_VERSION = "REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_STAGE = "REPLACE INTO staged_rows VALUES (?, ?, ?)"
+_STAGE_VERSION = "REPLACE INTO staged_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_UNSTAGED = "SELECT key, retained FROM staged_rows WHERE label = ?"
+_UNSTAGED_VERSIONS = "SELECT * FROM staged_versions WHERE key = ? AND revision >= ?"
+#: Both in hexadecimal: the first revision of a row is that of the oldest version it names.
+_LEFT = (
+    "SELECT versions.* FROM versions JOIN keys USING (key)"
+    " WHERE hex(substr(retained, 1, 8)) > printf('%016X', revision) ORDER BY revision"
+)
+_MARK = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?)"
 
 
 class AppliedState:
@@ -58,6 +73,56 @@ class AppliedState:
                 raise DatabaseDamaged(f"the row of the key {key!r} has {len(row)} bytes", "")
             yield key, row
 
+    def version(self, revision: int) -> Version | None:
+        found = self._execute(_VERSION, (revision,)).fetchone()
+        return None if found is None else _version(found)
+
+    def page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
+        return self._execute(_PAGE, (after, limit)).fetchall()
+
+    def adopt(self, key: str, row: bytes, versions: Iterable[Version]) -> None:
+        self._executemany(_REPLACE_VERSION, versions)
+        self._execute(_SET_ROW, (key, row))
+
+    def forget(self, key: str) -> None:
+        self._execute("DELETE FROM keys WHERE key = ?", (key,))
+
+    def stage(self, label: bytes, key: str, row: bytes) -> None:
+        self._execute(_STAGE, (label, key, row))
+
+    def stage_version(self, version: Version) -> None:
+        self._execute(_STAGE_VERSION, version)
+
+    def staged(self) -> list[tuple[bytes, bytes]]:
+        rows = self._execute("SELECT label, key, retained FROM staged_rows ORDER BY label")
+        return [(label, row_digest(key.encode(), row)) for label, key, row in rows]
+
+    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
+        key, row = self._execute(_UNSTAGED, (label,)).fetchone()
+        oldest = int.from_bytes(row[:8], "big")
+        return key, row, [_version(v) for v in self._execute(_UNSTAGED_VERSIONS, (key, oldest))]
+
+    def clear_stage(self) -> None:
+        self._execute("DELETE FROM staged_rows")
+        self._execute("DELETE FROM staged_versions")
+
+    def mark(self, progress: Progress) -> None:
+        origins = pack_origins(progress.origins)
+        self._execute(_MARK, (progress.executed, progress.time_ms, progress.revision, origins))
+
+    def marked(self) -> list[Progress]:
+        rows = self._execute("SELECT * FROM checkpoints ORDER BY sequence")
+        return [Progress(s, t, revision, unpack_origins(packed)) for s, t, revision, packed in rows]
+
+    def unmark(self, stable: int) -> None:
+        self._execute("DELETE FROM checkpoints WHERE sequence < ?", (stable,))
+
+    def left(self) -> Iterator[Version]:
+        (named,) = self._execute("SELECT ifnull(sum(length(retained)), 0) FROM keys").fetchone()
+        (kept,) = self._execute("SELECT count(*) FROM versions").fetchone()
+        if kept > named // RETAINED_BYTES:
+            yield from map(_version, self._execute(_LEFT))
+
     def flush(self) -> None:
         """Hand everything that was held back to SQLite, inside the caller's transaction."""
         self._executemany(_ADD_VERSION, self._versions.values())
@@ -70,3 +135,7 @@ class AppliedState:
         self._versions.clear()
         self._rows.clear()
         self._pruned.clear()
+
+
+def _version(row: tuple[int, str, int, bytes, int, int, int, bytes]) -> Version:
+    return Version(*row[:6], bool(row[6]), row[7])

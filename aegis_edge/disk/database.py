@@ -23,13 +23,27 @@ from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Outcome
 from aegis_edge.knowledge.state import Progress, Version
-from aegis_edge.pbft.events import Deliver, Persist, Prune, Restored, TakeRoot
+from aegis_edge.pbft.events import (
+    BeginTransfer,
+    Deliver,
+    InstallState,
+    JudgePart,
+    PartJudged,
+    Persist,
+    Prune,
+    Restored,
+    Step,
+    TakeRoot,
+)
+from aegis_edge.wire.codec import WireError
 
 CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
 
-Step = Persist | Deliver | TakeRoot | Prune
-#: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Else None.
-Result = list[tuple[Outcome, ...]] | bytes | None
+#: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Of a `JudgePart`: what
+#: came of it.  Of an `InstallState`: the revision and the origins of the new state.  Else None.
+Result = (
+    list[tuple[Outcome, ...]] | bytes | PartJudged | tuple[int, dict[bytes, tuple[int, int]]] | None
+)
 
 
 class Database:
@@ -163,12 +177,57 @@ class Database:
             case TakeRoot(sequence, is_signed):
                 assert sequence == self._machine.executed, "a root is taken right after its batch"
                 if is_signed:
+                    self._machine.hold()
                     self._moments.took(sequence, self._machine.moment())
                 return self._machine.root()
             case Prune(sequence):
                 self._log.prune(sequence, self._machine.executed)
+                self._machine.release(sequence, self._log.oldest() - 1)
+                self._state.flush()
                 self._moments.forget_before(sequence)
                 return None
+            case BeginTransfer(sequence, root):
+                self._machine.begin(sequence, root)
+                return None
+            case JudgePart():
+                return self._judge(step)
+            case InstallState():
+                machine = self._machine
+                machine.install()
+                self._state.flush()
+                self._log.jump(machine.executed, machine.time_ms, machine.origins)
+                self._moments.forget_before(machine.executed)
+                self._moments.took(machine.executed, machine.moment())
+                return machine.revision, dict(machine.origins)
+
+    def _judge(self, part: JudgePart) -> PartJudged:
+        rebuild = self._machine.rebuild
+        if rebuild is None or rebuild.sequence != part.sequence:
+            return PartJudged(part.sequence, part.peer, None)  # of a transfer that was given up
+        try:
+            wants = self._machine.take(part.kind, part.items, part.data)
+        except WireError as error:
+            return PartJudged(part.sequence, part.peer, str(error))
+        progress = rebuild.progress
+        assert progress is not None, "the head comes first"
+        return PartJudged(
+            part.sequence,
+            part.peer,
+            None,
+            tuple(wants),
+            rebuild.done,
+            rebuild.parts,
+            progress.time_ms,
+            dict(progress.origins),
+        )
+
+    def part(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        """Pieces of the state after `sequence`; b"": it is not held here; None: ask again."""
+        with self._exclusively():
+            try:
+                return self._machine.answer(sequence, kind, items)
+            except WireError:
+                return b""
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates from `first` on: to `last`, the first missing one, or `max_bytes`.

@@ -16,10 +16,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from aegis_edge.disk.errors import DatabaseDamaged
+from aegis_edge.disk.origins import pack_origins, unpack_origins
 from aegis_edge.pbft.events import Record
 from aegis_edge.pbft.journal import CHECKPOINT, DIVERGED, PREPARED, PROPOSAL
-from aegis_edge.wire import codec
 
 #: A proposal that was replaced while a certificate still names it: a kind of this file's own.
 BODY = 9
@@ -142,12 +141,43 @@ class Log:
                 self._tails.add(row_id)
         # Only the newest row needs the origins.
         self._execute("UPDATE certificates SET origins = NULL WHERE sequence = ?", (sequence - 1,))
-        packed = codec.encode(tuple((o, *origins[o]) for o in sorted(origins)))
+        self._add(sequence, time_ms, origins, tail, tail_bytes, head)
+        self._bytes += len(certificate)
+
+    def _add(
+        self,
+        sequence: int,
+        time_ms: int,
+        origins: Mapping[bytes, tuple[int, int]],
+        tail: int | None,
+        tail_bytes: int | None,
+        head: bytes,
+    ) -> None:
+        packed = pack_origins(origins)
         self._execute(
             "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)",
             (sequence, time_ms, packed, tail, tail_bytes, head),
         )
-        self._bytes += len(certificate)
+
+    def jump(self, sequence: int, time_ms: int, origins: Mapping[bytes, tuple[int, int]]) -> None:
+        """Execution goes on after `sequence`, in a state that was fetched: no batch leads there.
+
+        A row without a certificate says so; what can be proven to others begins after it.
+        """
+        live = {row.id for row in self._rows.values()}
+        for tail in self._tails - live:
+            self._execute("DELETE FROM records WHERE id = ?", (tail,))
+        self._tails.clear()
+        self._execute("DELETE FROM certificates")
+        self._bytes = 0
+        self._add(sequence, time_ms, origins, None, None, b"")
+
+    def oldest(self) -> int:
+        """The first batch whose certificate is kept; 0 if there is none."""
+        (first,) = self._execute(
+            "SELECT ifnull(min(sequence), 0) FROM certificates WHERE data != x''"
+        ).fetchone()
+        return int(first)
 
     def executed(self) -> tuple[int, int, dict[bytes, tuple[int, int]]]:
         """The last executed sequence, the agreed time there, and each origin's last bundle."""
@@ -157,11 +187,7 @@ class Log:
         if newest is None:
             return 0, 0, {}
         sequence, time_ms, packed = newest
-        try:
-            origins = {origin: (i, n) for origin, i, n in codec.decode(packed)}
-        except (codec.WireError, TypeError, ValueError) as error:
-            raise DatabaseDamaged(f"the table of origins cannot be read: {error}", "") from error
-        return sequence, time_ms, origins
+        return sequence, time_ms, unpack_origins(packed)
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates from `first` on: to `last`, the first missing one, or `max_bytes`.
@@ -173,7 +199,8 @@ class Log:
         for sequence in range(first, last + 1):
             found = self._execute(
                 "SELECT head.data, tail_bytes, body.data FROM certificates AS head"
-                " LEFT JOIN records AS body ON body.id = head.tail WHERE head.sequence = ?",
+                " LEFT JOIN records AS body ON body.id = head.tail"
+                " WHERE head.sequence = ? AND head.data != x''",
                 (sequence,),
             ).fetchone()
             if found is None:

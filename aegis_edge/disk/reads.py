@@ -127,7 +127,10 @@ def changes(
     limit = min(limit, PAGE_ENTRIES_MAX)
     upto = min(after_revision + SCAN_ROWS_MAX, newest)
     rows = connection.execute(
-        "SELECT * FROM versions WHERE revision > ? AND revision <= ? AND key >= ? AND key < ?"
+        "SELECT versions.* FROM versions JOIN keys USING (key)"
+        " WHERE revision > ? AND revision <= ? AND key >= ? AND key < ?"
+        # What was pruned may be there yet: the row begins with the oldest revision that is kept.
+        " AND hex(substr(retained, 1, 8)) <= printf('%016X', revision)"
         " ORDER BY revision LIMIT ?",
         (after_revision, upto, _text(prefix), prefix + _ABOVE, limit + 1),
     )

@@ -82,6 +82,31 @@ NODE_RECORDS = """CREATE TABLE IF NOT EXISTS node_records (
     node BLOB PRIMARY KEY,
     record BLOB NOT NULL) WITHOUT ROWID"""
 
+#: What is given to who was away, and what is fetched and not installed yet: see `disk.applied`.
+#: Made like the above.
+TRANSFER = (
+    # Where execution stood at the last checkpoints, whose state others may fetch.
+    """CREATE TABLE IF NOT EXISTS checkpoints (
+        sequence INTEGER PRIMARY KEY,
+        time_ms INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        origins BLOB NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS staged_rows (
+        label BLOB PRIMARY KEY,
+        key TEXT NOT NULL,
+        retained BLOB NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS staged_versions (
+        revision INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        previous_revision INTEGER NOT NULL,
+        author BLOB NOT NULL,
+        time_ms INTEGER NOT NULL,
+        media INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,
+        value BLOB NOT NULL,
+        PRIMARY KEY (key, revision))""",
+)
+
 
 class Lock:
     """Held for as long as the database is open: two processes on one database would diverge."""
@@ -138,7 +163,8 @@ def connect(
                 _check(path, connection)
                 _settle(connection)
             _same(path, connection, (cluster_id, node, history_versions))
-            connection.execute(NODE_RECORDS)
+            for table in (NODE_RECORDS, *TRANSFER):
+                connection.execute(table)
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")

@@ -182,7 +182,7 @@ def test_a_transaction_that_fails_leaves_nothing_and_is_the_last(tmp_path: Path)
     assert database.get("big") is None
     assert database.get("own/9") is not None
     with pytest.raises(DiskFailing, match="start the node again"):
-        database.perform([TakeRoot(9)])
+        database.perform([TakeRoot(9, is_signed=False)])
     database.close()
     database = open_database(tmp_path)
     assert check(database) == 9
@@ -283,7 +283,7 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
         database.changes(0)
         database.certificates(1, 9, 1 << 20)
         database.restored(1)
-        database.perform([TakeRoot(9)])
+        database.perform([TakeRoot(9, is_signed=False)])
         database.perform([])
     assert written() == before
     database.close()
