@@ -141,7 +141,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     for limit in (
         f"Values are at most {VALUE_BYTES_MAX / 1024:g} KiB, keys {KEY_BYTES_MAX} bytes;",
         f"; {usual.history_versions} versions of a key are kept.",
-        f"while more than {CERTIFICATE_BYTES_MAX / 2**20:g} MiB were written cannot catch up",
+        f"The others keep the last {CERTIFICATE_BYTES_MAX / 2**20:g} MiB of batches.",
         f"a time up to {STATUS_TICKS / 1000:g} seconds old.",
     ):
         assert limit in said

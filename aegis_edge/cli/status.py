@@ -42,6 +42,13 @@ def _alarm(said: dict[str, Any]) -> str:
     return ": ".join(filter(None, (said.get("about"), said.get("reason"))))
 
 
+def _transfer(said: dict[str, Any]) -> str:
+    """How far a node is that fetches the state of others."""
+    parts, done = said.get("parts", 0), said.get("done", 0)
+    share = f": {done} of {screen.count(parts, 'part')} that differ" if parts else ""
+    return f"the state after batch {said.get('to', '?')}{share}"
+
+
 def tolerance(nodes: int, quorum: int, faulty_max: int) -> str:
     """What so many members bear, in words: how many may be off, how many hostile."""
     if nodes == 1:
@@ -75,6 +82,8 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("primary", f"{primary}{changing}, view {said['view']}"))
     if "executed" in said:
         found.append(("agreed", f"batch {said['executed']}; checkpoint at {said.get('stable', 0)}"))
+    if said.get("transfer"):
+        found.append(("fetches", _transfer(said["transfer"])))
     if "revision" in said:
         waiting = screen.count(said.get("pending", 0), "write")
         found.append(("revision", f"{said['revision']}; {waiting} waiting"))

@@ -117,6 +117,13 @@ class Callers:
                 ticket.done(outcome)
         return len(tickets)
 
+    def skipped(self, last: tuple[int, int], error: ReplicationError) -> None:
+        """Up to the bundle `last`, what came of them will not be heard of here."""
+        for name in [name for name in self._bundles if name <= last]:
+            for ticket in self._bundles.pop(name):
+                if ticket.done is not None:
+                    ticket.done(error)
+
     def refuse(self, error: ReplicationError) -> None:
         """Tell everybody who waits that there will be no outcome here."""
         waiting = [*self._pending, *(t for tickets in self._bundles.values() for t in tickets)]

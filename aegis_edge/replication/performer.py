@@ -30,20 +30,24 @@ from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
+    BatchesGone,
     Bundled,
     Deliver,
     Effect,
     Event,
     HangUp,
+    InstallState,
+    JudgePart,
     LinkDown,
     LinkUp,
     Measured,
-    Persist,
     Prune,
     Received,
     RootTaken,
     Send,
     SendCommitted,
+    SendPart,
+    Step,
     Submitted,
     TakeRoot,
     Tick,
@@ -67,7 +71,7 @@ from aegis_edge.replication.steps import Steps
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
-from aegis_edge.wire.messages import Message
+from aegis_edge.wire.messages import Message, StatePart
 
 log = logging.getLogger(__name__)
 
@@ -289,6 +293,7 @@ class Replication:
             "view_changing": core.changing,
             "halted": core.halted,
             "learning": core.learning,
+            "transfer": self._transfer(),
             "executed": core.executed,
             "stable": core.stable,
             "state_root": self.root.hex(),
@@ -304,6 +309,13 @@ class Replication:
             "refused": {self.names[key]: count for key, count in counters.refused.items()},
             "alarms": [*self.alarms.kept(), *self._learning_alarm()],
         }
+
+    def _transfer(self) -> dict[str, int] | None:
+        """While the state of others is fetched: up to which batch, and how far that is."""
+        progress = self._core.transfer_progress
+        return (
+            None if progress is None else dict(zip(("to", "done", "parts"), progress, strict=True))
+        )
 
     def _learning_alarm(self) -> Iterator[dict[str, str]]:
         until = self._core.learning
@@ -553,13 +565,18 @@ class Replication:
     def _write(self) -> None:
         """Hand the database everything that waits for it, in one go."""
         group = self._writes.begin()
-        steps = [e for e in group if isinstance(e, (Persist, Deliver, TakeRoot, Prune))]
-        fetches = [e for e in group if isinstance(e, SendCommitted)]
+        steps = [e for e in group if isinstance(e, Step)]
+        fetches = [e for e in group if isinstance(e, (SendCommitted, SendPart))]
         store = self._store
 
-        def job() -> tuple[Sequence[Any], list[Sequence[bytes]]]:
+        def read(fetch: SendCommitted | SendPart) -> Sequence[bytes] | bytes | None:
+            if isinstance(fetch, SendCommitted):
+                return store.certificates(fetch.first, fetch.last, fetch.bytes_max)
+            return store.part(fetch.sequence, fetch.kind, fetch.items)
+
+        def job() -> tuple[Sequence[Any], list[Any]]:
             results = store.perform(steps) if steps else ()
-            return results, [store.certificates(f.first, f.last, f.bytes_max) for f in fetches]
+            return results, [read(fetch) for fetch in fetches]
 
         def done(result: Any, error: BaseException | None) -> None:
             self._landed = (result, error)
@@ -575,17 +592,19 @@ class Replication:
         group, held = self._writes.end()
         if error is not None:
             raise error
-        results, certificates = iter(result[0]), iter(result[1])
-        roots: list[RootTaken] = []
+        results, answers = iter(result[0]), iter(result[1])
+        follow: list[Event] = []
         for effect in group:
             if isinstance(effect, Send):
                 self._send(effect)
             elif isinstance(effect, SendCommitted):
-                answer = next(certificates)
+                answer = next(answers)
                 for raw in answer:
                     self._wires.post(effect.peer, raw)
                 if not answer:
-                    self._cannot_help(effect.peer)
+                    follow.append(BatchesGone(effect.peer, effect.first))
+            elif isinstance(effect, SendPart):
+                self._send_part(effect, next(answers))
             else:
                 value = next(results)
                 if isinstance(effect, Deliver):
@@ -594,19 +613,38 @@ class Replication:
                     self.root, self.root_sequence = value, effect.sequence
                     if effect.is_signed:
                         self._checkpoints.took(effect.sequence)
-                        roots.append(RootTaken(effect.sequence, value))
+                        follow.append(RootTaken(effect.sequence, value))
                 elif isinstance(effect, Prune):
                     self._checkpoints.tell()
+                elif isinstance(effect, JudgePart):
+                    follow.append(value)
+                elif isinstance(effect, InstallState):
+                    self._installed(effect, *value)
         self._take(held)
-        for root in roots:
-            self._step(root)
+        for event in follow:
+            self._step(event)
 
-    def _cannot_help(self, peer: bytes) -> None:
-        """A member was away for so long that the batches it missed are no longer kept here."""
-        about = self.names.get(peer, peer.hex())
-        reason = "it missed more than this node still keeps"
-        if self.alarms.add(reason, about=about):
-            log.error("alarm about %s: %s", about, reason)
+    def _send_part(self, effect: SendPart, data: bytes | None) -> None:
+        """Give a member pieces of a state; or go on with finding them, after what waits."""
+        if data is None:
+            self._writes.hold(effect)
+            return
+        self._wires.post(effect.peer, StatePart(effect.sequence, effect.kind, data).pack())
+
+    def _installed(
+        self, effect: InstallState, revision: int, origins: Mapping[bytes, tuple[int, int]]
+    ) -> None:
+        """The state is that of others now: what came of its own bundles there, nobody can tell."""
+        log.info("the state after batch %d is here: it goes on from there", effect.sequence)
+        self._executed = effect.sequence
+        self._quiet_at = clock.now_ticks() + QUIET_TICKS
+        self._callers.skipped(
+            origins.get(self.key, (0, 0)),
+            Unconfirmed("this node fetched the state of others, and not how it came about"),
+        )
+        self._checkpoints.took(effect.sequence)
+        self._checkpoints.tell()
+        self._rise(revision)
 
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""
@@ -624,8 +662,12 @@ class Replication:
             self.counters.own_operations += executed
         if self._steps is not None:
             log.debug("%s", self._steps.executed(effect))
-        if newest > self.revision:
-            self.revision = newest
+        self._rise(newest)
+
+    def _rise(self, revision: int) -> None:
+        """Wake those who watch, if there is something newer."""
+        if revision > self.revision:
+            self.revision = revision
             if self._moved.statistics().tasks_waiting:
                 self._moved.set()
                 self._moved = trio.Event()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aegis_edge.pbft.events import Effect, Persist, Send, SendCommitted
+from aegis_edge.pbft.events import Effect, Persist, Send, SendCommitted, SendPart
 
 
 class Writes:
@@ -48,7 +48,7 @@ class Writes:
         """Keep `effect` for the next write, behind all others."""
         if isinstance(effect, Persist):
             self._unsafe += 1
-        elif isinstance(effect, SendCommitted):
+        elif isinstance(effect, (SendCommitted, SendPart)):
             # One answer at a time to each peer: what it asked for last is what counts.
             self._held = [e for e in self._held if not _answers(e, effect.peer)]
             self._serving.add(effect.peer)
@@ -57,7 +57,7 @@ class Writes:
     def begin(self) -> Sequence[Effect]:
         """What goes to the database in one go: all, up to a second answer to a fetch."""
         assert self._flying is None, "one write at a time"
-        fetches = [i for i, effect in enumerate(self._held) if isinstance(effect, SendCommitted)]
+        fetches = [i for i, effect in enumerate(self._held) if _reads(effect)]
         end = fetches[1] if len(fetches) > 1 else len(self._held)
         self._flying, self._held = self._held[:end], self._held[end:]
         return self._flying
@@ -71,5 +71,9 @@ class Writes:
         return done, held
 
 
+def _reads(effect: Effect) -> bool:
+    return isinstance(effect, (SendCommitted, SendPart))
+
+
 def _answers(effect: Effect, peer: bytes) -> bool:
-    return isinstance(effect, SendCommitted) and effect.peer == peer
+    return isinstance(effect, (SendCommitted, SendPart)) and effect.peer == peer

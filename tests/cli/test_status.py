@@ -90,6 +90,15 @@ def test_what_an_owner_can_do_about_tor_is_said_once(tor: dict[str, Any], line: 
     assert click.unstyle(lines["tor"]) == f"HIGH: {line}"
 
 
+def test_a_node_that_fetches_the_state_of_others_says_how_far_it_is(
+    cli: Cli, node: Replication
+) -> None:
+    node.more = {"transfer": {"to": 640, "done": 0, "parts": 0}}
+    assert "fetches   the state after batch 640" in cli("status").out.splitlines()
+    node.more = {"transfer": {"to": 640, "done": 1, "parts": 800}}
+    assert "fetches   the state after batch 640: 1 of 800 parts that differ" in cli("status").out
+
+
 def test_an_alarm_says_whom_it_is_about(cli: Cli, node: Replication) -> None:
     node.more = {
         "alarms": [

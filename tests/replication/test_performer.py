@@ -24,14 +24,19 @@ from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
+    BatchesGone,
+    BeginTransfer,
     Bundled,
     Deliver,
     Effect,
     Event,
     HangUp,
+    InstallState,
+    JudgePart,
     LinkDown,
     LinkUp,
     Measured,
+    PartJudged,
     Persist,
     Prune,
     Received,
@@ -39,6 +44,7 @@ from aegis_edge.pbft.events import (
     RootTaken,
     Send,
     SendCommitted,
+    SendPart,
     Submitted,
     TakeRoot,
     Tick,
@@ -57,7 +63,7 @@ from aegis_edge.replication import (
 )
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Claim, Signer
-from aegis_edge.wire.messages import Bundle, Checkpoint, Commit, Verified
+from aegis_edge.wire.messages import Bundle, Checkpoint, Commit, StatePart, Verified
 from tests import proofs
 from tests.replication.many import submit_many
 
@@ -85,6 +91,7 @@ class Core:
         self.changing = False
         self.halted: str | None = None
         self.learning: int | None = None
+        self.transfer_progress: tuple[int, int, int] | None = None
         self.executed = 0
         self.stable = 0
         self.stable_checkpoint: tuple[Verified[Checkpoint], ...] = ()
@@ -120,6 +127,7 @@ class Store:
     revision: int = 0
     error: Exception | None = None
     retired: int = 0
+    searches: int = 3
     #: What shows a key, and from which checkpoint on it does.
     shown: tuple[Inclusion, int] | None = None
     asked: list[tuple[str, int, int]] = field(default_factory=list)
@@ -142,6 +150,10 @@ class Store:
     def _one(self, step: Effect) -> Any:
         if isinstance(step, TakeRoot):
             return b"root"
+        if isinstance(step, JudgePart):
+            return PartJudged(step.sequence, step.peer, None)
+        if isinstance(step, InstallState):
+            return 77, {ME: (1, 1)}
         if not isinstance(step, Deliver):
             return None
         outcomes = []
@@ -156,6 +168,10 @@ class Store:
             return []
         found = [b"certificate %d" % s for s in range(first, last + 1)]
         return found[: max(1, max_bytes // len(found[0]))]
+
+    def part(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        self.searches -= 1
+        return None if self.searches > 0 else b"".join(items)
 
 
 class Wires:
@@ -453,6 +469,16 @@ async def test_what_it_does_not_show_waits_for_the_next_one_which_comes_about() 
         assert [asked[1] for asked in stage.store.asked] == [0, 0, 64, 64]
 
 
+async def test_a_state_that_was_fetched_shows_what_was_waited_for() -> None:
+    """Its checkpoint may have been known to be stable before: then nothing is pruned with it."""
+    async with Stage().running(ANNA, BERT) as stage, trio.open_nursery() as nursery:
+        proving = Proving(stage, nursery)
+        await proving.ask()
+        stage.core.stable, stage.core.stable_checkpoint = proofs.SEQUENCE, proving.signed
+        await stage.heard(InstallState(proofs.SEQUENCE))
+        assert proving.got == [proofs.cluster().proof("door")]
+
+
 async def test_who_waits_for_a_proof_is_told_when_there_will_be_none() -> None:
     async with Stage().running(ANNA, BERT) as stage, trio.open_nursery() as nursery:
         proving = Proving(stage, nursery)
@@ -523,15 +549,48 @@ async def test_a_flood_of_fetches_is_answered_once_and_one_peer_at_a_time() -> N
         assert len(stage.store.transactions) == 2
 
 
-async def test_a_member_that_missed_too_much_is_an_alarm_once() -> None:
+async def test_the_replica_is_told_of_whom_batches_cannot_help() -> None:
     async with Stage().running() as stage:
         stage.store.retired = 5
-        for _ in range(2):
-            await stage.heard(SendCommitted(CARL, 3, 9))
+        await stage.heard(SendCommitted(CARL, 3, 9))
         assert stage.wires.sent == []
-        assert stage.node.status()["alarms"] == [
-            {"about": "carl", "reason": "it missed more than this node still keeps"}
-        ]
+        assert stage.core.heard[-1] == BatchesGone(CARL, 3)
+
+
+async def test_pieces_of_a_state_are_looked_for_until_they_are_found() -> None:
+    async with Stage().running() as stage:
+        await stage.heard(SendPart(CARL, 8, 1, (b"a", b"b")))
+        assert stage.store.searches == 0
+        assert stage.wires.sent == [(CARL, StatePart(8, 1, b"ab").pack())]
+
+
+async def test_pieces_are_judged_on_the_disk_and_the_replica_is_told() -> None:
+    async with Stage().running() as stage:
+        stage.core.transfer_progress = (8, 1, 3)
+        assert stage.node.status()["transfer"] == {"to": 8, "done": 1, "parts": 3}
+        await stage.heard(BeginTransfer(8, b"root"), JudgePart(ANNA, 8, 0, (b"",), b"data"))
+        assert stage.core.heard[-1] == PartJudged(8, ANNA, None)
+
+
+async def test_after_a_transfer_nobody_knows_what_became_of_the_own_bundles(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="aegis_edge.replication")
+    async with Stage().running(ANNA, BERT) as stage:
+        answers: list[Any] = []
+        stage.core.bundle_room = 1
+        stage.node.enqueue(b"one", answers.append)
+        gone = stage.node.enqueue(b"withdrawn", answers.append)
+        await stage.quiet()
+        assert gone.withdraw() is False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stage.node.revision_after, 76)
+            await stage.heard(InstallState(8))
+        assert [answer.code for answer in answers] == ["timeout"]
+        assert stage.node.revision == 77
+        await stage.heard(InstallState(16))
+        assert stage.node.revision == 77
+    assert "the state after batch 8 is here: it goes on from there" in caplog.messages
 
 
 async def test_an_alarm_is_kept_for_the_owner() -> None:
