@@ -842,6 +842,10 @@ class FalseAnswers(Vice):
             self.liar.did("Body", self.name)
             self.liar.send(peer, wire.Body(batch).pack())
             return self.likely(0.3)
+        if isinstance(asked, wire.FetchState):
+            self.liar.did("StatePart", self.name)
+            self.liar.send(peer, self._part(asked))
+            return self.likely(0.1)
         if isinstance(asked, (wire.FetchBatches, wire.Status)):
             first = (
                 asked.first if isinstance(asked, wire.FetchBatches) else asked.executed_sequence + 1
@@ -850,6 +854,14 @@ class FalseAnswers(Vice):
             self.liar.send(peer, self._proof(min(first, wire.COUNTER_MAX)))
             return self.likely(0.5)
         return True
+
+    def _part(self, asked: wire.FetchState) -> bytes:
+        """Pieces of a state, with a flaw in them: of another one, of nothing, or a bit flipped."""
+        body = self.liar.node
+        data = bytearray(body.disk.part(asked.sequence, asked.kind, asked.items) or self.digest())
+        if self.likely(0.8):
+            data[self.chance.randrange(len(data))] ^= 1 << self.chance.randrange(8)
+        return wire.StatePart(asked.sequence, asked.kind, bytes(data)).pack()
 
     def _proof(self, sequence: int) -> bytes:
         known = self.liar.recall("Proposal")

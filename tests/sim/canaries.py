@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from aegis_edge.knowledge import rebuild
 from aegis_edge.knowledge.operations import Outcome, Status
 from aegis_edge.pbft import (
     amnesia,
@@ -32,12 +33,13 @@ from aegis_edge.pbft import (
 from aegis_edge.pbft.events import Alarm, Effect, LinkDown, LinkUp, Restored, Send
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
+from aegis_edge.wire.codec import WireError
 from tests.sim import plan as plans
 from tests.sim.builds import REAL
 from tests.sim.clients import Client
 from tests.sim.linearizability import Call
 from tests.sim.machine import Applied
-from tests.sim.node import Node
+from tests.sim.node import FalseRows, FalseSource, Node
 from tests.sim.plan import Plan
 from tests.sim.world import Build, Result, World
 
@@ -48,6 +50,7 @@ _SOUND_CONSIDER = views.Views._consider
 _SOUND_ASK = views.Views.ask
 _SOUND_RESTORE = views.Views.restore
 _SOUND_ON_STATUS = repair.Repair.on_status
+_SOUND_ROW = rebuild.Rebuild._row
 _SOUND_RUN = execution.Execution.run
 
 
@@ -67,6 +70,8 @@ class Canary:
     #: The fault that shows it, where one does: every other fault is of this kind.
     fault: str = ""
     blind: frozenset[str] = frozenset()
+    #: See `plans.forgetful`.
+    forgetful: bool = False
     #: Seeds whose network loses a third and whose nodes are cut off in turn: views follow fast.
     turbulent: bool = False
     #: What lines carry in a tick; 0: what the seed says.
@@ -97,7 +102,9 @@ class Canary:
             made = replace(made, faults=faults)
         if self.bytes_a_tick:
             made = replace(made, bytes_a_tick=self.bytes_a_tick)
-        return plans.turbulent(made) if self.turbulent else made
+        if self.turbulent:
+            made = plans.turbulent(made)
+        return plans.forgetful(made) if self.forgetful else made
 
     def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
         """One plan with the mistake in it."""
@@ -171,10 +178,10 @@ class MoodyMachine(Applied):
     made = 0
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__(plan)
         MoodyMachine.made += 1
         if MoodyMachine.made % 2:
-            self._row_bytes_max = 1 << 30
+            self.history_versions = 1 << 20
+        super().__init__(plan)
 
 
 # --- replicas -------------------------------------------------------------------------------
@@ -403,6 +410,27 @@ def _believed(self: Any, sequence: int) -> Any:
     """`Log.agreed_root` that takes f+1 equal roots, i.e. whatever a quorum of two says."""
     votes = [v for _, v in sorted(self._checkpoints.get(sequence, {}).items())]
     return tuple(votes[-1:]) or None
+
+
+class _AnyRoot:
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def _believes_any_head(*_: Any) -> Any:
+    return _AnyRoot()
+
+
+def _believes_any_value(self: Any, head: bytes, after: int, found: Any) -> Any:
+    try:
+        return _SOUND_ROW(self, head, after, found)
+    except WireError as error:
+        if "versions" not in str(error):
+            raise
+        for version in found.versions:
+            self._state.stage_version(version)
+        self._state.stage(head, found.key, found.row)
+        return []
 
 
 def _forgets_the_window(self: Any, peer: bytes, said: wire.Status) -> None:
@@ -698,6 +726,22 @@ CANARIES: tuple[Canary, ...] = (
         ),
         vice="stuff",
         seeds=150,
+    ),
+    Canary(
+        "believes_any_partition",
+        "the digests of a fetched state are not held against the certified root",
+        frozenset({"no traceback", "no false alarm", "equal roots"}),
+        replace(REAL, node=FalseSource),
+        patches=((rebuild, "state_root", _believes_any_head),),
+        forgetful=True,
+    ),
+    Canary(
+        "believes_any_value",
+        "the values of a fetched state are not held against their digests",
+        frozenset({"no traceback", "equal roots"}),
+        replace(REAL, node=FalseRows),
+        patches=((rebuild.Rebuild, "_row", _believes_any_value),),
+        forgetful=True,
     ),
     Canary(
         "chatters",

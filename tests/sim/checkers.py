@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from aegis_edge.pbft.events import Alarm, Deliver, Restored
+from aegis_edge.knowledge.state import unpack_retained
+from aegis_edge.pbft.events import Alarm, Deliver, InstallState, Restored
 from aegis_edge.wire import messages as wire
 from tests.sim import linearizability
 from tests.sim.model import Model
@@ -86,6 +87,8 @@ class Judges:
         self._model = Model()
         self._roots: dict[int, tuple[bytes, int]] = {}
         self._executed_names: dict[tuple[bytes, int, int], int] = {}
+        #: States that were fetched and installed.
+        self.transfers = 0
         self._moment = 0
         self._bad_clocks: set[int] = set(world.plan.liars)
         self._newest_time_ms = 0
@@ -188,6 +191,29 @@ class Judges:
                 self._world.now,
             )
         )
+
+    def installed(self, node: Node, install: InstallState) -> None:
+        """A node takes the state of others: it must be the one that was agreed on there."""
+        self.transfers += 1
+        if node.liar:
+            return
+        promises = self._promises[node.index]
+        sequence = install.sequence
+        if sequence <= promises.last_delivered:
+            self.fail("order", f"node {node.index} goes back to {sequence} by a transfer")
+        promises.last_delivered = sequence
+        root, by = self._roots.get(sequence, (b"", None))
+        if node.disk.machine.root() != root:
+            self.fail("equal roots", f"node {node.index} installs another {sequence} than {by}")
+        elif node.disk.machine.executed != sequence:
+            self.fail("order", f"node {node.index} does not go on after {sequence}")
+        elif node.disk.machine.reborn(node.disk.machine.state).root() != root:
+            self.fail("equal roots", f"node {node.index} has other rows than its tree says")
+        for _, row in node.disk.machine.state.rows():
+            for entry in unpack_retained(row):
+                version = node.disk.machine.state.version(entry.revision)
+                if version is None or version.digest() != entry.digest:
+                    self.fail("equal roots", f"node {node.index} has another {version} there")
 
     def _certificate(self, node: Node, deliver: Deliver) -> wire.Committed | None:
         """The proof that comes with a batch, judged from scratch; honest signers must remember."""

@@ -95,6 +95,8 @@ def message(world: World, what: wire.Message) -> str:
         return f"Committed by {len(what.commits)}: {named}"
     if isinstance(what, wire.Body):
         return f"Body {what.batch.digest.hex()[:8]}"
+    if isinstance(what, wire.StatePart):
+        return f"StatePart after {what.sequence}, kind {what.kind}, {len(what.data)} bytes"
     marks = [f"s{c.message.sequence} {c.message.root.hex()[:8]}" for c in what.checkpoints]
     return f"StableCheckpoint {' '.join(marks)}"
 
@@ -122,4 +124,8 @@ def _signed(world: World, what: Any) -> str:
         return f"{what.first} to {what.last}"
     if isinstance(what, wire.FetchBody):
         return what.digest.hex()[:8]
+    if isinstance(what, wire.Gone):
+        return f"from {what.first} on"
+    if isinstance(what, wire.FetchState):
+        return f"after {what.sequence}, {len(what.items)} of kind {what.kind}"
     return ""

@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegis_edge.pbft.events import Deliver, Persist, Prune, Record, Restored, TakeRoot
+from aegis_edge.pbft.events import (
+    BeginTransfer,
+    Deliver,
+    InstallState,
+    JudgePart,
+    PartJudged,
+    Persist,
+    Prune,
+    Record,
+    Restored,
+    Step,
+    TakeRoot,
+)
+from aegis_edge.wire.codec import WireError
 
 #: Record kinds that go when a checkpoint at their sequence is stable; kind 7 stays at it.
 PRUNED_THROUGH = (4, 5, 6)
@@ -18,11 +31,13 @@ PRUNED_BELOW = (7,)
 class Disk:
     """The durable side of one node.  `machine` is the applied state: see `tests.sim.machine`.
 
-    `rebuilt`: it took the place of another one, which is lost.
+    `rebuilt`: it took the place of another one, which is lost; `kept`: how many batches under the
+    stable checkpoint are kept for others.
     """
 
-    def __init__(self, machine: Any, *, rebuilt: bool = False) -> None:
+    def __init__(self, machine: Any, *, rebuilt: bool = False, kept: int = 1 << 30) -> None:
         self.machine = machine
+        self.kept = kept
         self.rebuilt = rebuilt
         self.incarnation = 0
         self.records: dict[tuple[int, int, int], Record] = {}
@@ -62,7 +77,8 @@ class Disk:
         return self.incarnation
 
     def restored(self) -> Restored:
-        """What a replica starts from after a power-up."""
+        """What a replica starts from after a power-up: what others fetched before is forgotten."""
+        self.machine = self.machine.reborn(self.machine.state)
         return Restored(
             incarnation=self.next_incarnation(),
             executed=self.machine.executed,
@@ -72,8 +88,18 @@ class Disk:
             rebuilt=self.rebuilt,
         )
 
-    def perform(self, step: Persist | Deliver | TakeRoot | Prune) -> Any:
+    def perform(self, step: Step) -> Any:
         """Make one step durable; outcomes per bundle for `Deliver`, the root for `TakeRoot`."""
+        machine = self.machine
+        if type(step) is BeginTransfer:
+            machine.begin(step.sequence, step.root)
+            return None
+        if type(step) is JudgePart:
+            return self._judge(step)
+        if type(step) is InstallState:
+            machine.install()
+            self.certificates.clear()
+            return dict(machine.origins)
         if type(step) is Persist:
             record = step.record
             self.records[(record.kind, record.view, record.sequence)] = record
@@ -83,8 +109,13 @@ class Disk:
             return self.machine.apply(step.sequence, step.time_ms, step.bundles)
         if type(step) is TakeRoot:
             assert self.machine.executed == step.sequence, "a root is taken right after its batch"
-            return self.machine.root()
+            machine.hold()
+            return machine.root()
         assert type(step) is Prune
+        gone = [s for s in self.certificates if s <= step.sequence - self.kept]
+        for sequence in gone[: -1 if machine.executed in gone else None]:
+            del self.certificates[sequence]
+        machine.release(step.sequence, min(self.certificates, default=0) - 1)
         self.stable = max(self.stable, step.sequence)
         for key in list(self.records):
             kind, _, sequence = key
@@ -93,6 +124,34 @@ class Disk:
             ):
                 del self.records[key]
         return None
+
+    def _judge(self, part: JudgePart) -> PartJudged:
+        rebuild = self.machine.rebuild
+        if rebuild is None or rebuild.sequence != part.sequence:
+            return PartJudged(part.sequence, part.peer, None)
+        try:
+            wants = tuple(self.machine.take(part.kind, part.items, part.data))
+        except WireError as error:
+            return PartJudged(part.sequence, part.peer, str(error))
+        said = rebuild.progress
+        return PartJudged(
+            part.sequence,
+            part.peer,
+            None,
+            wants,
+            rebuild.done,
+            rebuild.parts,
+            said.time_ms,
+            dict(said.origins),
+        )
+
+    def part(self, sequence: int, kind: int, items: tuple[bytes, ...]) -> bytes | None:
+        """Pieces of a state for others; None: not yet."""
+        try:
+            found: bytes | None = self.machine.answer(sequence, kind, items)
+        except WireError:
+            return b""
+        return found
 
     def certified(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates of a range, to the first that is missing or to `max_bytes`.

@@ -14,13 +14,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aegis_edge.knowledge.operations import Barrier
+from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
 from aegis_edge.pbft.events import (
     Alarm,
+    BatchesGone,
+    BeginTransfer,
     Bundled,
     Deliver,
     Effect,
     Event,
     HangUp,
+    InstallState,
+    JudgePart,
     LinkDown,
     LinkUp,
     Persist,
@@ -29,16 +34,18 @@ from aegis_edge.pbft.events import (
     RootTaken,
     Send,
     SendCommitted,
+    SendPart,
     Submitted,
     TakeRoot,
     Tick,
 )
+from aegis_edge.wire.messages import StatePart
 from tests.sim.disk import Disk
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-DURABLE = (Persist, Deliver, TakeRoot, Prune)
+DURABLE = (Persist, Deliver, TakeRoot, Prune, BeginTransfer, JudgePart, InstallState)
 
 #: How often a coarse shell tells the time while there is traffic.
 COARSE_TICKS = 100
@@ -62,7 +69,7 @@ class Node:
         self.signer = signer
         self.key: bytes = signer.public
         self.liar = False
-        self.disk = Disk(world.build.machine(world.plan))
+        self.disk = Disk(world.build.machine(world.plan), kept=world.plan.kept)
         self.replica: Any = None
         self.life = 0  # how often it was switched on; callbacks of earlier lives are void
         self.clock_offset = 0
@@ -152,7 +159,8 @@ class Node:
         """The card is gone; a real node's first incarnation on a new one is the time of day."""
         assert not self.alive
         incarnation = self.disk.incarnation
-        self.disk = Disk(self.world.build.machine(self.world.plan), rebuilt=True)
+        plan = self.world.plan
+        self.disk = Disk(self.world.build.machine(plan), rebuilt=True, kept=plan.kept)
         self.disk.incarnation = incarnation
         self.forgetful = True
 
@@ -312,23 +320,25 @@ class Node:
         """The write is durable: what follows from it may be seen now."""
         if life != self.life:
             return
-        roots = []
+        follow: list[Event] = []
         self._begin(self._writing)
         for effect in self._writing:
             if type(effect) in DURABLE:
                 result = self._make_durable(effect)
                 if type(effect) is TakeRoot and result is not None:
-                    roots.append(RootTaken(effect.sequence, result))
+                    follow.append(RootTaken(effect.sequence, result))
+                elif type(effect) is JudgePart and result is not None:
+                    follow.append(result)
                 if self.world.judges.violations:
                     return
         for effect in self._writing:
             if type(effect) not in DURABLE:
-                self._show(effect)
+                follow += self._show(effect)
         held, self._queue, self._writing, self._unsafe = self._queue, [], [], 0
         self._serving.clear()
         self._perform(held)
-        for root in roots:
-            self.step(root)
+        for event in follow:
+            self.step(event)
             if not self.alive:
                 return
         self._submit()
@@ -350,6 +360,11 @@ class Node:
             self.world.judges.crashed(self, traceback.format_exc(limit=-4))
             self.world.at(self.world.now, self._fail, self.life)
             return None
+        if type(step) is InstallState:
+            self.world.judges.installed(self, step)
+            for name in [n for n in self._waiting if n <= result.get(self.key, (0, 0))]:
+                for done in self._waiting.pop(name):
+                    self.world.at(self.world.now, done, None)
         if type(step) is Deliver:
             self.world.judges.executed(self, step, result)
             for bundle, outcomes in zip(step.bundles, result, strict=True):
@@ -359,14 +374,32 @@ class Node:
                         self.world.at(self.world.now, done, outcome)
         return result
 
-    def _show(self, effect: Effect) -> None:
+    def _show(self, effect: Effect) -> list[Event]:
+        """Send what was written or is read; what the replica has to know of it."""
         if type(effect) is Send:
             self._send(effect)
+        elif type(effect) is SendPart:
+            self._send_part(effect)
         else:
             assert type(effect) is SendCommitted
             target = self.world.index_of[effect.peer]
-            for raw in self.disk.certified(effect.first, effect.last, effect.bytes_max):
+            found = self.disk.certified(effect.first, effect.last, effect.bytes_max)
+            for raw in found:
                 self.transmit(target, raw)
+            if not found:
+                return [BatchesGone(effect.peer, effect.first)]
+        return []
+
+    def _send_part(self, effect: SendPart) -> None:
+        data = None
+        while data is None:
+            data = self.disk.part(effect.sequence, effect.kind, effect.items)
+        part = StatePart(effect.sequence, effect.kind, self.piece(effect.kind, data))
+        self.transmit(self.world.index_of[effect.peer], part.pack())
+
+    def piece(self, kind: int, data: bytes) -> bytes:
+        """What is given to others of a state of this node's."""
+        return data
 
     def _send(self, effect: Send) -> None:
         self.world.judges.spoke(self, effect.raw)
@@ -376,3 +409,23 @@ class Node:
     def transmit(self, target: int, raw: bytes) -> None:
         """Where a liar bends the truth; an honest node just sends."""
         self.world.network.send(self.index, target, raw)
+
+
+class FalseSource(Node):
+    """Where it is a liar: honest, but for one bit in each piece that it gives of a state."""
+
+    #: Kinds of pieces; see `knowledge.parts`.
+    lies_in: tuple[int, ...] = (HEAD, GROUP, PARTITION, ROWS)
+
+    def piece(self, kind: int, data: bytes) -> bytes:
+        if not (self.liar and data and kind in self.lies_in):
+            return data
+        bent = bytearray(data)
+        bent[int(self._random() * len(bent))] ^= 1 << int(self._random() * 8)
+        return bytes(bent)
+
+
+class FalseRows(FalseSource):
+    """One whose digests are true."""
+
+    lies_in = (ROWS,)

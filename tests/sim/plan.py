@@ -136,6 +136,8 @@ class Plan:
     bytes_a_tick: int
     #: Nodes have time-outs, pipelines and bundles in flight of their own.
     mixed: bool
+    #: Batches under the stable checkpoint that a node keeps for others.
+    kept: int
     #: The command-line flags that make this plan from its seed again.
     flags: tuple[str, ...] = field(default=())
 
@@ -245,6 +247,7 @@ def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
         skim=chance.random() < 0.5,
         bytes_a_tick=lines.choice((20, 40, 100)) if lines.random() < 1 / SLOW_LINES else 0,
         mixed=lines.random() < 1 / MIXED,
+        kept=random.Random(f"{seed} kept").choice((1 << 30, 1 << 30, 0, interval)),
         flags=flags,
     )
 
@@ -273,6 +276,14 @@ def turbulent(plan: Plan) -> Plan:
         operations=120,
         pipeline=4,
     )
+
+
+def forgetful(plan: Plan) -> Plan:
+    """The plan where nobody keeps a batch under a stable checkpoint, and one has false states.
+
+    Who missed a batch fetches the state; see `node.FalseSource`.  Of fewer than four nobody lies.
+    """
+    return replace(plan, kept=0, liars=(0,) if plan.f else (), vices=())
 
 
 def _weather(chance: random.Random) -> Weather:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.sim import __main__ as command_line
 from tests.sim import plan
 from tests.sim.builds import REAL
 from tests.sim.canaries import CANARIES, Canary, hunt
+from tests.sim.node import FalseRows, FalseSource, Node
 from tests.sim.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +37,8 @@ QUICK = [
         "executes_twice",
         "skips_a_batch",
         "keeps_other_versions",
+        "believes_any_partition",
+        "believes_any_value",
         "believes_the_latest_clock",
         "never_resends",
         "scribbles",
@@ -48,6 +52,16 @@ QUICK = [
 def test_a_few_seeds(seed: int) -> None:
     result = World(plan.make(seed), REAL).run()
     assert not result.violations, command_line.command(plan.make(seed))
+
+
+@pytest.mark.parametrize("node", [Node, FalseSource, FalseRows])
+@pytest.mark.parametrize("seed", [0, 1, 22, 23])
+def test_who_missed_what_nobody_keeps_comes_back(seed: int, node: type[Node]) -> None:
+    world = World(plan.forgetful(plan.make(seed, (4,))), replace(REAL, node=node))
+    assert not world.run().violations
+    assert world.judges.transfers
+    accused = world.judges.alarms["it sent a state that is not the agreed one"]
+    assert accused == (1 if node is FalseSource else accused)
 
 
 def test_the_same_seed_is_the_same_run() -> None:
