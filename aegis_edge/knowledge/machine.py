@@ -23,19 +23,22 @@ from aegis_edge.knowledge.operations import (
     Status,
     decode,
 )
-from aegis_edge.knowledge.parts import Want
+from aegis_edge.knowledge.parts import Row, Want
 from aegis_edge.knowledge.rebuild import Rebuild
 from aegis_edge.knowledge.state import (
     RETAINED_BYTES,
     Progress,
+    Rotten,
     State,
     Version,
     newest_retained,
     pack_retained,
     pack_totals,
+    stands_for,
     state_root,
     unpack_retained,
 )
+from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.messages import Bundle, Verified
 
 #: How many keys are looked at in one go, where all have to be.
@@ -64,6 +67,8 @@ class Machine:
         #: What is being fetched, if anything is.
         self.rebuild: Rebuild | None = None
         self._holds = Holds(state, history_versions)
+        #: Labels under which other keys were looked for than the one that is there.
+        self._shared: set[bytes] = set()
         self._tree = Tree()
         for key, row in state.rows():
             self._tree.replace(key.encode(), None, row)
@@ -105,6 +110,62 @@ class Machine:
 
     def _progress(self) -> Progress:
         return Progress(self.executed, self.time_ms, self.revision, dict(self.origins))
+
+    # --- what the disk makes of it ---
+
+    def row(self, key: str) -> bytes | None:
+        """The row of `key`, or None if it never had a version.  Raises `Rotten`."""
+        row = self._state.retained(key)
+        head = label(key.encode())
+        if not self.agrees(key, row) and not (row is None and head in self._shared):
+            raise Rotten(head)
+        return row
+
+    def agrees(self, key: str, row: bytes | None) -> bool:
+        """Whether `row` is that of `key`, and None: whether there is no such key."""
+        return self._tree.agrees(key.encode(), row)
+
+    def has_label(self, head: bytes) -> bool:
+        """Whether there is a key with this label."""
+        return self._tree.has_label(head)
+
+    def keys(self) -> int:
+        """How many keys there are, those that were deleted included."""
+        return self._tree.size()
+
+    def mend(self, labels: Sequence[bytes], rows: Sequence[Row]) -> list[bytes]:
+        """Put right what is here, with rows that others had at a checkpoint.
+
+        The labels under which something is wrong still: a key that was written since needs rows of
+        a later one.  Raises `WireError` for a row that nobody asked for.
+        """
+        left = dict.fromkeys(labels)
+        for found in rows:
+            head = label(found.key.encode())
+            if head not in left:
+                raise WireError("a row that nobody asked for")
+            if self._mend(head, found):
+                del left[head]
+        return list(left)
+
+    def _mend(self, head: bytes, found: Row) -> bool:
+        row = self._state.retained(found.key)
+        was_sound = row is not None and self.agrees(found.key, row)
+        if row is None or not was_sound:
+            row = found.row
+            if not self.agrees(found.key, row):
+                return False
+        known = {version.digest(): version for version in found.versions}
+        wrong = [
+            retained
+            for retained in unpack_retained(row)
+            if not stands_for(retained, self._state.version(retained.revision))
+        ]
+        if was_sound and not wrong:
+            self._shared.add(head)  # by a key that was looked for, and that there is not
+            return True
+        self._state.adopt(found.key, row, [known[r.digest] for r in wrong if r.digest in known])
+        return all(r.digest in known for r in wrong)
 
     # --- for others ---
 
@@ -191,6 +252,8 @@ class Machine:
         if isinstance(operation, Barrier):
             return Outcome(Status.DONE, self.revision, self.time_ms)
         row = self._state.retained(operation.key)
+        if row is not None and not self.agrees(operation.key, row):
+            raise Rotten(label(operation.key.encode()))
         newest, deleted = (0, True) if row is None else newest_retained(row)
         current = 0 if deleted else newest
         if operation.expected is not None and operation.expected != current:

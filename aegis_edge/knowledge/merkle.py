@@ -76,6 +76,26 @@ class Tree:
         self._nodes = bytearray(_empty_nodes())
         self._dirty: set[int] = set()
 
+    def agrees(self, key: bytes, row: bytes | None) -> bool:
+        """Whether `row` is that of `key`, so far as the tree can tell; None: that it has none."""
+        head = label(key)
+        if row is None:
+            return not self.has_label(head)
+        entries = self._entries[partition(head)]
+        entry = head + row_digest(key, row)
+        at = _position(entries, entry)
+        return entries[at : at + ENTRY_BYTES] == entry
+
+    def has_label(self, head: bytes) -> bool:
+        """Whether there is a key with this label."""
+        entries = self._entries[partition(head)]
+        at = _position(entries, head)
+        return entries[at : at + LABEL_BYTES] == head
+
+    def size(self) -> int:
+        """How many keys there are."""
+        return sum(map(len, self._entries)) // ENTRY_BYTES
+
     def replace(self, key: bytes, old_row: bytes | None, new_row: bytes) -> None:
         """The row of `key` was `old_row` (None: there was none) and is `new_row` now."""
         head = label(key)

@@ -13,7 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aegis_edge.knowledge.inclusion import Inclusion, Moment, Unprovable
-from aegis_edge.knowledge.state import Version, newest_retained
+from aegis_edge.knowledge.merkle import label
+from aegis_edge.knowledge.state import (
+    Rotten,
+    Version,
+    newest_retained,
+    stands_for,
+    unpack_retained,
+)
 
 #: The last one agreed on, and those that may yet be: usually one or two, and as many as intervals
 #: in a window where checkpoints travel long.  A node that catches up takes more, in vain.
@@ -24,10 +31,13 @@ CAUGHT_BYTES_MAX = 4 * 1024 * 1024
 
 
 class Moments:
-    """`retained` gives a key's row now, `version` that with a revision which a row names."""
+    """`retained` gives a key's row now, `version` that with a revision which a row names.
+
+    Either may find something rotten on the disk: then nothing is shown.
+    """
 
     def __init__(
-        self, retained: Callable[[str], bytes | None], version: Callable[[int], Version]
+        self, retained: Callable[[str], bytes | None], version: Callable[[int], Version | None]
     ) -> None:
         self._retained = retained
         self._version = version
@@ -41,7 +51,7 @@ class Moments:
         for key in self._wanted:
             try:
                 shown = self._shown(moment, key)
-            except Unprovable:
+            except (Unprovable, Rotten):
                 continue  # whoever asks again is told
             left -= len(shown.entries) + (len(shown.version.value) if shown.version else 0)
             if left < 0:
@@ -66,7 +76,7 @@ class Moments:
         """What shows `key` at the checkpoint after `sequence`, if it had `revision` by then.
 
         None if it had not, or if its partition changed since: then it is wanted at the next one.
-        Raises `Unprovable`.
+        Raises `Unprovable` or `Rotten`.
         """
         moment, caught = self._moments.get(sequence, (None, {}))
         shown = caught.get(key)
@@ -80,5 +90,10 @@ class Moments:
 
     def _shown(self, moment: Moment, key: str) -> Inclusion:
         row = self._retained(key)
-        version = None if row is None else self._version(newest_retained(row)[0])
+        if row is None:
+            return moment.shows(key, None, None)
+        newest = unpack_retained(row)[-1]
+        version = self._version(newest.revision)
+        if not stands_for(newest, version):
+            raise Rotten(label(key.encode()))
         return moment.shows(key, row, version)

@@ -7,6 +7,7 @@ Follows: Castro's thesis, chapter 5 (hierarchical state partitions with digests)
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from struct import Struct
 from typing import NamedTuple, Protocol
@@ -75,6 +76,14 @@ class Retained(NamedTuple):
     digest: bytes
 
 
+class Rotten(Exception):
+    """What lies on the disk is not what was agreed on: the rows with these labels (`merkle`)."""
+
+    def __init__(self, *labels: bytes) -> None:
+        super().__init__(f"rows that are not as agreed: {len(labels)}")
+        self.labels = labels
+
+
 RETAINED_BYTES = _RETAINED.size
 TOTALS_BYTES_MIN = _TOTALS.size
 
@@ -89,6 +98,18 @@ def unpack_retained(row: bytes) -> list[Retained]:
     return [
         Retained(revision, bool(deleted), d) for revision, deleted, d in _RETAINED.iter_unpack(row)
     ]
+
+
+def stands_for(retained: Retained, version: Version | None) -> bool:
+    """Whether this is the version that a row names; fields of any type are none, not an error."""
+    try:
+        return version is not None and retained == (
+            version.revision,
+            version.deleted,
+            version.digest(),
+        )
+    except (AttributeError, TypeError, ValueError, struct.error):
+        return False
 
 
 def newest_retained(row: bytes) -> tuple[int, bool]:

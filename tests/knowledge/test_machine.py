@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aegis_edge.knowledge import merkle
 from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
@@ -17,7 +19,9 @@ from aegis_edge.knowledge.operations import (
     Status,
     decode,
 )
-from aegis_edge.knowledge.state import unpack_retained
+from aegis_edge.knowledge.parts import Row
+from aegis_edge.knowledge.state import Rotten, unpack_retained
+from aegis_edge.wire.codec import WireError
 from tests.knowledge.histories import BATCHES, Numbers, bundle, origin
 from tests.knowledge.memory_state import MemoryState
 
@@ -186,3 +190,94 @@ def test_a_state_kept_with_more_versions_shrinks_to_fewer() -> None:
     Machine(state, 3).apply(1, 1, (bundle(0, 1, *[Put("a", b"%d" % i) for i in range(3)]),))
     Machine(state, 1).apply(2, 2, (bundle(0, 2, Put("a", b"new")),))
     assert list(state.versions) == [4]
+
+
+# --- what the disk spoils -------------------------------------------------------------------
+
+
+def grown() -> tuple[Machine, MemoryState]:
+    """One with two versions of `a`, and one of `b`."""
+    state = MemoryState()
+    machine = Machine(state, 3)
+    machine.apply(1, 1, (bundle(0, 1, Put("a", b"1"), Put("a", b"2"), Put("b", b"3")),))
+    return machine, state
+
+
+def given_by_others(*keys: str) -> list[Row]:
+    _, state = grown()
+    return [
+        Row(key, row, [state.versions[r.revision] for r in unpack_retained(row)])
+        for key in keys
+        for row in (state.retained_rows[key],)
+    ]
+
+
+A, B = label(b"a"), label(b"b")
+
+
+def test_a_row_that_is_not_the_agreed_one_is_neither_read_nor_written_over() -> None:
+    machine, state = grown()
+    assert machine.keys() == 2
+    assert machine.has_label(A)
+    assert machine.row("a") == state.retained_rows["a"]
+    assert machine.row("c") is None
+    state.retained_rows["a"] = state.retained_rows["b"]
+    with pytest.raises(Rotten) as caught:
+        machine.row("a")
+    assert caught.value.labels == (A,)
+    with pytest.raises(Rotten):
+        machine.apply(2, 2, (bundle(0, 2, Put("a", b"4")),))
+    del state.retained_rows["a"]
+    with pytest.raises(Rotten):
+        machine.row("a")
+
+
+@pytest.mark.parametrize("spoilt", ["row", "no row", "value", "no version", "all"])
+def test_what_others_have_mends_it(spoilt: str) -> None:
+    machine, state = grown()
+    if spoilt in ("row", "all"):
+        state.retained_rows["a"] = state.retained_rows["b"]
+    if spoilt == "no row":
+        del state.retained_rows["a"]
+    if spoilt in ("value", "all"):
+        state.versions[1] = state.versions[1]._replace(value=b"0")
+    if spoilt in ("no version", "all"):
+        del state.versions[2]
+    assert machine.mend([A, B], given_by_others("a")) == [B]
+    _, right = grown()
+    assert state.versions == right.versions
+    assert state.retained_rows == right.retained_rows
+    assert machine.row("a") == right.retained_rows["a"]
+
+
+def test_a_row_of_another_state_mends_what_it_can_and_the_rest_is_left() -> None:
+    machine, state = grown()
+    machine.apply(2, 2, (bundle(0, 2, Put("a", b"4")),))
+    right = dict(state.versions)
+    state.versions[1] = state.versions[1]._replace(value=b"0")
+    state.versions[4] = state.versions[4]._replace(value=b"0")
+    assert machine.mend([A], given_by_others("a")) == [A]
+    assert state.versions[1] == right[1]
+    assert state.versions[4] != right[4], "that it had not by then"
+    state.retained_rows["a"] = state.retained_rows["b"]
+    assert machine.mend([A], given_by_others("a")) == [A]
+    assert state.retained_rows["a"] == state.retained_rows["b"], "and nothing is guessed"
+
+
+def test_what_nobody_asked_for_is_refused() -> None:
+    machine, _ = grown()
+    with pytest.raises(WireError, match="nobody asked"):
+        machine.mend([B], given_by_others("a"))
+
+
+def test_a_key_whose_label_another_one_has_is_absent_once_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine, state = grown()
+    monkeypatch.setattr(merkle, "label", lambda key: A if key == b"c" else label(key))
+    monkeypatch.setattr("aegis_edge.knowledge.machine.label", merkle.label)
+    with pytest.raises(Rotten):
+        machine.row("c")
+    assert machine.mend([A], given_by_others("a")) == []
+    assert machine.row("c") is None
+    assert machine.row("a") == state.retained_rows["a"]

@@ -120,3 +120,19 @@ def test_each_path_of_a_snapshot_leads_to_the_top_of_its_time(
         assert merkle.top_by_path(number, held, path) == top
         assert not held or merkle.top_by_path(number ^ 1, held, path) != top
         assert merkle.top_by_path(number, held + bytes(40), path) != top
+
+
+def test_a_tree_tells_its_own_rows_from_others() -> None:
+    tree = Tree()
+    keys = [b"%d" % number for number in range(50)]
+    for key in keys:
+        assert tree.agrees(key, None)
+        assert not tree.agrees(key, b"row " + key)
+        tree.replace(key, None, b"row " + key)
+    assert tree.size() == len(keys)
+    for key in keys:
+        assert tree.has_label(merkle.label(key))
+        assert tree.agrees(key, b"row " + key)
+        assert not tree.agrees(key, b"row")
+        assert not tree.agrees(key, None)
+    assert tree.agrees(b"other", None)

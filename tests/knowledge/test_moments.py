@@ -9,6 +9,7 @@ from aegis_edge.knowledge.inclusion import Unprovable
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Delete, Operation, Put
+from aegis_edge.knowledge.state import Rotten
 from aegis_edge.peers import genesis
 from tests.knowledge.histories import bundle
 from tests.knowledge.memory_state import MemoryState
@@ -130,6 +131,22 @@ def test_a_key_that_cannot_be_denied_is_said_to_be(
     with pytest.raises(Unprovable):
         node.show("b", at)
     assert node.show("a", at) == b"1"
+
+
+def test_what_the_disk_spoilt_is_not_shown(node: Node) -> None:
+    node.write(Put("a", b"1"), Put("b", b"2"))
+    at = node.checkpoint()
+    right = node.state.versions[1]
+    for wrong in (right._replace(value=b"0"), None):
+        node.state.versions[1] = wrong  # type: ignore[assignment]
+        with pytest.raises(Rotten) as caught:
+            node.show("a", at)
+        assert caught.value.labels == (merkle.label(b"a"),)
+        assert node.show("b", at) == b"2"
+    assert node.show("a", 0) is None
+    second = node.checkpoint()
+    node.state.versions[1] = right
+    assert node.show("a", second) == b"1", "nothing of it was caught"
 
 
 def test_all_that_a_window_holds_are_kept() -> None:

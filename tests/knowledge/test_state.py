@@ -11,6 +11,7 @@ from aegis_edge.knowledge.state import (
     Version,
     newest_retained,
     pack_retained,
+    stands_for,
     unpack_retained,
 )
 
@@ -52,6 +53,18 @@ def test_a_row_is_its_versions_oldest_first() -> None:
     ]
     assert newest_retained(row) == (2**63 - 1, False)
     assert newest_retained(row[:RETAINED_BYTES]) == (3, True)
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": None}, {"key": b"a/b"}, {"revision": "5"}, {"media": 256}, {"author": 1}]
+)
+def test_fields_that_no_version_has_stand_for_nothing(change: dict[str, object]) -> None:
+    retained = Retained(5, False, BASE.digest())
+    assert stands_for(retained, BASE)
+    assert not stands_for(retained, None)
+    assert not stands_for(Retained(6, False, BASE.digest()), BASE)
+    assert not stands_for(Retained(5, True, BASE.digest()), BASE)
+    assert not stands_for(retained, BASE._replace(**change))  # type: ignore[arg-type]
 
 
 def test_a_new_state_has_made_no_progress() -> None:
