@@ -103,6 +103,30 @@ class PartJudged:
     origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RowsRotten:
+    """On the disk here, the rows of these items are not what was agreed on.
+
+    Others give them as pieces of a state, of this `kind`.
+    """
+
+    kind: int
+    items: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowsMended:
+    """The answer to a `MendRows`, which mended so many.  `left`: the items of rows still wrong.
+
+    `fault`: what shows that the pieces are no rows that were asked for, or None.
+    """
+
+    peer: bytes
+    fault: str | None
+    left: tuple[bytes, ...]
+    mended: int = 0
+
+
 Event = (
     Tick
     | Received
@@ -113,6 +137,8 @@ Event = (
     | RootTaken
     | BatchesGone
     | PartJudged
+    | RowsRotten
+    | RowsMended
 )
 
 #: Certificates sent at a time to a peer that catches up, where links carry as much as there is.
@@ -241,6 +267,15 @@ class InstallState:
 
 
 @dataclass(frozen=True, slots=True)
+class MendRows:
+    """Put the rows of these items right with the pieces of `peer`; answer with `RowsMended`."""
+
+    peer: bytes
+    items: tuple[bytes, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that an owner must hear of, about the member `about`.
 
@@ -261,7 +296,7 @@ class HangUp:
 
 
 #: What a database performs, in one transaction; the others are for links and people.
-Step = Persist | Deliver | TakeRoot | Prune | BeginTransfer | JudgePart | InstallState
+Step = Persist | Deliver | TakeRoot | Prune | BeginTransfer | JudgePart | InstallState | MendRows
 
 Effect = Step | Send | Bundled | SendCommitted | SendPart | Alarm | HangUp
 

@@ -32,11 +32,14 @@ from aegis_edge.pbft.events import (
     PartJudged,
     Received,
     Restored,
+    RowsMended,
+    RowsRotten,
     Submitted,
     Tick,
 )
 from aegis_edge.pbft.execution import Execution
 from aegis_edge.pbft.log import Log, Slot
+from aegis_edge.pbft.mending import Mending
 from aegis_edge.pbft.pacing import Pacing
 from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
@@ -110,6 +113,7 @@ class Replica:
             at, voice, log, self.views, self.readings, self.suspicion, self.catchup, self.pacing
         )
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
+        self.mending = Mending(at, voice, log, self.catchup)
         self._early = Early()
         self._is_ticking = False
         self._handlers: dict[type, Any] = {
@@ -125,7 +129,7 @@ class Replica:
             FetchBody: self.repair.on_fetch_body,
             Gone: self.repair.on_gone,
             FetchState: self.transfer.on_fetch,
-            StatePart: self.transfer.on_part,
+            StatePart: self._on_part,
             Committed: self._on_committed,
             Body: self._on_body,
             StableCheckpoint: self._on_stable_checkpoint,
@@ -191,7 +195,7 @@ class Replica:
         """The tick at which this replica wants its next `Tick`; None once halted."""
         if self.halted is not None or not self._is_ticking:
             return None
-        times = (self.pacing.wake_at(), self.transfer.wake_at())
+        times = (self.pacing.wake_at(), self.transfer.wake_at(), self.mending.wake_at())
         return min((t for t in times if t is not None), default=None)
 
     @property
@@ -203,6 +207,11 @@ class Replica:
         transfer = self.transfer
         sequence = transfer.sequence
         return None if sequence is None else (sequence, transfer.done, transfer.parts)
+
+    @property
+    def rotten(self) -> int:
+        """How many rows are wanted from others, because they are not right on the disk here."""
+        return len(self.mending.wanted)
 
     def is_redundant(self, claim: Claim) -> bool:
         """True if a message that claims this could change nothing, whoever signed it.
@@ -242,11 +251,16 @@ class Replica:
                 self.repair.is_gone(event.peer, event.first)
             case PartJudged():
                 self.transfer.judged(event)
+            case RowsRotten():
+                self.mending.want(event.kind, event.items)
+            case RowsMended():
+                self.mending.mended(event)
             case _:
                 self._on_root(event.sequence, event.root)
         if self._voice.halted is None:
             if self.transfer.go_on() and self._voice.halted is None:
                 self._jumped()
+            self.mending.go_on()
             self.execution.run()
             if self.execution.is_outdated and self._has_caught_up():
                 self.execution.caught_up()
@@ -497,6 +511,10 @@ class Replica:
         for checkpoint in stable:
             if checkpoint.signer in self.configuration and self._voice.halted is None:
                 self._on_checkpoint(checkpoint, peer)
+
+    def _on_part(self, part: StatePart, peer: bytes) -> None:
+        if not self.mending.on_part(part, peer):
+            self.transfer.on_part(part, peer)
 
     def _jumped(self) -> None:
         """The state is that of others now: what lies above it goes on."""
