@@ -57,7 +57,7 @@ class AppliedState:
         if held is not None:
             return held
         found = self._execute(_RETAINED, (key,)).fetchone()
-        return None if found is None else found[0]
+        return None if found is None else _whole(key, found[0])
 
     def write(self, version: Version, row: bytes) -> None:
         self._versions[version.revision] = version
@@ -69,16 +69,14 @@ class AppliedState:
 
     def rows(self) -> Iterator[tuple[str, bytes]]:
         for key, row in self._execute("SELECT key, retained FROM keys"):
-            if not row or len(row) % RETAINED_BYTES:
-                raise DatabaseDamaged(f"the row of the key {key!r} has {len(row)} bytes", "")
-            yield key, row
+            yield key, _whole(key, row)
 
     def version(self, revision: int) -> Version | None:
         found = self._execute(_VERSION, (revision,)).fetchone()
         return None if found is None else _version(found)
 
     def page(self, after: str, limit: int) -> list[tuple[str, bytes]]:
-        return self._execute(_PAGE, (after, limit)).fetchall()
+        return [(key, _whole(key, row)) for key, row in self._execute(_PAGE, (after, limit))]
 
     def adopt(self, key: str, row: bytes, versions: Iterable[Version]) -> None:
         self._executemany(_REPLACE_VERSION, versions)
@@ -135,6 +133,12 @@ class AppliedState:
         self._versions.clear()
         self._rows.clear()
         self._pruned.clear()
+
+
+def _whole(key: str, row: object) -> bytes:
+    if type(row) is not bytes or not row or len(row) % RETAINED_BYTES:
+        raise DatabaseDamaged(f"what is kept of the key {key!r} has no whole number of parts", "")
+    return row
 
 
 def _version(row: tuple[int, str, int, bytes, int, int, int, bytes]) -> Version:

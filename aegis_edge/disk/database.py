@@ -16,22 +16,33 @@ from pathlib import Path
 
 from aegis_edge.disk import reads, schema
 from aegis_edge.disk.applied import AppliedState
-from aegis_edge.disk.errors import DatabaseDamaged, DiskFailing, disk_errors
+from aegis_edge.disk.errors import (
+    DatabaseDamaged,
+    DatabaseLost,
+    DiskFailing,
+    disk_errors,
+    is_rot,
+)
 from aegis_edge.disk.log import Log
+from aegis_edge.disk.scrub import Scrub, Slice
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Outcome
-from aegis_edge.knowledge.state import Progress, Version
+from aegis_edge.knowledge.parts import read_row_item, read_rows
+from aegis_edge.knowledge.state import Progress, Rotten, Version
 from aegis_edge.pbft.events import (
     BeginTransfer,
     Deliver,
     InstallState,
     JudgePart,
+    MendRows,
     PartJudged,
     Persist,
     Prune,
     Restored,
+    RowsMended,
     Step,
     TakeRoot,
 )
@@ -42,7 +53,12 @@ CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
 #: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Of a `JudgePart`: what
 #: came of it.  Of an `InstallState`: the revision and the origins of the new state.  Else None.
 Result = (
-    list[tuple[Outcome, ...]] | bytes | PartJudged | tuple[int, dict[bytes, tuple[int, int]]] | None
+    list[tuple[Outcome, ...]]
+    | bytes
+    | PartJudged
+    | RowsMended
+    | tuple[int, dict[bytes, tuple[int, int]]]
+    | None
 )
 
 
@@ -58,13 +74,18 @@ class Database:
         state: AppliedState,
         log: Log,
     ) -> None:
+        # A text that rots from now on is another text, which is noticed where it matters.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         self.path = path
         self._connection = connection
         self._lock = lock
         self._machine = machine
         self._state = state
         self._log = log
-        self._moments = Moments(state.retained, partial(reads.version_at, connection))
+        self._moments = Moments(self._row, partial(reads.version_at, connection))
+        self._scrub = Scrub(path, connection, machine, state, log)
+        self._rotten: set[bytes] = set()
+        self._damage: DatabaseDamaged | None = None
         self._one_thread = threading.Lock()
         self._failed: BaseException | None = None
 
@@ -111,14 +132,24 @@ class Database:
         return cls(path, connection, lock, machine, state, log)
 
     def close(self) -> None:
-        """Fold the WAL into the file and let go of it."""
+        """Fold the WAL into the file and let go of it.
+
+        Raises `DatabaseLost`, after setting the file aside, if it was found to be damaged.
+        """
+        damage = self._damage
         with self._exclusively():
             try:
-                if self._connection.in_transaction:
+                if self._connection.in_transaction and damage is None:
                     self._connection.execute("COMMIT")
             finally:
                 self._connection.close()
-                self._lock.release()
+                self._scrub.close()
+                try:
+                    if damage is not None:
+                        said = schema.damaged(self.path, damage.message)
+                        raise DatabaseLost(said.message, said.advice) from damage
+                finally:
+                    self._lock.release()
 
     # --- what a replica needs ---------------------------------------------------------------
 
@@ -170,7 +201,10 @@ class Database:
                 self._log.persist(record)
                 return None
             case Deliver(sequence, time_ms, bundles, certificate):
-                outcomes = self._machine.apply(sequence, time_ms, bundles)
+                try:
+                    outcomes = self._machine.apply(sequence, time_ms, bundles)
+                except Rotten as error:
+                    raise DatabaseDamaged(f"what batch {sequence} is to change rots", "") from error
                 self._state.flush()
                 self._log.certify(sequence, certificate, time_ms, self._machine.origins)
                 return outcomes
@@ -199,6 +233,21 @@ class Database:
                 self._moments.forget_before(machine.executed)
                 self._moments.took(machine.executed, machine.moment())
                 return machine.revision, dict(machine.origins)
+            case MendRows():
+                return self._mend(step)
+
+    def _mend(self, step: MendRows) -> RowsMended:
+        """Put rows right; of another checkpoint than the last, or forged, they are of no use."""
+        items = {read_row_item(item)[0]: item for item in step.items}
+        done = items.keys() - self._rotten  # whoever read it told of it when it was mended already
+        try:
+            rows = [r for r in read_rows(step.data) if label(r.key.encode()) not in done]
+            left = self._machine.mend([each for each in items if each not in done], rows)
+        except WireError as error:
+            return RowsMended(step.peer, str(error), step.items)
+        mended = self._rotten.intersection(items).difference(left)
+        self._rotten -= mended
+        return RowsMended(step.peer, None, tuple(items[each] for each in left), len(mended))
 
     def _judge(self, part: JudgePart) -> PartJudged:
         rebuild = self._machine.rebuild
@@ -261,23 +310,28 @@ class Database:
         Raises `reads.Pruned` when the history is not kept that far back.
         """
         with self._exclusively():
-            return reads.get(self._connection, key, revision)
+            return reads.get(self._connection, self._row, key, revision)
 
     def ls(self, prefix: str = "", after: str = "", limit: int = 100) -> reads.Listing:
         """A page of the keys that have a value and start with `prefix`, in bytewise order."""
         with self._exclusively():
-            return reads.ls(self._connection, prefix, after, limit)
+            return reads.ls(self._connection, self._row, prefix, after, limit)
 
     def history(self, key: str, limit: int = 100) -> list[Version]:
         """The kept versions of `key`, newest first, deletions included."""
         with self._exclusively():
-            return reads.history(self._connection, key, limit)
+            return reads.history(self._connection, self._row, key, limit)
 
     def changes(self, after_revision: int, limit: int = 100, prefix: str = "") -> reads.Changes:
         """A page of the kept versions after a revision, oldest first."""
         with self._exclusively():
             return reads.changes(
-                self._connection, after_revision, limit, prefix, self._machine.revision
+                self._connection,
+                self._row,
+                after_revision,
+                limit,
+                prefix,
+                self._machine.revision,
             )
 
     def newest(self, key: str) -> int:
@@ -290,10 +344,19 @@ class Database:
         with self._exclusively():
             return self._moments.show(key, sequence, revision)
 
+    def scrub(self, keys_max: int) -> Slice:
+        """Look at some more of the file; see `disk.scrub`.  Raises `Rotten`."""
+        with self._exclusively():
+            return self._scrub.slice(keys_max)
+
     def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
             return self._machine.executed, self._machine.revision, self._machine.root()
+
+    def _row(self, key: str) -> bytes | None:
+        """The row of `key`.  After a write that failed, nobody here knows what it should be."""
+        return self._machine.row(key) if self._failed is None else self._state.retained(key)
 
     def _rebuilt(self) -> bool:
         (rebuilt,) = self._connection.execute("SELECT rebuilt FROM meta").fetchone()
@@ -307,9 +370,25 @@ class Database:
         assert alone, "one thread at a time uses the database"
         try:
             with disk_errors(self.path):
-                yield
+                try:
+                    yield
+                except Rotten as error:
+                    self._found(error.labels)
+                    raise
+        except DatabaseDamaged as error:
+            if self._damage is None and is_rot(error):
+                self._damage = error
+            raise
         finally:
             self._one_thread.release()
+
+    def _found(self, labels: Sequence[bytes]) -> None:
+        """Rows rot: the first time, look whether that is all, and not SQLite's own structures."""
+        if not all(map(self._machine.has_label, labels)):
+            raise DatabaseDamaged("it has a key that nobody wrote", "")
+        if not self._rotten.issuperset(labels):
+            self._rotten.update(labels)
+            self._scrub.check_structure()
 
     @contextmanager
     def _writing(self, commit: bool = True) -> Iterator[None]:

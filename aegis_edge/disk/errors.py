@@ -50,6 +50,10 @@ class DatabaseDamaged(DiskError):
     """The database cannot be trusted, and has been or will be set aside."""
 
 
+class DatabaseLost(DatabaseDamaged):
+    """The database was damaged while it was in use, and is set aside: the node begins anew."""
+
+
 class DatabaseNewer(DiskError):
     """A later release wrote this database."""
 
@@ -119,6 +123,12 @@ def disk_error(path: Path, error: sqlite3.Error | OSError) -> DiskError:
         code = getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_CORRUPT
     kind, advice = _BY_CODE.get(code & 0xFF, (DatabaseDamaged, _DAMAGED))
     return kind(f"{path}: {words}", advice)
+
+
+def is_rot(error: DatabaseDamaged) -> bool:
+    """Whether the file itself is bad, rather than what was asked of SQLite."""
+    code = getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @contextmanager

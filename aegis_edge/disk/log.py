@@ -13,6 +13,7 @@ certificate of a big batch keeps only its own head and names the record that hol
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ _Key = tuple[int, int, int]
 class _Row(NamedTuple):
     id: int
     size_bytes: int
+    check: int  # CRC-32: whether the card gives back what it was given
 
 
 class Log:
@@ -61,8 +63,8 @@ class Log:
         self._rows: dict[_Key, _Row] = {}
         self._free: dict[int, list[int]] = {}
         self._last_id = 0
-        for row, kind, view, sequence, size_bytes in self._execute(
-            "SELECT id, kind, view, sequence, length(data) FROM records ORDER BY id"
+        for row, kind, view, sequence, data in self._execute(
+            "SELECT id, kind, view, sequence, data FROM records ORDER BY id"
         ):
             self._last_id = row
             if row in self._tails and (kind == BODY or sequence <= self.pruned):
@@ -70,7 +72,7 @@ class Log:
             if self._worthless(kind, sequence):
                 self._free.setdefault(kind, []).append(row)
             else:
-                self._rows[kind, view, sequence] = _Row(row, size_bytes)
+                self._rows[kind, view, sequence] = _Row(row, len(data), zlib.crc32(data))
 
     def _worthless(self, kind: int, sequence: int) -> bool:
         if kind in _PRUNED_THROUGH:
@@ -103,7 +105,7 @@ class Log:
             self._execute(
                 "INSERT INTO records VALUES (?, ?, ?, ?, ?)", (row_id, kind, view, sequence, data)
             )
-        self._rows[kind, view, sequence] = _Row(row_id, len(data))
+        self._rows[kind, view, sequence] = _Row(row_id, len(data), zlib.crc32(data))
 
     def records(self) -> tuple[Record, ...]:
         """Every record that still serves, ordered by sequence, kind and view."""
@@ -112,6 +114,15 @@ class Log:
             (data,) = self._execute("SELECT data FROM records WHERE id = ?", (row.id,)).fetchone()
             found.append(Record(kind, view, sequence, data))
         return tuple(sorted(found, key=lambda r: (r.sequence, r.kind, r.view)))
+
+    def is_sound(self) -> bool:
+        """Whether every record that still serves is on the disk as it was written."""
+        query = "SELECT kind, view, sequence, data FROM records WHERE id = ?"
+        for key, row in self._rows.items():
+            found = self._execute(query, (row.id,)).fetchone()
+            if found is None or found[:3] != key or zlib.crc32(found[3]) != row.check:
+                return False
+        return True
 
     def has_diverged(self) -> bool:
         """Whether the replica found that the state here is not the agreed one."""

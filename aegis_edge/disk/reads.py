@@ -2,16 +2,26 @@
 
 Knows the tables of `schema`.  Refuses to know whether the answer is the cluster's newest: whoever
 needs that orders a barrier first.
+What is read is held against what was agreed on, and what differs is not given: `Rotten` is raised.
 Keys are ordered bytewise as UTF-8, which is also the order of their code points.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import NamedTuple
 
+from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import KEY_BYTES_MAX, OperationError
-from aegis_edge.knowledge.state import Version, newest_retained, unpack_retained
+from aegis_edge.knowledge.state import (
+    Retained,
+    Rotten,
+    Version,
+    newest_retained,
+    stands_for,
+    unpack_retained,
+)
 
 #: What one call returns, and what it looks at, at most.
 PAGE_ENTRIES_MAX = 1000
@@ -21,6 +31,10 @@ PAGE_VALUE_BYTES_MAX = 256 * 1024
 #: Above every key that has a given prefix: one character of four bytes more than a key can hold.
 _ABOVE = "\U0010ffff" * (KEY_BYTES_MAX // 4 + 1)
 _VERSION = "SELECT * FROM versions WHERE revision = ?"
+
+
+#: Gives the row of a key, as agreed on; see `Machine.row`.
+Rows = Callable[[str], bytes | None]
 
 
 class Pruned(LookupError):
@@ -61,58 +75,65 @@ class Changes(NamedTuple):
     upto: int
 
 
-def get(connection: sqlite3.Connection, key: str, revision: int | None) -> Version | None:
+def get(
+    connection: sqlite3.Connection, rows: Rows, key: str, revision: int | None
+) -> Version | None:
     """The value of `key` now, or as it was at `revision`; None if it has, or had, none."""
-    row = _row(connection, key)
+    row = rows(_text(key))
     if row is None:
         return None
-    if revision is None:
-        newest, deleted = newest_retained(row)
-        return None if deleted else version_at(connection, newest)
     kept = unpack_retained(row)
     for entry in reversed(kept):
-        if entry.revision <= revision:
-            return None if entry.deleted else version_at(connection, entry.revision)
-    oldest = version_at(connection, kept[0].revision)
+        if revision is None or entry.revision <= revision:
+            version = _named(connection, key, entry)
+            return None if version.deleted else version
+    oldest = _named(connection, key, kept[0])
     if oldest.previous_revision:
         raise Pruned(oldest.revision)
     return None
 
 
-def ls(connection: sqlite3.Connection, prefix: str, after: str, limit: int) -> Listing:
-    """The keys that have a value, start with `prefix` and follow `after`, in order."""
+def ls(connection: sqlite3.Connection, rows: Rows, prefix: str, after: str, limit: int) -> Listing:
+    """The keys that have a value, start with `prefix` and follow `after`, in order.
+
+    Whether one is missing, or has another size, only the scrub sees: here no value is read.
+    """
     limit = min(limit, PAGE_ENTRIES_MAX)
     entries: list[Entry] = []
-    rows = connection.execute(
-        "SELECT key, retained FROM keys WHERE key >= ? AND key > ? AND key < ?"
-        " ORDER BY key LIMIT ?",
+    found = connection.execute(
+        "SELECT key FROM keys WHERE key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?",
         (_text(prefix), _text(after), prefix + _ABOVE, SCAN_ROWS_MAX + 1),
     )
     last = after
-    for scanned, (key, row) in enumerate(rows):
+    for scanned, (key,) in enumerate(found):
         if len(entries) == limit or scanned == SCAN_ROWS_MAX:
             return Listing(entries, last)
         last = key
+        row = rows(key)
+        if row is None:
+            raise Rotten(label(key.encode()))
         revision, deleted = newest_retained(row)
         if not deleted:
-            author, time_ms, media, size_bytes = connection.execute(
+            said = connection.execute(
                 "SELECT author, time_ms, media, length(value) FROM versions WHERE revision = ?",
                 (revision,),
             ).fetchone()
-            entries.append(Entry(key, revision, author, time_ms, media, size_bytes))
+            if said is None:
+                raise Rotten(label(key.encode()))
+            entries.append(Entry(key, revision, *said))
     return Listing(entries, None)
 
 
-def history(connection: sqlite3.Connection, key: str, limit: int) -> list[Version]:
+def history(connection: sqlite3.Connection, rows: Rows, key: str, limit: int) -> list[Version]:
     """The kept versions of `key`, newest first, deletions included; at least one if there is one.
 
     Ends before the values together pass `PAGE_VALUE_BYTES_MAX`.
     """
-    row = _row(connection, key)
+    row = rows(_text(key))
     versions: list[Version] = []
     size_bytes = 0
     for entry in reversed(unpack_retained(row or b"")):
-        version = version_at(connection, entry.revision)
+        version = _named(connection, key, entry)
         size_bytes += len(version.value)
         if len(versions) >= limit or (versions and size_bytes > PAGE_VALUE_BYTES_MAX):
             break
@@ -121,12 +142,17 @@ def history(connection: sqlite3.Connection, key: str, limit: int) -> list[Versio
 
 
 def changes(
-    connection: sqlite3.Connection, after_revision: int, limit: int, prefix: str, newest: int
+    connection: sqlite3.Connection,
+    rows: Rows,
+    after_revision: int,
+    limit: int,
+    prefix: str,
+    newest: int,
 ) -> Changes:
     """The kept versions after a revision, oldest first; `newest` is the state's revision."""
     limit = min(limit, PAGE_ENTRIES_MAX)
     upto = min(after_revision + SCAN_ROWS_MAX, newest)
-    rows = connection.execute(
+    found = connection.execute(
         "SELECT versions.* FROM versions JOIN keys USING (key)"
         " WHERE revision > ? AND revision <= ? AND key >= ? AND key < ?"
         # What was pruned may be there yet: the row begins with the oldest revision that is kept.
@@ -136,8 +162,11 @@ def changes(
     )
     versions: list[Version] = []
     size_bytes = 0
-    for row in rows:
-        version = _made(row)
+    for each in found:
+        version = _made(each)
+        row = rows(version.key)
+        if not any(stands_for(entry, version) for entry in unpack_retained(row or b"")):
+            raise Rotten(label(version.key.encode()))
         size_bytes += len(version.value)
         if len(versions) == limit or (versions and size_bytes > PAGE_VALUE_BYTES_MAX):
             return Changes(versions, versions[-1].revision)
@@ -145,14 +174,18 @@ def changes(
     return Changes(versions, max(upto, after_revision))
 
 
-def _row(connection: sqlite3.Connection, key: str) -> bytes | None:
-    found = connection.execute("SELECT retained FROM keys WHERE key = ?", (_text(key),)).fetchone()
-    return None if found is None else found[0]
+def version_at(connection: sqlite3.Connection, revision: int) -> Version | None:
+    """What there is under a revision: whether it is what a key's row names, is not looked at."""
+    found = connection.execute(_VERSION, (revision,)).fetchone()
+    return None if found is None else _made(found)
 
 
-def version_at(connection: sqlite3.Connection, revision: int) -> Version:
-    """The version with a revision that a key's row names."""
-    return _made(connection.execute(_VERSION, (revision,)).fetchone())
+def _named(connection: sqlite3.Connection, key: str, entry: Retained) -> Version:
+    """The version that the row of `key` names."""
+    version = version_at(connection, entry.revision)
+    if version is None or not stands_for(entry, version):
+        raise Rotten(label(key.encode()))
+    return version
 
 
 def _made(row: tuple[int, str, int, bytes, int, int, int, bytes]) -> Version:
