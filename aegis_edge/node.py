@@ -27,7 +27,7 @@ from aegis_edge import api, home
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
-from aegis_edge.disk.errors import DatabaseDamaged, DiskError
+from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
@@ -43,6 +43,7 @@ from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
 from aegis_edge.replication import Replication
+from aegis_edge.replication.scrub import scrub
 from aegis_edge.way import Way
 from aegis_edge.way import find as find_way
 from aegis_edge.wire import messages
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 
 #: What ends a process whose error has no exit code of its own.
 EXIT_FAILURE = 1
+#: A process begins anew with an empty database so often: a card that takes each one is no card.
+LOSSES_MAX = 3
 
 
 #: What a node may end of: words for people, and for most an `exit_code`.
@@ -77,10 +80,12 @@ async def run(
     *,
     ready: Callable[[Replication], None] = lambda _: None,
     stop: trio.Event | None = None,
+    lost: str = "",
 ) -> None:
     """Run the node described by `config` until `stop` is set or the task is cancelled.
 
-    `ready` is called once the API answers and links are being made.  Raises `HomeError` and the
+    `ready` is called once the API answers and links are being made; `lost`: what became of the
+    database that was found damaged just now, for the owner to hear.  Raises `HomeError` and the
     typed errors of the disk, the links and the API, alone or in a group.
     """
     stop = trio.Event() if stop is None else stop
@@ -99,12 +104,15 @@ async def run(
             replication = await _replication(
                 genesis, keys, parameters, links, poller, thread, database
             )
+            if lost:
+                replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, _configuration(genesis), parameters)
             speaker = _speaker(config, genesis, replication, links, way, pace)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
                 nursery.start_soon(replication.run)
+                nursery.start_soon(scrub, replication)
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
                     "%s runs: %s listens on %s, its API on %s",
@@ -325,7 +333,8 @@ def main(
 
     0: told to stop; else the `exit_code` of what ended it, 1 if that has none: 74, the disk
     failed; 75, another process holds what this one needs; 78, settings, genesis, key or database
-    must be corrected by a person.  `tell` is given each error.
+    must be corrected by a person.  `tell` is given each error.  Where a database is found damaged
+    while it is in use, the node begins anew with an empty one, a few times.
     """
     logging.basicConfig(
         level=config.log_level.upper(),
@@ -336,17 +345,28 @@ def main(
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    failures: list[Exception] = []
-    try:
-        trio.run(_until_signalled, config, ready, strict_exception_groups=True)
-    except* OURS as group:
-        failures = list(_leaves(group))
-    for error in failures:
-        tell(error)
+    lost, left = "", LOSSES_MAX
+    signalled: list[int] = []
+    while True:
+        failures: list[Exception] = []
+        try:
+            run_once = partial(_until_signalled, config, ready, lost, signalled)
+            trio.run(run_once, strict_exception_groups=True)
+        except* OURS as group:
+            failures = list(_leaves(group))
+        for error in failures:
+            tell(error)
+        losses = [error for error in failures if isinstance(error, DatabaseLost)]
+        left -= 1
+        if not losses or not left or signalled:
+            break
+        lost = str(losses[0])
     return max((getattr(error, "exit_code", EXIT_FAILURE) for error in failures), default=0)
 
 
-async def _until_signalled(config: Config, ready: Callable[[Replication], None]) -> None:
+async def _until_signalled(
+    config: Config, ready: Callable[[Replication], None], lost: str, signalled: list[int]
+) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
 
@@ -354,10 +374,11 @@ async def _until_signalled(config: Config, ready: Callable[[Replication], None])
             with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
                 async for number in signals:
                     log.info("stopping after %s", signal.Signals(number).name)
+                    signalled.append(number)
                     stop.set()
 
         nursery.start_soon(heed)
-        await run(config, ready=ready, stop=stop)
+        await run(config, ready=ready, stop=stop, lost=lost)
         nursery.cancel_scope.cancel()
 
 

@@ -23,7 +23,7 @@ from aegis_edge.client import Client, connect
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
-from aegis_edge.disk.errors import DiskFull
+from aegis_edge.disk.errors import DatabaseLost, DiskFull
 from aegis_edge.home import own_record, read_genesis
 from aegis_edge.knowledge.operations import Delete, Outcome, Put, Status
 from aegis_edge.net.channel import Goodbye
@@ -550,3 +550,38 @@ async def test_a_board_alone_proves_what_it_has(tmp_path: Path) -> None:
             assert found.version is not None
             assert (found.version.value, found.signers) == (b"open", (alone.key,))
             nursery.cancel_scope.cancel()
+
+
+def test_a_database_that_is_lost_in_use_is_begun_anew_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+
+    async def run(*_: object, lost: str, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        runs.append(lost)
+        raise DatabaseLost(f"{len(runs)} is gone", "keep it")
+
+    monkeypatch.setattr(node, "run", run)
+    told: list[Exception] = []
+    assert node.main(home(tmp_path / "n", 1), tell=told.append) == os.EX_IOERR
+    assert runs == ["", "1 is gone; keep it", "2 is gone; keep it"]
+    assert len(told) == node.LOSSES_MAX
+
+
+def test_a_node_that_was_told_to_stop_does_not_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[str] = []
+
+    async def run(*_: object, stop: trio.Event, lost: str, **__: object) -> None:
+        runs.append(lost)
+        await trio.testing.wait_all_tasks_blocked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await stop.wait()
+        raise DatabaseLost("it is gone", "keep it")
+
+    monkeypatch.setattr(node, "run", run)
+    told: list[Exception] = []
+    assert node.main(home(tmp_path / "n", 1), tell=told.append) == os.EX_IOERR
+    assert runs == [""]

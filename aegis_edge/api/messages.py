@@ -32,6 +32,7 @@ STATUS = {
     "headers_too_large": 431,
     "internal": 500,
     "busy": 503,
+    "damaged": 503,
     "halted": 503,
     "no_quorum": 503,
     "stopping": 503,

@@ -26,6 +26,9 @@ _TABLE = (
     ("own_operations", "own_operations_total", "counter", "Executed operations of local callers."),
     ("batches", "batches_total", "counter", "Executed batches."),
     ("transactions", "transactions_total", "counter", "Writes handed to the database."),
+    ("rotten", "rotten_rows", "gauge", "Rows that the disk spoilt and that are not mended yet."),
+    ("mended", "mended_rows_total", "counter", "Rows that the disk spoilt and others gave back."),
+    ("scrubs", "scrubs_total", "counter", "Whole walks over the own database."),
     ("messages_in", "messages_received_total", "counter", "Messages from peers."),
     ("messages_out", "messages_sent_total", "counter", "Messages to peers."),
 )

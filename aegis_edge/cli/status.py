@@ -49,6 +49,14 @@ def _transfer(said: dict[str, Any]) -> str:
     return f"the state after batch {said.get('to', '?')}{share}"
 
 
+def _rot(said: dict[str, Any]) -> str:
+    """What the disk did to what was written, and what became of it."""
+    rows = screen.count(said.get("rotten", 0) + said.get("mended", 0), "row")
+    left = said.get("rotten")
+    mended = f"all but {left} mended" if left else "mended"
+    return f"it spoilt {rows}, {mended} from what the others have"
+
+
 def tolerance(nodes: int, quorum: int, faulty_max: int) -> str:
     """What so many members bear, in words: how many may be off, how many hostile."""
     if nodes == 1:
@@ -87,6 +95,8 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if "revision" in said:
         waiting = screen.count(said.get("pending", 0), "write")
         found.append(("revision", f"{said['revision']}; {waiting} waiting"))
+    if said.get("rotten") or said.get("mended"):
+        found.append(("disk", screen.bad(_rot(said))))
     if said.get("state_root"):
         at = f"at batch {said.get('state_root_executed', '?')}"
         found.append(("state root", f"{said['state_root']} {screen.faint(at)}"))

@@ -7,6 +7,7 @@ operation; `inbox` is fair to peers; `errors` are what a caller may be told.
 from aegis_edge.replication.callers import Ticket
 from aegis_edge.replication.errors import (
     Busy,
+    Damaged,
     Halted,
     NoQuorum,
     ReplicationError,
@@ -18,6 +19,7 @@ from aegis_edge.replication.performer import Replication
 
 __all__ = [
     "Busy",
+    "Damaged",
     "Halted",
     "NoQuorum",
     "Replication",

@@ -23,7 +23,11 @@ class Checkpoints:
     @property
     def is_lacking(self) -> bool:
         """Whether a batch is needed: the root that somebody waits for was not taken yet."""
-        return any(executed >= self._taken for executed in self._wanted)
+        return any(map(self.is_after, self._wanted))
+
+    def is_after(self, executed: int) -> bool:
+        """Whether the next root that is taken here is the first after so many batches."""
+        return executed >= self._taken
 
     @contextmanager
     def wanted(self, executed: int) -> Iterator[None]:

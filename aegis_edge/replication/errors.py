@@ -47,6 +47,13 @@ class Unconfirmed(ReplicationError):
     advice = "it may still happen: read the key before trying again"
 
 
+class Damaged(ReplicationError):
+    """This node's disk does not have what was agreed on; it is fetched from the others."""
+
+    code = "damaged"
+    advice = "try again: it is being fetched from the others; or use another node meanwhile"
+
+
 class Stopped(ReplicationError):
     """The node is shutting down; the operation may or may not have happened."""
 

@@ -20,9 +20,12 @@ from typing import Any, TypeVar
 import trio
 
 from aegis_edge import proof
+from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.operations import Barrier, Outcome
+from aegis_edge.knowledge.parts import ROWS, row_item
+from aegis_edge.knowledge.state import Rotten
 from aegis_edge.net import clock, links
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.links import Arrived, LinkOpened
@@ -41,9 +44,12 @@ from aegis_edge.pbft.events import (
     LinkDown,
     LinkUp,
     Measured,
+    MendRows,
     Prune,
     Received,
     RootTaken,
+    RowsMended,
+    RowsRotten,
     Send,
     SendCommitted,
     SendPart,
@@ -58,6 +64,7 @@ from aegis_edge.replication.callers import Callers, Done, Ticket
 from aegis_edge.replication.checkpoints import Checkpoints
 from aegis_edge.replication.errors import (
     Busy,
+    Damaged,
     Halted,
     NoQuorum,
     ReplicationError,
@@ -87,6 +94,8 @@ BURST_MESSAGES_MAX = 64
 BURST_S = 0.02
 #: How much of each envelope that proves an alarm goes to the log: all of a vote.
 EVIDENCE_BYTES_LOGGED = 1024
+#: What the owner is told once a row is not as it was written.
+ROT = "its disk spoils what was written: copy it to another one, and replace it"
 
 
 @dataclass
@@ -99,6 +108,9 @@ class Counters:
     transactions: int = 0
     messages_in: int = 0
     messages_out: int = 0
+    #: Rows that the disk spoilt, and that others gave back; whole walks over the database.
+    mended: int = 0
+    scrubs: int = 0
     refused: dict[bytes, int] = field(default_factory=dict)
 
 
@@ -162,6 +174,10 @@ class Replication:
         # What goes out.
         self._writes = Writes()
         self._landed: tuple[Any, BaseException | None] | None = None
+        # What a read met on the disk.
+        self._rotten: list[bytes] = []
+        self._lost: DatabaseDamaged | None = None
+        self._rows_from = -1  # a checkpoint after so many batches has what is wanted of them
         # The state root for people: taken when nothing has happened for a moment.
         self.root = b""
         self.root_sequence = -1
@@ -218,8 +234,21 @@ class Replication:
         await self.submit(Barrier().encode(), timeout_s=timeout_s)
 
     async def read(self, query: Callable[[Any], T]) -> T:
-        """Run `query(database)` in the database's thread, between two transactions."""
-        return await self._thread.call(lambda: query(self._store))
+        """Run `query(database)` in the database's thread, between two transactions.
+
+        Raises `Damaged` if it meets what the disk spoilt, which is fetched from the others then.
+        """
+        try:
+            return await self._thread.call(lambda: query(self._store))
+        except Rotten as error:
+            self.alarms.add(ROT, about=self.names[self.key])
+            self._rotten += error.labels
+            self.notify()
+            raise Damaged(f"{len(error.labels)} of its rows are damaged on this disk") from error
+        except DatabaseDamaged as error:
+            self._lost = error
+            self.notify()
+            raise
 
     async def prove(self, key: str, *, timeout_s: float = math.inf) -> bytes:
         """A proof (`aegis_edge.proof`) of what `key` has, no older than what is readable here now.
@@ -304,6 +333,9 @@ class Replication:
             "own_operations": counters.own_operations,
             "batches": counters.batches,
             "transactions": counters.transactions,
+            "rotten": core.rotten,
+            "mended": counters.mended,
+            "scrubs": counters.scrubs,
             "messages_in": counters.messages_in,
             "messages_out": counters.messages_out,
             "refused": {self.names[key]: count for key, count in counters.refused.items()},
@@ -376,6 +408,10 @@ class Replication:
         """Handle what is there; True if more is waiting."""
         if self._landed is not None:
             self._land()
+        if self._lost is not None:
+            raise self._lost
+        if self._rotten:
+            self._mend()
         if self._stopping:
             self._wires.receive()  # or the poller would not wait
             return not self._writes.under_way
@@ -388,7 +424,7 @@ class Replication:
             for peer in self._shares.rested(trio.current_time()):
                 self._wires.resume(peer)
         self._hear_and_open()
-        if self._core.learning is not None or self._checkpoints.is_lacking:
+        if self._core.learning is not None or self._checkpoints.is_lacking or self._lacks_rows:
             self._stir()
         self._bundle()
         if not self._writes.under_way:
@@ -399,6 +435,21 @@ class Replication:
         self._wires.flush()
         self._set_timer(is_tick)
         return self._inbox.has_mail(but=self._shares.resting) or self._landed is not None
+
+    @property
+    def _lacks_rows(self) -> bool:
+        """Whether rows are wanted that others have at the next checkpoint only."""
+        return self._core.rotten > 0 and self._checkpoints.is_after(self._rows_from)
+
+    def _mend(self) -> None:
+        """Have the rows that were found rotten fetched from the others."""
+        rotten, self._rotten = dict.fromkeys(self._rotten), []
+        known = self._core.rotten
+        self._step(RowsRotten(ROWS, tuple(row_item(label, 0) for label in rotten)))
+        if self._core.rotten > known:
+            log.error("the disk spoilt rows: %d are to be fetched from others", self._core.rotten)
+        if not self._core.stable:
+            self._rows_from = self._executed
 
     def _set_timer(self, is_tick: bool) -> None:
         """Wake when the replica wants to be, or when somebody has rested.
@@ -616,13 +667,23 @@ class Replication:
                         follow.append(RootTaken(effect.sequence, value))
                 elif isinstance(effect, Prune):
                     self._checkpoints.tell()
-                elif isinstance(effect, JudgePart):
+                elif isinstance(effect, (JudgePart, MendRows)):
                     follow.append(value)
+                    if isinstance(effect, MendRows):
+                        self._mended(value)
                 elif isinstance(effect, InstallState):
                     self._installed(effect, *value)
         self._take(held)
         for event in follow:
             self._step(event)
+
+    def _mended(self, answer: RowsMended) -> None:
+        """Rows are on the disk again as they were agreed on; what is left changed meanwhile."""
+        self.counters.mended += answer.mended
+        if answer.left:
+            self._rows_from = self._executed
+        if answer.mended:
+            log.warning("rows that the disk had spoilt are mended: %d", answer.mended)
 
     def _send_part(self, effect: SendPart, data: bytes | None) -> None:
         """Give a member pieces of a state; or go on with finding them, after what waits."""

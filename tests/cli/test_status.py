@@ -99,6 +99,23 @@ def test_a_node_that_fetches_the_state_of_others_says_how_far_it_is(
     assert "fetches   the state after batch 640: 1 of 800 parts that differ" in cli("status").out
 
 
+@pytest.mark.parametrize(
+    ("rotten", "mended", "words"),
+    [
+        (1, 0, "it spoilt 1 row, all but 1 mended from what the others have"),
+        (1, 2, "it spoilt 3 rows, all but 1 mended from what the others have"),
+        (0, 3, "it spoilt 3 rows, mended from what the others have"),
+    ],
+)
+def test_a_disk_that_spoils_what_it_holds_is_seen(
+    cli: Cli, node: Replication, rotten: int, mended: int, words: str
+) -> None:
+    node.more = {"rotten": rotten, "mended": mended}
+    assert f"disk      {words}" in cli("status").out.splitlines()
+    node.more = {"rotten": 0, "mended": 0}
+    assert "disk" not in cli("status").out
+
+
 def test_an_alarm_says_whom_it_is_about(cli: Cli, node: Replication) -> None:
     node.more = {
         "alarms": [

@@ -17,8 +17,12 @@ import pytest
 import trio
 import trio.testing
 
+from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.knowledge.inclusion import Inclusion
+from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import Barrier
+from aegis_edge.knowledge.parts import ROWS, row_item
+from aegis_edge.knowledge.state import Rotten
 from aegis_edge.net import links
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
@@ -36,12 +40,15 @@ from aegis_edge.pbft.events import (
     LinkDown,
     LinkUp,
     Measured,
+    MendRows,
     PartJudged,
     Persist,
     Prune,
     Received,
     Record,
     RootTaken,
+    RowsMended,
+    RowsRotten,
     Send,
     SendCommitted,
     SendPart,
@@ -51,6 +58,7 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.replication import (
     Busy,
+    Damaged,
     Halted,
     NoQuorum,
     Replication,
@@ -92,6 +100,7 @@ class Core:
         self.halted: str | None = None
         self.learning: int | None = None
         self.transfer_progress: tuple[int, int, int] | None = None
+        self.rotten = 0
         self.executed = 0
         self.stable = 0
         self.stable_checkpoint: tuple[Verified[Checkpoint], ...] = ()
@@ -128,6 +137,8 @@ class Store:
     error: Exception | None = None
     retired: int = 0
     searches: int = 3
+    #: Whether rows are not mended with what is given.
+    left: bool = False
     #: What shows a key, and from which checkpoint on it does.
     shown: tuple[Inclusion, int] | None = None
     asked: list[tuple[str, int, int]] = field(default_factory=list)
@@ -152,6 +163,8 @@ class Store:
             return b"root"
         if isinstance(step, JudgePart):
             return PartJudged(step.sequence, step.peer, None)
+        if isinstance(step, MendRows):
+            return RowsMended(step.peer, None, step.items if self.left else (), not self.left)
         if isinstance(step, InstallState):
             return 77, {ME: (1, 1)}
         if not isinstance(step, Deliver):
@@ -591,6 +604,82 @@ async def test_after_a_transfer_nobody_knows_what_became_of_the_own_bundles(
         await stage.heard(InstallState(16))
         assert stage.node.revision == 77
     assert "the state after batch 8 is here: it goes on from there" in caplog.messages
+
+
+# --- what the disk spoils -------------------------------------------------------------------
+
+ROTTEN = label(b"rotten")
+
+
+def spoilt(*labels: bytes) -> Callable[[Any], None]:
+    def query(_: Any) -> None:
+        raise Rotten(*labels)
+
+    return query
+
+
+async def test_what_a_read_finds_rotten_is_refused_told_and_fetched(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    wanted = RowsRotten(ROWS, (row_item(ROTTEN, 0),))
+    async with Stage().running() as stage:
+        stage.core.stable = 64
+
+        def plays(event: Event) -> Sequence[Effect]:
+            stage.core.rotten = 1
+            return ()
+
+        stage.core.plays = plays
+        for _ in range(2):
+            with pytest.raises(Damaged, match="1 of its rows are damaged on this disk"):
+                await stage.node.read(spoilt(ROTTEN))
+            await stage.quiet()
+        assert stage.core.heard == [wanted, wanted]
+        assert caplog.messages == ["the disk spoilt rows: 1 are to be fetched from others"]
+        said = stage.node.status()
+        assert (said["rotten"], said["mended"], said["scrubs"]) == (1, 0, 0)
+        assert [alarm["about"] for alarm in said["alarms"]] == [NAMES[ME]]
+        await stage.heard(MendRows(ANNA, wanted.items, b"data"))
+        assert stage.core.heard[-1] == RowsMended(ANNA, None, (), 1)
+        assert stage.node.status()["mended"] == 1
+        assert "rows that the disk had spoilt are mended: 1" in caplog.messages
+        assert not any(isinstance(event, Submitted) for event in stage.core.heard)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_where_no_checkpoint_has_the_row_the_next_one_is_brought_about(
+    is_first: bool,
+) -> None:
+    """None was agreed on yet, or the key was written since."""
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.core.bundle_room = 100
+        stage.core.stable = 0 if is_first else 64
+        stage.core.rotten = 1
+        with pytest.raises(Damaged):
+            await stage.node.read(spoilt(ROTTEN))
+        await stage.quiet()
+        if not is_first:
+            assert not any(isinstance(event, Submitted) for event in stage.core.heard)
+            stage.store.left = True
+            await stage.heard(MendRows(ANNA, (row_item(ROTTEN, 0),), b"data"))
+            assert stage.node.status()["mended"] == 0
+        assert Submitted((Barrier().encode(),)) in stage.core.heard
+        await stage.heard(stage.deliver(65, (ME, 1, 1, 1)), TakeRoot(65))
+        bundles = stage.core.bundles
+        await stage.heard(stage.deliver(66, (ME, 1, bundles, 1)))
+        assert stage.core.bundles == bundles, "its root is taken"
+
+
+async def test_a_read_that_finds_the_database_damaged_ends_the_node() -> None:
+    def query(_: Any) -> None:
+        raise DatabaseDamaged("malformed", "start again")
+
+    stage = Stage()
+    with pytest.raises(DatabaseDamaged):
+        await stage.node.read(query)
+    with pytest.raises(DatabaseDamaged, match="malformed"):
+        await stage.node.run()
+    stage.poller.close()
 
 
 async def test_an_alarm_is_kept_for_the_owner() -> None:
