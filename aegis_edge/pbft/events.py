@@ -46,6 +46,16 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Callers of this node want to read; `number` counts these events, from 1 on.
+
+    One at a time: the next one after the `Confirmed` of the last.
+    """
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkUp:
     """A link to `peer` is open, and measured `round_trip_ticks` when it was made; 0: nothing."""
 
@@ -131,6 +141,7 @@ Event = (
     Tick
     | Received
     | Submitted
+    | Asked
     | LinkUp
     | LinkDown
     | Measured
@@ -182,6 +193,17 @@ class Bundled:
 
     incarnation: int
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """All that was acknowledged anywhere before `Asked(number)` is in the `Deliver`s before this.
+
+    If not `is_fresh`, that cannot be told: too few members answered in time.
+    """
+
+    number: int
+    is_fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +320,7 @@ class HangUp:
 #: What a database performs, in one transaction; the others are for links and people.
 Step = Persist | Deliver | TakeRoot | Prune | BeginTransfer | JudgePart | InstallState | MendRows
 
-Effect = Step | Send | Bundled | SendCommitted | SendPart | Alarm | HangUp
+Effect = Step | Send | Bundled | Confirmed | SendCommitted | SendPart | Alarm | HangUp
 
 
 @dataclass(frozen=True, slots=True)

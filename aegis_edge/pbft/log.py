@@ -204,6 +204,13 @@ class Log:
             slot.prepared for _, slot in sorted(self.slots.items()) if slot.prepared is not None
         )
 
+    def last_committing(self) -> int:
+        """The highest sequence for which this replica signed a commit; `low` if that is above."""
+        return max(
+            (s for s, slot in self.slots.items() if slot.own_commit is not None),
+            default=self.low,
+        )
+
     def last_accepted(self) -> int:
         """The highest sequence with an accepted pre-prepare; `low` if there is none."""
         return max(

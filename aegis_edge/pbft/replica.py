@@ -8,9 +8,10 @@ signatures instead of authenticators.
 A replica never contradicts what it may have said: every vote is preceded by the record of it, and a
 restarted replica starts from those records.  It sends no vote for a batch whose body it lacks.
 
-Its parts, each with the messages that are its own: `requests`, `proposals`, `execution`,
-`checkpoints`, `views`, `repair`; `restart` reads the records, `pacing` says when what is due.
-They share where the replica stands (`standing`) and its one `voice`, and none knows the replica.
+Its parts, each with the messages that are its own: `requests`, `reads`, `proposals`, `execution`,
+`checkpoints`, `views`, `repair`, `transfer`, `mending`; `restart` reads the records, `pacing` says
+when what is due.  They share where the replica stands (`standing`) and its one `voice`, and none
+knows the replica.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from aegis_edge.pbft.checkpoints import Checkpoints
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.early import Early
 from aegis_edge.pbft.events import (
+    Asked,
     BatchesGone,
     Effect,
     Event,
@@ -44,6 +46,7 @@ from aegis_edge.pbft.pacing import Pacing
 from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.proposals import Proposals, is_acceptable
+from aegis_edge.pbft.reads import Reads
 from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
 from aegis_edge.pbft.standing import Standing
@@ -53,6 +56,7 @@ from aegis_edge.pbft.views import Views
 from aegis_edge.pbft.voice import Signs, Voice
 from aegis_edge.wire.envelope import Claim
 from aegis_edge.wire.messages import (
+    AskReadIndex,
     Batch,
     Body,
     Bundle,
@@ -69,6 +73,7 @@ from aegis_edge.wire.messages import (
     Prepare,
     PrePrepare,
     Proposal,
+    ReadIndex,
     StableCheckpoint,
     StatePart,
     Status,
@@ -112,6 +117,7 @@ class Replica:
         self.repair = Repair(
             at, voice, log, self.views, self.readings, self.suspicion, self.catchup, self.pacing
         )
+        self.reads = Reads(at, voice, log, restored.incarnation)
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
         self.mending = Mending(at, voice, log, self.catchup)
         self._early = Early()
@@ -128,6 +134,8 @@ class Replica:
             FetchBatches: self.repair.on_fetch_batches,
             FetchBody: self.repair.on_fetch_body,
             Gone: self.repair.on_gone,
+            AskReadIndex: self.reads.on_ask,
+            ReadIndex: self.reads.on_index,
             FetchState: self.transfer.on_fetch,
             StatePart: self._on_part,
             Committed: self._on_committed,
@@ -195,7 +203,8 @@ class Replica:
         """The tick at which this replica wants its next `Tick`; None once halted."""
         if self.halted is not None or not self._is_ticking:
             return None
-        times = (self.pacing.wake_at(), self.transfer.wake_at(), self.mending.wake_at())
+        parts = (self.pacing, self.reads, self.transfer, self.mending)
+        times = (part.wake_at() for part in parts)
         return min((t for t in times if t is not None), default=None)
 
     @property
@@ -247,6 +256,8 @@ class Replica:
                 self._on_message(event.message, event.peer)
             case Submitted():
                 self.requests.submit(event.operations)
+            case Asked():
+                self.reads.ask(event.number)
             case BatchesGone():
                 self.repair.is_gone(event.peer, event.first)
             case PartJudged():
@@ -268,6 +279,7 @@ class Replica:
             self._propose()
             if not self._at.voting:
                 self._begin(self.views.come_back())
+            self.reads.conclude()
         return effects
 
     def _has_caught_up(self) -> bool:

@@ -33,8 +33,10 @@ from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
+    Asked,
     BatchesGone,
     Bundled,
+    Confirmed,
     Deliver,
     Effect,
     Event,
@@ -73,6 +75,7 @@ from aegis_edge.replication.errors import (
 )
 from aegis_edge.replication.inbox import Inbox
 from aegis_edge.replication.port import Core, Store, Wires
+from aegis_edge.replication.readers import Readers
 from aegis_edge.replication.shares import Shares
 from aegis_edge.replication.steps import Steps
 from aegis_edge.replication.writes import Writes
@@ -166,6 +169,7 @@ class Replication:
         self._wake_at: float = 0
         self._tick_at = 0
         self._callers = Callers()
+        self._readers = Readers()
         self._checkpoints = Checkpoints()
         self._is_stirring = False
         self._moved = trio.Event()
@@ -230,8 +234,18 @@ class Replication:
         await self._callers.room()
 
     async def barrier(self, *, timeout_s: float = math.inf) -> None:
-        """Return when all that was acknowledged anywhere before the call is readable here."""
-        await self.submit(Barrier().encode(), timeout_s=timeout_s)
+        """Return when all that was acknowledged anywhere before the call is readable here.
+
+        The members are asked how far they are; if too few answer, it takes a batch of nothing.
+        Raises `Busy`, `NoQuorum`, `Unconfirmed`, `Halted` or `Stopped`.
+        """
+        with trio.move_on_after(timeout_s):
+            self._check_that_it_runs()
+            self.notify()
+            if not await self._readers.wait():
+                await self.submit(Barrier().encode())
+            return
+        raise self.late(timeout_s, taken=False)
 
     async def read(self, query: Callable[[Any], T]) -> T:
         """Run `query(database)` in the database's thread, between two transactions.
@@ -380,6 +394,7 @@ class Replication:
         finally:
             self._stopping = True
             self._callers.refuse(Stopped("this node stopped before the operation was confirmed"))
+            self._readers.refuse()
             self._checkpoints.tell()
             self._ended.set()
 
@@ -426,6 +441,7 @@ class Replication:
         self._hear_and_open()
         if self._core.learning is not None or self._checkpoints.is_lacking or self._lacks_rows:
             self._stir()
+        self._ask()
         self._bundle()
         if not self._writes.under_way:
             if not self._writes.waiting and self._root_due <= now_ticks:
@@ -500,6 +516,8 @@ class Replication:
                     self._writes.hold(later)
             elif isinstance(effect, Bundled):
                 self._callers.bundled(effect.incarnation, effect.number)
+            elif isinstance(effect, Confirmed) and not self._writes.are_pending:
+                self._confirmed(effect)
             elif isinstance(effect, Alarm):
                 self._alarm(effect)
             elif isinstance(effect, HangUp):
@@ -523,6 +541,7 @@ class Replication:
         self.alarms.add(effect.reason, about=about)
         if self._core.halted is not None:
             self._callers.refuse(Halted(self._core.halted))
+            self._readers.refuse()
             self._checkpoints.tell()
 
     # --- from the links ---------------------------------------------------------------------
@@ -605,6 +624,19 @@ class Replication:
 
     # --- from the callers -------------------------------------------------------------------
 
+    def _ask(self) -> None:
+        """Ask the members how far they are, if somebody wants to read what is newest."""
+        number = self._readers.due()
+        if number is not None:
+            if self.has_quorum:
+                self._step(Asked(number))
+            else:
+                self._readers.answered(is_fresh=False)
+
+    def _confirmed(self, effect: Confirmed) -> None:
+        self._readers.answered(is_fresh=effect.is_fresh)
+        self.notify()  # others may wait for the next question
+
     def _bundle(self) -> None:
         """Give the replica what waits, as much as a bundle holds, while it has room."""
         callers = self._callers
@@ -656,6 +688,8 @@ class Replication:
                     follow.append(BatchesGone(effect.peer, effect.first))
             elif isinstance(effect, SendPart):
                 self._send_part(effect, next(answers))
+            elif isinstance(effect, Confirmed):
+                self._confirmed(effect)
             else:
                 value = next(results)
                 if isinstance(effect, Deliver):

@@ -30,6 +30,11 @@ class Writes:
         """Whether a write has begun and not ended."""
         return self._flying is not None
 
+    @property
+    def are_pending(self) -> bool:
+        """Whether something decided is not on the disk yet."""
+        return self.waiting or self.under_way
+
     def part(self, send: Send) -> tuple[Send | None, Send | None]:
         """What of `send` may go at once, and what must be held: it would overtake what waits.
 

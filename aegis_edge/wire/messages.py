@@ -466,6 +466,48 @@ class FetchState(Signed):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class AskReadIndex(Signed):
+    """Asks up to where the others have committed themselves; the sender's question `number`."""
+
+    TAG: ClassVar[int] = 14
+    configuration: int
+    incarnation: int
+    number: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.incarnation, self.number)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> AskReadIndex:
+        configuration, incarnation, number = _count(fields, 3)
+        return cls(_counter(configuration), _positive(incarnation), _positive(number))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndex(Signed):
+    """The answer: the highest `sequence` for which the sender ever signed a commit, or above."""
+
+    TAG: ClassVar[int] = 15
+    configuration: int
+    incarnation: int
+    number: int
+    sequence: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.configuration, self.incarnation, self.number, self.sequence)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> ReadIndex:
+        configuration, incarnation, number, sequence = _count(fields, 4)
+        return cls(
+            _counter(configuration),
+            _positive(incarnation),
+            _positive(number),
+            _counter(sequence),
+        )
+
+
 def new_view_bytes_max(quorum: int, window: int) -> int:
     """What a NEW-VIEW measures at most: `quorum` view changes, a full window prepared in each."""
     change = (quorum + quorum * window + 3) * _VOTE_BYTES_MAX
@@ -489,6 +531,8 @@ SIGNED: dict[int, type[Signed]] = {
         FetchBody,
         Gone,
         FetchState,
+        AskReadIndex,
+        ReadIndex,
     )
 }
 

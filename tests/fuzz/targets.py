@@ -94,6 +94,8 @@ def _voices() -> tuple[tuple[say.Verified[Any], ...], tuple[say.Carrier, ...]]:
         one.sign(say.FetchBody(0, batch.digest)),
         two.sign(say.Gone(0, 5)),
         one.sign(say.FetchState(0, 64, 1, (b"\x01", b"\x02"))),
+        two.sign(say.AskReadIndex(0, 1_763_800_000, 7)),
+        one.sign(say.ReadIndex(0, 1_763_800_000, 7, 70)),
     )
     carriers = (
         say.Proposal(named, batch),

@@ -239,3 +239,9 @@ class Stage:
             assert other.operations == first.operations, f"{other.name} differs from {first.name}"
             assert [d.time_ms for d in other.delivered] == [d.time_ms for d in first.delivered]
         return first.operations
+
+
+def kind_of(stage: Stage, raw: bytes) -> type:
+    """What a message is that is on its way."""
+    message = messages.read(raw, stage["A"].opener.open)
+    return type(getattr(message, "message", message))

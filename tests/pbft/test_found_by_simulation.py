@@ -6,14 +6,8 @@ import pytest
 
 from aegis_edge.pbft import journal
 from aegis_edge.pbft.events import Effect, Persist, TakeRoot
-from aegis_edge.wire import messages
 from aegis_edge.wire.messages import Body, Bundle, Commit, Prepare, Proposal, Status
-from tests.pbft.stage import Stage
-
-
-def kind_of(stage: Stage, raw: bytes) -> type:
-    message = messages.read(raw, stage["A"].opener.open)
-    return type(getattr(message, "message", message))
+from tests.pbft.stage import Stage, kind_of
 
 
 def test_a_body_that_comes_while_the_view_changes_gets_no_vote_in_the_old_view() -> None:

@@ -24,12 +24,7 @@ from aegis_edge.wire.messages import (
     Verified,
     ViewChange,
 )
-from tests.pbft.stage import CLOCK_MS, Stage
-
-
-def kind_of(stage: Stage, raw: bytes) -> type:
-    message = messages.read(raw, stage["A"].opener.open)
-    return type(getattr(message, "message", message))
+from tests.pbft.stage import CLOCK_MS, Stage, kind_of
 
 
 def views(stage: Stage, names: str = "ABCD") -> list[tuple[int, bool]]:

@@ -42,12 +42,7 @@ from aegis_edge.wire.messages import (
     ViewChange,
 )
 from tests.knowledge.memory_state import MemoryState
-from tests.pbft.stage import CLOCK_MS, PACE, Actor, Stage
-
-
-def kind_of(stage: Stage, raw: bytes) -> type:
-    message = messages.read(raw, stage["A"].opener.open)
-    return type(getattr(message, "message", message))
+from tests.pbft.stage import CLOCK_MS, PACE, Actor, Stage, kind_of
 
 
 def kinds_sent(stage: Stage, effects: list[Effect]) -> list[type]:

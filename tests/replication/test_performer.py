@@ -28,9 +28,11 @@ from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.events import (
     Alarm,
+    Asked,
     BatchesGone,
     BeginTransfer,
     Bundled,
+    Confirmed,
     Deliver,
     Effect,
     Event,
@@ -1109,13 +1111,117 @@ async def test_many_operations_wait_for_room_and_keep_their_order(
         assert await submit_many(stage.node, []) == []
 
 
-async def test_a_barrier_is_an_operation() -> None:
+def answers(stage: Stage, *, is_fresh: bool) -> None:
+    """The members answer each question at once; operations are executed at once, too."""
+
+    def plays(event: Event) -> Sequence[Effect]:
+        if isinstance(event, Asked):
+            return (Confirmed(event.number, is_fresh),)
+        return (stage.deliver(1, (ME, 1, 1, 1)),) if isinstance(event, Submitted) else ()
+
+    stage.core.bundle_room = 1
+    stage.core.plays = plays
+
+
+def questions(stage: Stage) -> list[int]:
+    return [event.number for event in stage.core.heard if isinstance(event, Asked)]
+
+
+async def test_a_barrier_is_a_question_and_no_operation() -> None:
     stage = Stage()
     async with stage.running(ANNA, BERT):
-        stage.core.bundle_room = 1
-        stage.core.plays = lambda _: (stage.deliver(1, (ME, 1, 1, 1)),)
+        answers(stage, is_fresh=True)
         await stage.node.barrier()
-        assert len(submitted(stage)) == 1
+        await stage.node.barrier()
+        assert (questions(stage), submitted(stage)) == ([1, 2], [])
+
+
+async def test_a_barrier_is_an_operation_where_too_few_answer() -> None:
+    stage = Stage()
+    async with stage.running(ANNA, BERT):
+        answers(stage, is_fresh=False)
+        await stage.node.barrier()
+        assert (questions(stage), submitted(stage)) == ([1], [(Barrier().encode(),)])
+
+
+async def test_who_comes_while_a_question_is_under_way_waits_for_the_next_one() -> None:
+    stage = Stage()
+    async with stage.running(ANNA, BERT), trio.open_nursery() as nursery:
+        read = []
+
+        async def reader(name: str) -> None:
+            await stage.node.barrier()
+            read.append(name)
+
+        nursery.start_soon(reader, "first")
+        await stage.quiet()
+        for name in ("second", "third"):
+            nursery.start_soon(reader, name)
+        await stage.quiet()
+        assert questions(stage) == [1]
+        await stage.heard(Confirmed(1, is_fresh=True))
+        assert read == ["first"]
+        assert questions(stage) == [1, 2], "one for both"
+        await stage.heard(Confirmed(2, is_fresh=True))
+        assert sorted(read) == ["first", "second", "third"]
+
+
+async def test_nothing_is_fresh_before_what_was_decided_before_is_on_the_disk() -> None:
+    stage = Stage(eager=False)
+    async with stage.running(ANNA, BERT), trio.open_nursery() as nursery:
+        read = trio.Event()
+
+        async def reader() -> None:
+            await stage.node.barrier()
+            read.set()
+
+        nursery.start_soon(reader)
+        await stage.quiet()
+        await stage.heard(stage.deliver(1, (ANNA, 1, 1, 1)), Confirmed(1, is_fresh=True))
+        assert not read.is_set()
+        stage.disk.finish()
+        await stage.quiet()
+        assert read.is_set()
+
+
+async def test_a_barrier_without_an_answer_says_why(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        with pytest.raises(Unconfirmed, match="not confirmed within 2 s"):
+            await stage.node.barrier(timeout_s=2)
+    async with Stage().running(ANNA) as stage:
+        with pytest.raises(NoQuorum, match="2 of 4 nodes reachable"):
+            await stage.node.barrier(timeout_s=2)
+        assert questions(stage) == [], "nobody to ask"
+
+
+@pytest.mark.parametrize("how", ["halts", "stops"])
+async def test_who_waits_for_an_answer_is_told_of_the_end(how: str) -> None:
+    stage = Stage()
+    async with trio.open_nursery() as nursery:
+        told: list[BaseException] = []
+
+        async def reader() -> None:
+            try:
+                await stage.node.barrier()
+            except ReplicationError as error:
+                told.append(error)
+
+        async with stage.running(ANNA, BERT):
+            for _ in range(2):
+                nursery.start_soon(reader)
+                await stage.quiet()
+            if how == "halts":
+                stage.core.halted = "that is enough"
+                await stage.heard(Alarm("that is enough", ME))
+            else:
+                await stage.node.stop()
+            await stage.quiet()
+            assert [type(error) for error in told] == [Halted if how == "halts" else Stopped] * 2
+            told.clear()
+            await reader()
+            assert len(told) == 1
 
 
 # --- no answer ------------------------------------------------------------------------------

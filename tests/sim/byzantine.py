@@ -11,6 +11,7 @@ import copy
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aegis_edge.knowledge.operations import Delete, Put
@@ -808,7 +809,10 @@ class Stuff(Vice):
 
 
 class LieInStatus(Vice):
-    """Claims to be far ahead, far behind, or in another view; differently to everybody."""
+    """Claims to be far ahead, far behind, or in another view; differently to everybody.
+
+    Whether it is asked or not.
+    """
 
     name = "lie_in_status"
 
@@ -826,6 +830,9 @@ class LieInStatus(Vice):
                     said.clock_ms,
                 )
             )
+        elif isinstance(said, wire.ReadIndex):
+            index = self.chance.choice((0, 0, 0, said.sequence + 1, wire.COUNTER_MAX))
+            raw = self.liar.sign(replace(said, sequence=index))
         yield raw, 0
 
 

@@ -26,11 +26,12 @@ from aegis_edge.pbft import (
     pacing,
     past,
     pool,
+    reads,
     repair,
     view_change,
     views,
 )
-from aegis_edge.pbft.events import Alarm, Effect, LinkDown, LinkUp, Restored, Send
+from aegis_edge.pbft.events import Alarm, Confirmed, Effect, LinkDown, LinkUp, Restored, Send
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
 from aegis_edge.wire.codec import WireError
@@ -50,6 +51,7 @@ _SOUND_CONSIDER = views.Views._consider
 _SOUND_ASK = views.Views.ask
 _SOUND_RESTORE = views.Views.restore
 _SOUND_ON_STATUS = repair.Repair.on_status
+_SOUND_ASK_INDEX = reads.Reads.ask
 _SOUND_ROW = rebuild.Rebuild._row
 _SOUND_RUN = execution.Execution.run
 
@@ -74,6 +76,8 @@ class Canary:
     forgetful: bool = False
     #: Seeds whose network loses a third and whose nodes are cut off in turn: views follow fast.
     turbulent: bool = False
+    #: Seeds with many callers of one key: see `plans.busy`.
+    busy: bool = False
     #: What lines carry in a tick; 0: what the seed says.
     bytes_a_tick: int = 0
 
@@ -104,6 +108,8 @@ class Canary:
             made = replace(made, bytes_a_tick=self.bytes_a_tick)
         if self.turbulent:
             made = plans.turbulent(made)
+        if self.busy:
+            made = plans.busy(made)
         return plans.forgetful(made) if self.forgetful else made
 
     def fly(self, plan: Plan, trace: Callable[[str], None] | None = None) -> Result:
@@ -159,6 +165,26 @@ class LyingDisk(Node):
         if was_alive and self._before is not None:
             self._before.incarnation = self.disk.incarnation
             self.disk, self._before = self._before, None
+
+
+def _executed_only(self: reads.Reads) -> int:
+    return self._at.executed
+
+
+def _content_with_few(self: reads.Reads) -> None:
+    if self._answers is not None:
+        lowest = sorted(self._answers.values())[: self._at.configuration.f + 1]
+        is_fresh = len(lowest) > self._at.configuration.f and lowest[-1] <= self._at.executed
+        if is_fresh or self._at.now_ticks >= self._until_ticks:
+            self._answers = None
+            self._voice.add(Confirmed(self._number, is_fresh))
+
+
+def _keeps_answers(self: reads.Reads, number: int) -> None:
+    kept = vars(self).get("kept", {})
+    _SOUND_ASK_INDEX(self, number)
+    assert self._answers is not None
+    self._answers = vars(self)["kept"] = kept | self._answers
 
 
 class StaleReader(Client):
@@ -654,6 +680,28 @@ CANARIES: tuple[Canary, ...] = (
         "a local read is called linearizable",
         frozenset({"linearizability"}),
         replace(REAL, client=StaleReader),
+    ),
+    Canary(
+        "knows_what_it_executed",
+        "a read index is what was executed, not what a commit was signed for",
+        frozenset({"linearizability"}),
+        patches=((reads.Reads, "_index", _executed_only),),
+        vice="lie_in_status",
+        busy=True,
+    ),
+    Canary(
+        "asks_too_few",
+        "one more than f answers make a read fresh",
+        frozenset({"linearizability"}),
+        patches=((reads.Reads, "conclude", _content_with_few),),
+        busy=True,
+    ),
+    Canary(
+        "believes_old_answers",
+        "an answer to an earlier question counts for this one",
+        frozenset({"linearizability"}),
+        patches=((reads.Reads, "ask", _keeps_answers),),
+        busy=True,
     ),
     Canary(
         "keeps_other_versions",

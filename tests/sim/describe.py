@@ -124,6 +124,10 @@ def _signed(world: World, what: Any) -> str:
         return f"{what.first} to {what.last}"
     if isinstance(what, wire.FetchBody):
         return what.digest.hex()[:8]
+    if isinstance(what, wire.AskReadIndex):
+        return f"{what.incarnation}.{what.number}"
+    if isinstance(what, wire.ReadIndex):
+        return f"{what.sequence} for {what.incarnation}.{what.number}"
     if isinstance(what, wire.Gone):
         return f"from {what.first} on"
     if isinstance(what, wire.FetchState):

@@ -17,9 +17,11 @@ from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
 from aegis_edge.pbft.events import (
     Alarm,
+    Asked,
     BatchesGone,
     BeginTransfer,
     Bundled,
+    Confirmed,
     Deliver,
     Effect,
     Event,
@@ -85,6 +87,9 @@ class Node:
         self._calls: deque[tuple[bytes, Done]] = deque()
         self._waiting: dict[tuple[int, int], list[Done]] = {}
         self._submitting: list[Done] = []
+        self._readers: list[Done] = []
+        self._asking: list[Done] = []  # whom the question under way is for
+        self._questions = 0
         self._armed: int | None = None
         self._ticked = 0
         #: What a message waits behind, and how many such effects are not durable yet.
@@ -146,9 +151,10 @@ class Node:
         self._serving.clear()
         orphans = [done for _, done in self._calls]
         orphans += [done for _, waiting in sorted(self._waiting.items()) for done in waiting]
-        for done in orphans + self._submitting:
+        for done in orphans + self._submitting + self._asking + self._readers:
             self.world.at(self.world.now, done, None)
         self._calls.clear()
+        self._asking, self._readers, self._questions = [], [], 0
         self._waiting.clear()
         self._submitting = []
         self.crash_when_writing = False
@@ -260,16 +266,35 @@ class Node:
             self.world.judges.submitted(self, tuple(operation for operation, _ in taken))
             self.step(Submitted(tuple(operation for operation, _ in taken)))
 
+    def read(self, done: Done) -> None:
+        """`done` is called with whether all that was acknowledged before is readable here."""
+        self._readers.append(done)
+        self._ask(self.life)
+
+    def _ask(self, life: int) -> None:
+        if life == self.life and self.alive and self._readers and not self._asking:
+            self._asking, self._readers = self._readers, []
+            self._questions += 1
+            self.step(Asked(self._questions))
+
+    def _confirmed(self, effect: Confirmed) -> None:
+        for done in self._asking:
+            self.world.at(self.world.now, done, effect.is_fresh)
+        self._asking = []
+        self.world.at(self.world.now, self._ask, self.life)
+
     @property
     def idle(self) -> bool:
         """Nothing waits here: no caller, no write."""
-        return not (self._calls or self._waiting or self._queue or self._writing)
+        readers = self._asking or self._readers
+        return not (self._calls or self._waiting or self._queue or self._writing or readers)
 
     @property
     def waits_for(self) -> str:
         """Why it is not idle, for people."""
         return (
             f"{len(self._calls)} calls, {len(self._waiting)} bundles,"
+            f" {len(self._asking) + len(self._readers)} readers,"
             f" {len(self._queue)} and {len(self._writing)} effects"
         )
 
@@ -291,6 +316,8 @@ class Node:
                 self.world.judges.alarmed(self, effect)
             elif kind is HangUp:
                 pass  # links of the simulator have no memory: a flood costs it nothing
+            elif kind is Confirmed and not queue and not self._writing:
+                self._confirmed(effect)
             else:
                 self._unsafe += kind in self._holding
                 if kind is SendCommitted:
@@ -378,6 +405,8 @@ class Node:
         """Send what was written or is read; what the replica has to know of it."""
         if type(effect) is Send:
             self._send(effect)
+        elif type(effect) is Confirmed:
+            self._confirmed(effect)
         elif type(effect) is SendPart:
             self._send_part(effect)
         else:

@@ -16,6 +16,9 @@ SIZES = (4, 7, 4, 4, 7, 3, 4, 7, 2, 4, 7, 4, 1, 4, 7, 3, 4, 7, 4, 4)
 #: One seed in so many is turbulent: see `turbulent`.
 TURBULENT = 16
 
+#: One seed in so many has callers that leave nobody in peace: see `busy`.
+BUSY = 16
+
 #: One seed in so many has lines that carry so little that it counts; in so many, nodes differ.
 SLOW_LINES, MIXED = 5, 4
 
@@ -204,7 +207,9 @@ def _with_flags(flags: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]
 def make(seed: int, sizes: tuple[int, ...] = ()) -> Plan:
     """The plan of `seed`; `sizes` limits the cluster sizes to choose from."""
     plan = _make(seed, sizes)
-    return turbulent(plan) if seed % TURBULENT == TURBULENT - 1 else plan
+    if seed % TURBULENT == TURBULENT - 1:
+        return turbulent(plan)
+    return busy(plan) if seed % BUSY == BUSY // 2 else plan
 
 
 def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
@@ -275,6 +280,19 @@ def turbulent(plan: Plan) -> Plan:
         clients=4,
         operations=120,
         pipeline=4,
+    )
+
+
+def busy(plan: Plan) -> Plan:
+    """The plan with many callers of one key who hardly think, and messages that spread wide."""
+    return replace(
+        plan,
+        weather=Weather(False, 1, 4, straggle=0.2, straggle_ticks=60),
+        clients=8,
+        operations=plan.heal_at // 10,
+        keys=1,
+        sync_ticks=1,
+        bytes_a_tick=0,
     )
 
 

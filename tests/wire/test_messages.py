@@ -68,7 +68,7 @@ def test_carriers_are_read(kind: Any, voices: Voices) -> None:
 
 
 def test_the_tables_know_every_kind() -> None:
-    assert sorted(SIGNED) == list(range(1, 14))
+    assert sorted(SIGNED) == list(range(1, 16))
     assert sorted(CARRIERS) == list(range(1, 6))
 
 
@@ -137,6 +137,8 @@ GOOD: dict[type[Signed], tuple[Any, ...]] = {
     say.FetchBody: (0, blob(1)),
     say.Gone: (0, 1),
     say.FetchState: (0, 1, 0, (b"",)),
+    say.AskReadIndex: (0, 1, 1),
+    say.ReadIndex: (0, 1, 1, 0),
 }
 COUNTER = (-1, BIG, "1", None, True, b"", 1.5, ())
 POSITIVE = (0, *COUNTER)
@@ -187,6 +189,10 @@ BAD: list[tuple[type[Signed], int, tuple[Any, ...]]] = [
     (say.FetchState, 1, POSITIVE),
     (say.FetchState, 2, COUNTER),
     (say.FetchState, 3, ((bytes(17),), (b"",) * 65, (1,), b"", None)),
+    *((asked, 0, COUNTER) for asked in (say.AskReadIndex, say.ReadIndex)),
+    *((asked, 1, POSITIVE) for asked in (say.AskReadIndex, say.ReadIndex)),
+    *((asked, 2, POSITIVE) for asked in (say.AskReadIndex, say.ReadIndex)),
+    (say.ReadIndex, 3, COUNTER),
 ]
 
 

@@ -1,0 +1,199 @@
+"""Reads without a batch: what a quorum may have acknowledged is executed here first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aegis_edge.pbft.events import Asked, Confirmed, Received, Send, Tick
+from aegis_edge.pbft.reads import Reads
+from aegis_edge.wire import messages
+from aegis_edge.wire.messages import AskReadIndex, ReadIndex, Verified
+from tests.pbft.parts import KEYS, OPEN, PARAMETERS, SIGNERS, Parts, batch, commits, stable
+from tests.pbft.stage import PACE, Stage, kind_of
+
+LIFE = 5
+
+
+class Asker(Parts):
+    """Member 1 of four, which has executed up to `executed`, with a question under way."""
+
+    def __init__(self, executed: int = 0, **more: Any) -> None:
+        super().__init__(executed=executed, **more)
+        self.reads = Reads(self.at, self.voice, self.log, LIFE)
+        self.asked = self.said(self.reads.ask, 1)
+
+    def hear(self, member: int, sequence: int, **other: Any) -> list[Any]:
+        index = replace(ReadIndex(0, LIFE, 1, sequence), **other)
+        self.said(self.reads.on_index, SIGNERS[member].sign(index), KEYS[member])
+        return self.said(self.reads.conclude)
+
+
+def test_one_question_goes_to_all() -> None:
+    made = Asker()
+    (effect,) = made.asked
+    assert isinstance(effect, Send)
+    assert set(effect.peers) == set(KEYS[:4]) - {made.key}
+    said = messages.read(effect.raw, OPEN)
+    assert isinstance(said, Verified)
+    assert said.message == AskReadIndex(0, LIFE, 1)
+
+
+def test_it_is_fresh_when_all_up_to_what_a_quorum_says_is_executed() -> None:
+    made = Asker(executed=7)
+    assert made.said(made.reads.conclude) == [], "one of three"
+    assert made.hear(0, 8) == []
+    assert made.hear(2, 6) == [], "three by now, and 8 is not here"
+    made.at.executed = 8
+    assert made.said(made.reads.conclude) == [Confirmed(1, is_fresh=True)]
+    assert made.said(made.reads.conclude) == [], "once"
+    assert made.hear(3, 9) == []
+    assert made.reads.wake_at() is None
+
+
+def test_any_quorum_will_do() -> None:
+    made = Asker(executed=7)
+    assert made.hear(0, 10**9) == [], "a member that lies"
+    assert made.hear(2, 7) == []
+    assert made.hear(3, 5) == [Confirmed(1, is_fresh=True)]
+
+
+def test_one_member_has_one_answer() -> None:
+    made = Asker()
+    assert made.hear(0, 0) == []
+    assert made.hear(0, 0) == []
+    made.said(made.reads.on_index, SIGNERS[2].sign(ReadIndex(0, LIFE, 1, 0)), KEYS[0])
+    assert made.said(made.reads.conclude) == [], "passed on by another"
+    assert made.hear(2, 0) == [Confirmed(1, is_fresh=True)]
+
+
+@pytest.mark.parametrize("other", [{"configuration": 1}, {"incarnation": 4}, {"number": 2}])
+def test_an_answer_to_another_question_counts_for_nothing(other: dict[str, int]) -> None:
+    made = Asker()
+    assert made.hear(0, 0) == []
+    assert made.hear(2, 0, **other) == []
+    assert made.said(made.reads.ask, 2)
+    assert made.hear(2, 0) == []
+
+
+def test_a_question_has_its_time() -> None:
+    made = Asker()
+    until = 10_000 + PACE.resend_ticks
+    assert made.reads.wake_at() == until
+    made.hear(0, 1)
+    made.hear(2, 1)
+    made.at.now_ticks = until - 1
+    assert made.said(made.reads.conclude) == []
+    made.at.now_ticks = until
+    assert made.said(made.reads.conclude) == [Confirmed(1, is_fresh=False)]
+
+
+def asks(made: Asker, member: int = 2, **other: Any) -> list[Any]:
+    question = replace(AskReadIndex(0, 9, 4), **other)
+    return made.said(made.reads.on_ask, SIGNERS[member].sign(question), KEYS[2])
+
+
+def index(made: Asker) -> int:
+    (effect,) = asks(made)
+    assert effect.peers == (KEYS[2],)
+    said = messages.read(effect.raw, OPEN)
+    assert isinstance(said, Verified)
+    assert isinstance(said.message, ReadIndex)
+    assert (said.message.incarnation, said.message.number) == (9, 4)
+    return said.message.sequence
+
+
+def test_the_answer_is_the_highest_commit_ever_signed() -> None:
+    made = Asker(executed=1)
+    assert index(made) == 1
+    made.accepted(3, batch(2, 3))
+    made.accepted(2, batch(2, 2)).own_commit = commits(2, batch(2, 2).digest)[1]
+    assert index(made) == 2, "not the highest that was proposed"
+    made.log.advance(4, stable(4))
+    assert index(made) == 4, "what was forgotten since was not above"
+
+
+def test_who_does_not_know_what_it_signed_does_not_answer() -> None:
+    made = Asker()
+    made.at.voting = False
+    assert asks(made) == []
+    made.said(made.reads.ask, 2)
+    for member in (0, 2):
+        assert made.hear(member, 0, number=2) == []
+    assert made.hear(3, 0, number=2) == [Confirmed(2, is_fresh=True)], "but may ask all others"
+
+
+def test_questions_of_others_passed_on_or_of_other_configurations_have_no_answer() -> None:
+    made = Asker()
+    assert asks(made, member=3) == []
+    assert asks(made, configuration=1) == []
+
+
+def test_a_member_alone_asks_nobody() -> None:
+    made = Asker(own=0, n=1)
+    assert made.said(made.reads.conclude) == [Confirmed(1, is_fresh=True)]
+
+
+# --- on a stage -------------------------------------------------------------------------------
+
+
+def confirmed(stage: Stage, name: str, number: int) -> list[bool]:
+    """What became of a question that a member asks now."""
+    found: list[bool] = []
+    actor = stage[name]
+    sound = actor.perform
+
+    def perform(effect: Any) -> None:
+        if isinstance(effect, Confirmed):
+            assert effect.number == number
+            found.append(effect.is_fresh)
+        sound(effect)
+
+    actor.perform = perform  # type: ignore[method-assign]
+    actor.step(Asked(number))
+    stage.run()
+    actor.perform = sound  # type: ignore[method-assign]
+    return found
+
+
+def test_s8_20_what_one_member_acknowledged_another_has_before_it_reads() -> None:
+    """B acknowledged; all others signed commits, and have not executed."""
+    stage = Stage(4)
+    keys = {name: stage[name].key for name in "ABCD"}
+    stage.lost = lambda _, to, raw: to != keys["B"] and kind_of(stage, raw) is messages.Commit
+    stage.submit("B", b"op")
+    assert stage["B"].operations == [b"op"]
+    assert [stage[name].operations for name in "ACD"] == [[]] * 3
+    assert confirmed(stage, "C", 1) == []
+    stage.lost = lambda *_: False
+    for name in "ACD":  # the commits come, with an answer to a status
+        stage["B"].step(Received(keys[name], stage_status(stage, name)))
+    stage.tick(PARAMETERS.timeout_ticks // 20)
+    stage.tick(PARAMETERS.timeout_ticks // 20)
+    assert stage["C"].operations == [b"op"]
+    assert confirmed(stage, "C", 2) == [True]
+    assert stage["C"].operations == [b"op"], "no batch was made for it"
+
+
+def stage_status(stage: Stage, name: str) -> Any:
+    actor = stage[name]
+    return actor.signer.sign(actor.replica._at.status(0))
+
+
+def test_a_question_that_nobody_hears_ends_with_the_clock() -> None:
+    stage = Stage(4)
+    stage.lost = lambda *_: True
+    actor, found = stage["A"], []
+    actor.step(Asked(1))
+    stage.run()
+    for _ in range(40):
+        found += [e for e in actor.step(Tick(stage.now, 0)) if isinstance(e, Confirmed)]
+        wake_at = actor.replica.wake_at
+        assert wake_at is not None
+        if found:
+            break
+        stage.now = max(stage.now + 1, wake_at)
+    assert found == [Confirmed(1, is_fresh=False)]
+    assert stage.now <= PACE.resend_ticks
