@@ -109,13 +109,10 @@ class Repair:
         """Resend what a peer's status says that it lacks."""
         at, begun = self._at, self._views.begun
         lacks_view = said.view < at.view or (said.view == at.view and said.changing)
-        if (
-            begun is not None
-            and not at.changing
-            and lacks_view
-            and self._suspicion.view_may_have_been_missed(peer, at.now_ticks)
-        ):
-            self._voice.send(begun.raw, peer)
+        if begun is not None and not at.changing and lacks_view:
+            travel_ticks = at.pace.travel_ticks(len(begun.raw))
+            if self._suspicion.view_may_have_been_missed(peer, at.now_ticks, travel_ticks):
+                self._voice.send(begun.raw, peer)
         if at.changing and said.view <= at.view:
             own = self._views.own.raw
             travel_ticks = at.pace.travel_ticks(len(own))

@@ -93,9 +93,9 @@ class Suspicion:
         patience = self._pace.resend_ticks + travel_ticks
         return said_ticks <= self._linked_since[peer] or said_ticks + patience <= now
 
-    def view_may_have_been_missed(self, peer: bytes, now: int) -> bool:
+    def view_may_have_been_missed(self, peer: bytes, now: int, travel_ticks: int) -> bool:
         """The same of the NEW-VIEW of the view that was entered last: its primary told all."""
-        return self.may_have_missed(peer, self._view_since, now)
+        return self.may_have_missed(peer, self._view_since, now, travel_ticks)
 
     def change_may_have_been_missed(self, peer: bytes, now: int, travel_ticks: int) -> bool:
         """The same of what this replica said when it left a view."""

@@ -109,7 +109,8 @@ class Views:
             return None
         self._changes[change.signer] = change
         if self.begun is not None and said.view <= self.begun.message.view:
-            if self._suspicion.view_may_have_been_missed(change.signer, at.now_ticks):
+            travel_ticks = at.pace.travel_ticks(len(self.begun.raw))
+            if self._suspicion.view_may_have_been_missed(change.signer, at.now_ticks, travel_ticks):
                 self._voice.send(self.begun.raw, change.signer)
             return None
         return self._consider()

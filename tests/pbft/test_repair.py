@@ -170,6 +170,22 @@ def test_a_view_that_began_just_now_is_on_its_way() -> None:
     assert NewView in kinds(hear(made, status(view=0)))
 
 
+def test_a_view_that_lines_are_slow_to_carry_is_on_its_way_for_long() -> None:
+    made = Parts(own=3, now=10_000, parameters=replace(PARAMETERS, bytes_a_second=1_000))
+    in_view_1(made)
+    made.suspicion.entered(10_001)
+    assert made.views.begun is not None
+    travels = made.at.pace.travel_ticks(len(made.views.begun.raw))
+    assert travels > 5 * RESEND
+    asked = SIGNERS[2].sign(ViewChange(0, 1, 0, (), ()))
+    for late, told in ((0, []), (1, [NewView])):
+        made.at.now_ticks = 10_000 + RESEND + travels + late
+        made.repair._helped = Turns()
+        made.views._changes.clear()
+        assert kinds(hear(made, status(view=0))) == told
+        assert kinds(made.said(made.views.on_view_change, asked)) == told
+
+
 @pytest.mark.parametrize(("view", "lacks"), [(1, True), (2, True), (3, False)])
 def test_while_changing_our_view_change_is_said_again(view: int, lacks: bool) -> None:
     made = Parts(own=3)

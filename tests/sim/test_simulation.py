@@ -55,7 +55,7 @@ def test_a_few_seeds(seed: int) -> None:
 
 
 @pytest.mark.parametrize("node", [Node, FalseSource, FalseRows])
-@pytest.mark.parametrize("seed", [0, 1, 22, 23])
+@pytest.mark.parametrize("seed", [0, 1, 22, 24])
 def test_who_missed_what_nobody_keeps_comes_back(seed: int, node: type[Node]) -> None:
     world = World(plan.forgetful(plan.make(seed, (4,))), replace(REAL, node=node))
     assert not world.run().violations
