@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -22,6 +22,7 @@ from typing import Any
 from aegis_edge.client import Client, ClientError
 
 COMMAND = str(Path(sys.executable).parent / "aegis-edge")
+RUN = (COMMAND, "run")
 READY_S = 30.0
 
 
@@ -42,7 +43,7 @@ class Node:
         self.socket = home / "api.sock"
         self.log = home.parent / f"{name}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._settings = settings
+        self.settings = settings
 
     def run(self, *words: str | Path) -> str:
         """Runs one command of this node to its end; what it printed.  Raises `ClusterError`."""
@@ -55,15 +56,16 @@ class Node:
             raise ClusterError(f"{self.name}: aegis-edge {' '.join(command[1:])}: {said}")
         return done.stdout
 
-    def start(self) -> None:
+    def start(self, program: Sequence[str] = RUN, **settings: str) -> None:
+        """Starts its process; for this life only, another program or more of an environment."""
         assert self.process is None
         # The kernel's own leash, where there is one; `Cluster.stop` does not rely on it.
         leashed = self._tied and shutil.which("setpriv")
         leash = ["setpriv", "--pdeathsig", "KILL"] if leashed else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*leash, COMMAND, "run"],
-                env=self._environment(),
+                [*leash, *program],
+                env=self._environment() | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -87,13 +89,14 @@ class Node:
 
     def _environment(self) -> dict[str, str]:
         mine = {k: v for k, v in os.environ.items() if not k.startswith("AEGIS_EDGE_")}
-        return {**mine, **self._settings, "AEGIS_EDGE_HOME": str(self.home)}
+        return {**mine, **self.settings, "AEGIS_EDGE_HOME": str(self.home)}
 
 
 class Cluster:
     """`count` nodes below `directory`, on free loopback ports.
 
     `torrc`: lines that each node's own tor needs to take part, where links go through Tor.
+    `doors`: the ports at which the others dial each node, where those are not its own.
     """
 
     def __init__(
@@ -104,14 +107,16 @@ class Cluster:
         tied: bool = True,
         torrc: str = "",
         patience_s: float = READY_S,
+        doors: Sequence[int] = (),
         **settings: str,
     ) -> None:
         self.directory = directory
         self.patience_s = patience_s
         self._torrc = torrc
         ports = free_ports(count)
+        said = [{"AEGIS_EDGE_ADVERTISE": f"tcp:127.0.0.1:{door}"} for door in doors] or [{}] * count
         self.nodes = [
-            Node(f"n{i + 1}", directory / f"n{i + 1}", ports[i], settings, tied)
+            Node(f"n{i + 1}", directory / f"n{i + 1}", ports[i], settings | said[i], tied)
             for i in range(count)
         ]
 

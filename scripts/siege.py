@@ -1,0 +1,131 @@
+"""The siege: adversaries attack a real cluster, one after another, while callers put and read.
+
+Says what each did to the throughput, what was lost (nothing may be), and which alarms were raised.
+Exits with 1 if the cluster did not hold: something lost or changed, a read of the past, nodes that
+differ, one that grew too large, or no commit without help after an attack.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import trio
+
+from besiegers import disks, doubles, members, network, processes, strangers
+from besiegers.town import Adversary, Outcome, town
+from cluster import ClusterError, ending_in_order
+from show import Show
+
+ROOMS = (network, processes, members, strangers, doubles, disks)
+ADVERSARIES = [adversary for module in ROOMS for adversary in module.room.adversaries]
+
+
+class Siege:
+    """`chosen` adversaries, in order; a town that has fallen is replaced by a new one."""
+
+    def __init__(self, chosen: Sequence[Adversary], directory: Path, seed: int) -> None:
+        self.show = Show()
+        self.outcomes: list[Outcome] = []
+        self._chosen, self._directory, self._seed = list(chosen), directory, seed
+
+    @property
+    def held(self) -> bool:
+        return len(self.outcomes) == len(self._chosen) and not any(o.wrong for o in self.outcomes)
+
+    async def run(self) -> None:
+        towns = 0
+        while len(self.outcomes) < len(self._chosen):
+            towns += 1
+            folder = self._directory / f"town{towns}"
+            folder.mkdir()
+            self.show.step(f"four nodes in {folder}")
+            async with town(folder, self._seed) as besieged:
+                while len(self.outcomes) < len(self._chosen):
+                    adversary = self._chosen[len(self.outcomes)]
+                    self.show.now(f"{adversary.name}: {adversary.what}")
+                    outcome = await besieged.besiege(adversary)
+                    self.outcomes.append(outcome)
+                    self.show.step(line(outcome))
+                    for words in outcome.alarms:
+                        self.show.step(f"    alarm about {words}")
+                    for words in outcome.wrong:
+                        self.show.event(f"    {words}")
+                    if outcome.wrong:
+                        break
+
+
+HEAD = (
+    f"{'adversary':<22}{'before':>7}{'during':>7}{'after':>7}{'pause':>8}{'again':>8}"
+    f"{'acked':>7}{'lost':>5}{'views':>6}{'MB':>5}  outcome"
+)
+
+
+def line(outcome: Outcome) -> str:
+    o = outcome
+    said = "FALLEN" if o.wrong else o.remark or "held"
+    return (
+        f"{o.name:<22}{o.before:>5.0f}/s{o.during:>5.0f}/s{o.after:>5.0f}/s{o.pause_s:>6.1f} s"
+        f"{o.recovery_s:>6.1f} s{o.acknowledged:>7}{o.lost:>5}{o.views:>6}{o.rss_mb_max:>5.0f}"
+        f"  {said}"
+    )
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--list", action="store_true", help="say which adversaries there are")
+    parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="these adversaries")
+    parser.add_argument("--quick", action="store_true", help="one of each kind or so")
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of all that is chosen")
+    parser.add_argument("--keep", action="store_true", help="keep the homes and logs")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the outcomes there")
+    options = parser.parse_args()
+    unknown = set(options.only) - {adversary.name for adversary in ADVERSARIES}
+    if unknown:
+        parser.error(f"there is no adversary {', '.join(sorted(unknown))}; see --list")
+    return options
+
+
+def main() -> int:
+    options = parse()
+    if options.list:
+        for adversary in ADVERSARIES:
+            print(f"{adversary.room:<16}{adversary.name:<22}{adversary.what}")
+        return 0
+    chosen = [
+        a
+        for a in ADVERSARIES
+        if (not options.only or a.name in options.only) and (not options.quick or a.quick)
+    ]
+    directory = Path(tempfile.mkdtemp(prefix="aegis-siege-"))
+    siege = Siege(chosen, directory, options.seed)
+    try:
+        with ending_in_order():
+            siege.show.title(f"The siege: {len(chosen)} adversaries, seed {options.seed}")
+            siege.show.step(HEAD)
+            trio.run(siege.run, strict_exception_groups=True)
+    except ClusterError as error:
+        siege.show.bad(str(error))
+    finally:
+        if options.json:
+            report = {"seed": options.seed, "outcomes": [asdict(o) for o in siege.outcomes]}
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
+        if options.keep:
+            siege.show.step(f"kept: {directory}")
+        else:
+            shutil.rmtree(directory)
+    if siege.held:
+        siege.show.good(f"held against all {len(chosen)}: nothing lost, all nodes equal")
+        return 0
+    siege.show.bad("not held")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
