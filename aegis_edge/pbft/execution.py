@@ -13,6 +13,7 @@ from aegis_edge.pbft.events import Deliver, TakeRoot
 from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
+from aegis_edge.pbft.requests import Requests
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.voice import Voice
@@ -33,7 +34,7 @@ START_AGAIN = (
 
 
 class Execution:
-    """`incarnation`: this node's own, higher than any that it used before."""
+    """`requests`: this node's own, whose incarnation is higher than any that it used before."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Execution:
         pool: Pool,
         past: Past,
         suspicion: Suspicion,
-        incarnation: int,
+        requests: Requests,
     ) -> None:
         self._at = at
         self._voice = voice
@@ -51,7 +52,7 @@ class Execution:
         self._pool = pool
         self._past = past
         self._suspicion = suspicion
-        self._incarnation = incarnation
+        self._requests = requests
         #: This life began without memory, so it may meet bundles of its own past.
         self._is_forgetful = False
 
@@ -60,8 +61,11 @@ class Execution:
 
     @property
     def is_outdated(self) -> bool:
-        """Bundles of this node were executed that it cannot have made in this life or before."""
-        return self._pool.last_executed(self._at.key)[0] > self._incarnation
+        """Bundles of this node were executed that it has not made in this life or before.
+
+        A copy of its home began from the same life, so its incarnation may be the same.
+        """
+        return self._pool.last_executed(self._at.key) > self._requests.newest
 
     def caught_up(self) -> None:
         """All is here that others have, and this life is outdated: its bundles count no more.

@@ -109,9 +109,7 @@ class Replica:
         self.pacing = Pacing(at, log, pool, self.suspicion, self.catchup)
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, restored.incarnation)
         self.proposals = Proposals(at, voice, log, pool, self.readings)
-        self.execution = Execution(
-            at, voice, log, pool, self.past, self.suspicion, restored.incarnation
-        )
+        self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(

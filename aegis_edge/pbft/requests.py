@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from aegis_edge.pbft.events import Bundled
 from aegis_edge.pbft.pacing import Pacing
-from aegis_edge.pbft.pool import Pool
+from aegis_edge.pbft.pool import Name, Pool
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.voice import Voice
@@ -36,6 +36,11 @@ class Requests:
         self._suspicion = suspicion
         self._incarnation = incarnation
         self._number = 0
+
+    @property
+    def newest(self) -> Name:
+        """The last bundle that was made in this life; number 0 before the first."""
+        return self._incarnation, self._number
 
     def room(self) -> int:
         """How many bundles of this node's may still be on their way."""

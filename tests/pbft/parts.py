@@ -78,7 +78,7 @@ class Parts:
         self.pacing.status_said()
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, INCARNATION)
         self.proposals = Proposals(at, voice, log, pool, self.readings)
-        self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, INCARNATION)
+        self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(

@@ -123,6 +123,7 @@ def test_another_past_is_the_end() -> None:
 
 def test_ones_own_key_in_a_later_life_is_the_end() -> None:
     made = Parts(own=1)
+    made.requests.submit((b"op",))
     for sequence, incarnation in ((1, INCARNATION), (2, INCARNATION + 1)):
         own = Batch((), (bundle(1, 1, incarnation),))
         made.accepted(sequence, own, votes=3)
@@ -131,6 +132,16 @@ def test_ones_own_key_in_a_later_life_is_the_end() -> None:
     assert delivered(effects) == [1, 2], "what is agreed is agreed"
     assert effects[-1] == Alarm(execution.IN_USE_ELSEWHERE, made.key)
     assert made.voice.halted == execution.IN_USE_ELSEWHERE
+
+
+def test_ones_own_key_in_a_copy_of_this_life_is_the_end() -> None:
+    made = Parts(own=1)
+    made.requests.submit((b"op",))
+    for number in (1, 2):
+        made.accepted(number, Batch((), (bundle(1, number, INCARNATION),)), votes=3)
+    effects = made.said(made.execution.run)
+    assert delivered(effects) == [1, 2]
+    assert effects[-1] == Alarm(execution.IN_USE_ELSEWHERE, made.key)
 
 
 def test_who_forgot_goes_on_past_its_later_lives_until_it_has_caught_up() -> None:

@@ -60,7 +60,7 @@ class Play:
 
     def __init__(self, claims: tuple[int, ...] = (0, 1, 2)) -> None:
         configuration = Configuration(0, KEYS[:4], 1)
-        self.replica = Replica(SIGNERS[3], configuration, PARAMETERS, Restored(1), OPEN)
+        self.replica = Replica(SIGNERS[3], configuration, PARAMETERS, Restored(2), OPEN)
         self.now = 10_000
         self.asked: dict[bytes, FetchState] = {}
         self.effects: list[Effect] = []
