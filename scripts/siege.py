@@ -18,8 +18,8 @@ from pathlib import Path
 
 import trio
 
-from besiegers import disks, doubles, members, network, processes, strangers
-from besiegers.town import Adversary, Outcome, town
+from besiegers import disks, doubles, history, members, network, processes, strangers
+from besiegers.town import Adversary, Fallen, Outcome, town
 from cluster import ClusterError, ending_in_order
 from show import Show
 
@@ -40,6 +40,7 @@ class Siege:
         return len(self.outcomes) == len(self._chosen) and not any(o.wrong for o in self.outcomes)
 
     async def run(self) -> None:
+        self.show.step(HEAD)
         towns = 0
         while len(self.outcomes) < len(self._chosen):
             towns += 1
@@ -59,6 +60,33 @@ class Siege:
                         self.show.event(f"    {words}")
                     if outcome.wrong:
                         break
+
+
+class History:
+    """One town, one long history, and the checker's canary."""
+
+    def __init__(self, operations: int, directory: Path, seed: int) -> None:
+        self.show = Show()
+        self.outcomes: list[Outcome] = []
+        self.caught = ""
+        self._operations, self._directory, self._seed = operations, directory, seed
+
+    @property
+    def held(self) -> bool:
+        return bool(self.caught) and not any(o.wrong for o in self.outcomes)
+
+    async def run(self) -> None:
+        async with town(self._directory, self._seed, history.CALLERS, 0.0) as besieged:
+            try:
+                outcome = await history.record(besieged, self._operations, self.show)
+                self.outcomes.append(outcome)
+                self.show.step(f"{outcome.remark}; {outcome.during:.0f} a second")
+                for words in outcome.wrong:
+                    self.show.event(words)
+                self.caught = await history.canary(besieged)
+                self.show.step(f"a stale read is noticed: {self.caught}")
+            except Fallen as fallen:
+                self.show.event(str(fallen))
 
 
 HEAD = (
@@ -82,6 +110,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="say which adversaries there are")
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="these adversaries")
     parser.add_argument("--quick", action="store_true", help="one of each kind or so")
+    parser.add_argument("--history", action="store_true", help="no table: one long history")
+    parser.add_argument(
+        "--operations", metavar="N", type=int, default=100_000, help="in that history"
+    )
     parser.add_argument("--seed", metavar="N", type=int, default=1, help="of all that is chosen")
     parser.add_argument("--keep", action="store_true", help="keep the homes and logs")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the outcomes there")
@@ -104,11 +136,18 @@ def main() -> int:
         if (not options.only or a.name in options.only) and (not options.quick or a.quick)
     ]
     directory = Path(tempfile.mkdtemp(prefix="aegis-siege-"))
-    siege = Siege(chosen, directory, options.seed)
+    siege: Siege | History
+    if options.history:
+        siege = History(options.operations, directory, options.seed)
+        title = f"A history of {options.operations} operations, seed {options.seed}"
+        good = "linearizable, nothing lost, and the canary is caught"
+    else:
+        siege = Siege(chosen, directory, options.seed)
+        title = f"The siege: {len(chosen)} adversaries, seed {options.seed}"
+        good = f"held against all {len(chosen)}: nothing lost, all nodes equal"
     try:
         with ending_in_order():
-            siege.show.title(f"The siege: {len(chosen)} adversaries, seed {options.seed}")
-            siege.show.step(HEAD)
+            siege.show.title(title)
             trio.run(siege.run, strict_exception_groups=True)
     except ClusterError as error:
         siege.show.bad(str(error))
@@ -121,7 +160,7 @@ def main() -> int:
         else:
             shutil.rmtree(directory)
     if siege.held:
-        siege.show.good(f"held against all {len(chosen)}: nothing lost, all nodes equal")
+        siege.show.good(good)
         return 0
     siege.show.bad("not held")
     return 1

@@ -75,6 +75,11 @@ class Callers:
             self._rest.set()
             self._rest = None
 
+    @property
+    def answered(self) -> int:
+        """How many calls of the history have their answer."""
+        return len(self.acknowledged)
+
     def anomalies(self) -> list[str]:
         return check(self.history)
 
@@ -112,9 +117,7 @@ class Callers:
                     self.by_node[index].append(now)
                 await trio.sleep(self._think_s if done else PAUSE_S)
 
-    async def _call(
-        self, index: int, client: TrioClient, chance: random.Random, name: str
-    ) -> bool:
+    async def _call(self, index: int, client: TrioClient, chance: random.Random, name: str) -> bool:
         kind = chance.random()
         shared = f"{self.prefix}/shared/{chance.randrange(SHARED_KEYS)}"
         if kind < 0.4:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +92,7 @@ async def rotten(town: Town) -> str:
     """A page of a database is overwritten while its node is down: it is set aside, and rebuilt."""
     index = await town.backup()
     node = town.nodes[index]
-    await town.kill(index)
+    await town.kill(index, number=signal.SIGTERM)  # so that all is in the one file
     with (node.home / DATABASE).open("r+b") as file:
         pages = os.fstat(file.fileno()).st_size // 4096
         for page in range(1, pages):
@@ -191,7 +192,9 @@ def _shim(directory: Path) -> Path:
         try:
             done = subprocess.run(words, capture_output=True, text=True, check=False)
         except FileNotFoundError:
-            raise Fallen("there is no C compiler; run: sudo apt-get install gcc libc6-dev") from None
+            raise Fallen(
+                "there is no C compiler; run: sudo apt-get install gcc libc6-dev"
+            ) from None
         if done.returncode:
             raise Fallen(f"the shim does not compile: {done.stderr}")
     return library

@@ -59,7 +59,9 @@ class BentLinks(Links):
         heard: list[Event] = []
         for event in events:
             if isinstance(event, Arrived):
-                world.coalition.hears(world.body, world.index_of[event.peer], event.raw)
+                world.coalition.members[world.body.index].hears(
+                    world.index_of[event.peer], event.raw
+                )
                 heard += world.body.taken()
             else:
                 heard.append(event)
@@ -205,7 +207,7 @@ def main() -> int:
         BentLinks.world = World(own, replication, options)
         trio.lowlevel.spawn_system_task(BentLinks.world.run)
 
-    node.Links = BentLinks  # type: ignore[misc]
+    node.Links = BentLinks  # type: ignore[attr-defined]
     return node.main(own, ready=ready)
 
 

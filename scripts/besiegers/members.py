@@ -84,9 +84,7 @@ async def _loses(town: Town, liar: int) -> str:
     async def replaced() -> bool:
         return await town.primary() != liar
 
-    await town.until(
-        replaced, "a harmful primary loses the primacy", PATIENCE_TIMEOUTS * TIMEOUT_S
-    )
+    await town.until(replaced, "a harmful primary loses the primacy", PATIENCE_TIMEOUTS * TIMEOUT_S)
     return f"lost the primacy after {trio.current_time() - began:.1f} s"
 
 

@@ -1,6 +1,6 @@
 """Adversaries who own the network: they delay, cut, corrupt, stall and divide.
 
-Knows the lines of the town.  What they carry is encrypted: whoever owns them sees and changes bytes.
+Knows the lines of the town.  What they carry is encrypted: who owns them changes bytes, not words.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ async def kill_in_turn(town: Town) -> None:
 
 @room("stop primary")
 async def stop_primary(town: Town) -> None:
-    """SIGSTOP of the primary for longer than the time-out, then SIGCONT: it thinks that it leads."""
+    """SIGSTOP of the primary for longer than the time-out: it still believes to lead."""
     await _stop(town, await town.primary())
 
 

@@ -31,7 +31,7 @@ Doing = Callable[[trio.SocketStream, random.Random], Awaitable[None]]
 
 
 async def _crowd(town: Town, doing: Doing) -> str:
-    """So many callers of each node, who call again; a node that restarts meanwhile must be let in."""
+    """Callers of each node, who call again and again; a node that restarts must be let in."""
     made = 0
 
     async def caller(port: int, chance: random.Random) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ class Town:
         return names.index(self.nodes[index].name)
 
     async def view(self) -> int:
-        return max([(await self.status(i)).get("view", 0) for i in self.correct])
+        views: list[int] = [(await self.status(i)).get("view", 0) for i in self.correct]
+        return max(views)
 
     async def lead(self, index: int) -> None:
         """Return when `index` leads: whoever leads before it is stopped until it is given up."""
@@ -243,7 +245,7 @@ class Town:
         except Fallen as fallen:
             outcome.wrong.append(str(fallen))
         at = [self._began, *[t for t in self.callers.acknowledged if t >= self._began]]
-        outcome.pause_s = max((b - a for a, b in zip(at, at[1:], strict=False)), default=0.0)
+        outcome.pause_s = max((b - a for a, b in pairwise(at)), default=0.0)
         outcome.views = await self.view() - view
         outcome.alarms = self._alarms()
         outcome.rss_mb_max = self._rss_max / 1e6
@@ -252,7 +254,7 @@ class Town:
         return outcome
 
     async def _recover(self, outcome: Outcome, over: float) -> None:
-        await self._relieve()
+        await self.relieve()
         with within(RECOVERY_S, f"no commit at every node within {RECOVERY_S:g} s"):
             while not all(at and at[-1] > over for at in self.callers.by_node):
                 await trio.sleep(0.05)
@@ -260,6 +262,10 @@ class Town:
         outcome.recovery_s = again - over
         await trio.sleep(CALM_S)
         outcome.after = self.callers.rate(again, trio.current_time())
+        await self.account(outcome)
+
+    async def account(self, outcome: Outcome) -> None:
+        """With all callers at rest: is everything there, everywhere, and was every read right?"""
         await self.callers.rest()
         outcome.acknowledged = len(self.callers.held)
         outcome.operations = len(self.callers.history)
@@ -269,7 +275,7 @@ class Town:
         outcome.wrong += missing[:3]
         outcome.wrong += self.callers.anomalies()[:3]
 
-    async def _relieve(self) -> None:
+    async def relieve(self) -> None:
         """The attack is over: what was done to lines and processes is undone."""
         self.lines.clear()
         self.lines.bodies.clear()
