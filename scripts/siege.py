@@ -33,11 +33,13 @@ class Siege:
     def __init__(self, chosen: Sequence[Adversary], directory: Path, seed: int) -> None:
         self.show = Show()
         self.outcomes: list[Outcome] = []
+        self.caught = ""
         self._chosen, self._directory, self._seed = list(chosen), directory, seed
 
     @property
     def held(self) -> bool:
-        return len(self.outcomes) == len(self._chosen) and not any(o.wrong for o in self.outcomes)
+        all_came = len(self.outcomes) == len(self._chosen)
+        return all_came and bool(self.caught) and not any(o.wrong for o in self.outcomes)
 
     async def run(self) -> None:
         self.show.step(HEAD)
@@ -60,6 +62,9 @@ class Siege:
                         self.show.event(f"    {words}")
                     if outcome.wrong:
                         break
+                else:
+                    self.caught = await history.canary(besieged)
+                    self.show.step(f"a stale read would be noticed: {self.caught}")
 
 
 class History:

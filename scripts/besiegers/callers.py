@@ -8,6 +8,7 @@ A put without an answer may have happened or not, so its value is never put agai
 from __future__ import annotations
 
 import random
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -43,6 +44,8 @@ class Callers:
         self.acknowledged: list[float] = []
         self.by_node: list[list[float]] = [[] for _ in nodes]
         self.errors = 0
+        #: How far agreed times were ahead of this clock, in milliseconds, at most.
+        self.ahead_ms = 0
         self.prefix = ""
         self._moment = 0
         self._rest: trio.Event | None = None
@@ -56,7 +59,7 @@ class Callers:
         self._began += 1
         self.prefix = f"siege/{self._began:03d} {name}"
         self.history, self.held = [], {}
-        self.acknowledged, self.errors = [], 0
+        self.acknowledged, self.errors, self.ahead_ms = [], 0, 0
         self.by_node = [[] for _ in self._nodes]
 
     def rate(self, since: float, until: float) -> float:
@@ -79,6 +82,10 @@ class Callers:
     def answered(self) -> int:
         """How many calls of the history have their answer."""
         return len(self.acknowledged)
+
+    def answered_since(self, moment: int) -> bool:
+        """Whether something that was asked after a moment has its answer already."""
+        return any(c.invoked > moment and c.returned is not None for c in self.history)
 
     def anomalies(self) -> list[str]:
         return check(self.history)
@@ -137,6 +144,7 @@ class Callers:
             return False
         if index not in self.distrusted:
             call.returned, call.status, call.revision = self.moment(), "done", written.revision
+            self.ahead_ms = max(self.ahead_ms, written.time_ms - time.time_ns() // 1_000_000)
             if own:
                 held[key] = (written.revision, value)
         return True

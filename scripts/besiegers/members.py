@@ -136,7 +136,6 @@ hostile(
     "slow_primary",
     leads=True,
     loses=True,
-    quick=True,
 )
 hostile(
     "censoring primary",

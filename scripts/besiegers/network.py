@@ -32,7 +32,7 @@ async def cuts(town: Town) -> str:
     return ""
 
 
-@room("corruption", quick=True)
+@room("corruption")
 async def corruption(town: Town) -> str:
     """One chunk in fifty has a flipped bit: no link may live on after it."""
     town.lines.set(town.lines.all(), Weather(corrupt=0.02))
@@ -72,12 +72,10 @@ async def partition(town: Town) -> str:
     """Two and two: nobody has a quorum, and nothing may be acknowledged until it heals."""
     side = [0, town.chance.randrange(1, 4)]
     town.lines.set(town.lines.between(side), STALLED)
-    await trio.sleep(0.5)  # what was under way may still be answered
-    divided = trio.current_time()
+    divided = town.callers.moment()
     await trio.sleep(SIEGE_S)
-    answered = sum(at > divided for at in town.callers.acknowledged)
-    if answered:
-        raise Fallen(f"{answered} answers without a quorum")
+    if town.callers.answered_since(divided):
+        raise Fallen("an answer without a quorum")
     return "nothing acknowledged while divided"
 
 

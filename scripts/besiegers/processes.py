@@ -14,7 +14,7 @@ from besiegers.town import NODES, TIMEOUT_S, Room, Town
 room = Room("processes")
 
 
-@room("kill primary", quick=True)
+@room("kill primary")
 async def kill_primary(town: Town) -> None:
     """kill -9 of the primary; it comes back when the others have replaced it."""
     primary = await town.primary()

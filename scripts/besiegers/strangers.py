@@ -77,7 +77,7 @@ async def loris(town: Town) -> str:
     return await _crowd(town, doing)
 
 
-@room("connection flood", quick=True)
+@room("connection flood")
 async def flood(town: Town) -> str:
     """Connections that are made, upgraded to a WebSocket, and left."""
 

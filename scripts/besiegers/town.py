@@ -37,6 +37,8 @@ RECOVERY_S = 60.0
 #: What a correct node may hold in memory, whatever is done to it.
 RSS_BYTES_MAX = 160_000_000
 SAMPLE_S = 0.5
+#: How far the agreed time may be ahead of the clock that all correct nodes have.
+AHEAD_MS_MAX = 1_000
 
 _ALARM = re.compile(r"ERROR alarm(?: about (\S+))?: (.*?)(?: \(envelopes of evidence.*)?$")
 
@@ -274,6 +276,8 @@ class Town:
         outcome.lost = len(missing)
         outcome.wrong += missing[:3]
         outcome.wrong += self.callers.anomalies()[:3]
+        if self.callers.ahead_ms > AHEAD_MS_MAX:
+            outcome.wrong.append(f"the agreed time was {self.callers.ahead_ms} ms ahead")
 
     async def relieve(self) -> None:
         """The attack is over: what was done to lines and processes is undone."""
