@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import trio
 
 from besiegers import disks, doubles, history, members, network, processes, strangers
 from besiegers.town import Adversary, Fallen, Outcome, town
-from cluster import ClusterError, ending_in_order
+from cluster import ClusterError
 from show import Show
 
 ROOMS = (network, processes, members, strangers, doubles, disks)
@@ -110,6 +111,29 @@ def line(outcome: Outcome) -> str:
     )
 
 
+async def until_told(run: Callable[[], Awaitable[None]]) -> int | None:
+    """Runs to the end, or until a signal ends it in order: then its number."""
+    told: list[int] = []
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def heed() -> None:
+                async for number in signals:
+                    told.append(number)
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(heed)
+            await run()
+            nursery.cancel_scope.cancel()
+    return told[0] if told else None
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--list", action="store_true", help="say which adversaries there are")
@@ -150,12 +174,12 @@ def main() -> int:
         siege = Siege(chosen, directory, options.seed)
         title = f"The siege: {len(chosen)} adversaries, seed {options.seed}"
         good = f"held against all {len(chosen)}: nothing lost, all nodes equal"
+    siege.show.title(title)
+    ended_by: int | None = None
     try:
-        with ending_in_order():
-            siege.show.title(title)
-            trio.run(siege.run, strict_exception_groups=True)
-    except ClusterError as error:
-        siege.show.bad(str(error))
+        ended_by = trio.run(until_told, siege.run, strict_exception_groups=True)
+    except* (ClusterError, Fallen) as group:
+        siege.show.bad(str(_innermost(group)))
     finally:
         if options.json:
             report = {"seed": options.seed, "outcomes": [asdict(o) for o in siege.outcomes]}
@@ -164,6 +188,8 @@ def main() -> int:
             siege.show.step(f"kept: {directory}")
         else:
             shutil.rmtree(directory)
+    if ended_by is not None:
+        return 128 + ended_by
     if siege.held:
         siege.show.good(good)
         return 0

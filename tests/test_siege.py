@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -265,6 +266,27 @@ def test_a_siege_has_held_only_if_nothing_is_wrong_and_the_checker_sees() -> Non
     held.append(made.held)
     assert held == [False, False, True, False]
     assert "FALLEN" in siege.line(made.outcomes[0])
+
+
+async def test_a_signal_ends_a_siege_in_order() -> None:
+    ended = False
+
+    async def run() -> None:
+        nonlocal ended
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await trio.sleep_forever()
+        finally:
+            ended = True
+
+    with trio.fail_after(20):
+        assert await siege.until_told(run) == signal.SIGTERM
+    assert ended
+
+    async def nothing() -> None:
+        return
+
+    assert await siege.until_told(nothing) is None
 
 
 def test_every_adversary_has_a_name_of_its_own_and_says_what_it_does() -> None:
