@@ -104,13 +104,7 @@ async def _replaced(town: Town, primary: int) -> str:
     others = [i for i in town.correct if i != primary]
 
     async def done() -> bool:
-        for index in others:
-            status = await town.status(index)
-            if status.get("view_changing", True):
-                return False
-            if status["primary_name"] == town.nodes[primary].name:
-                return False
-        return True
+        return await town.primary(others) != primary
 
     await town.until(done, "the others replace their primary", 20 * TIMEOUT_S)
     took_s = trio.current_time() - began

@@ -12,7 +12,7 @@ import random
 import re
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -158,12 +158,19 @@ class Town:
         except ClientError:
             return {}
 
-    async def primary(self) -> int:
-        """Who leads, as the correct node in the highest view has it."""
-        found = [status for index in self.correct if (status := await self.status(index))]
-        if not found:
-            raise Fallen("no correct node answers")
-        name = max(found, key=lambda status: status["view"])["primary_name"]
+    async def primary(self, of: Sequence[int] = ()) -> int:
+        """Who leads, as that one `of` these (or all correct) nodes has it whose view is highest.
+
+        A view that has not begun does not count: a node may ask for one alone.
+        """
+        with within(30, "no correct node is in a view that has begun"):
+            while True:
+                statuses = [await self.status(index) for index in of or self.correct]
+                begun = [s for s in statuses if s and not s["view_changing"]]
+                if begun:
+                    break
+                await trio.sleep(0.05)
+        name = max(begun, key=lambda status: status["view"])["primary_name"]
         return next(i for i, node in enumerate(self.nodes) if node.name == name)
 
     async def backup(self) -> int:
@@ -187,11 +194,7 @@ class Town:
                 self.signal(primary, signal.SIGSTOP)
                 others = [i for i in self.correct if i != primary]
                 try:
-                    while True:
-                        status = await self.status(others[0])
-                        changing = status.get("view_changing", True)
-                        if status.get("primary_name") != self.nodes[primary].name and not changing:
-                            break
+                    while await self.primary(others) == primary:
                         await trio.sleep(0.1)
                 finally:
                     self.signal(primary, signal.SIGCONT)
