@@ -67,11 +67,12 @@ async def failing(town: Town) -> str:
 
 @room("file size limit")
 async def limit(town: Town) -> str:
-    """RLIMIT_FSIZE of the running primary falls below the size of its files."""
+    """RLIMIT_FSIZE of the running primary falls below what its database needs."""
     index = await town.primary()
     process = town.nodes[index].process
     assert process is not None
-    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    room_bytes = town.nodes[index].log.stat().st_size + 65_536  # its log is a file as well
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (room_bytes, resource.RLIM_INFINITY))
     return await _ends(town, index, "size limits")
 
 
@@ -163,7 +164,7 @@ async def _linked(town: Town, index: int) -> None:
 
 async def _ends(town: Town, index: int, words: str) -> str:
     code = await town.ended(index, 15)
-    last = town.said(index).strip().splitlines()[-1]
+    last = (town.said(index).strip().splitlines() or ["nothing"])[-1]
     if code != EXIT_IOERR or words not in last:
         raise Fallen(f"it ended with {code}, and said: {last}")
     await trio.sleep(1.5)
