@@ -1,4 +1,4 @@
-"""How a replica that missed batches which nobody keeps gets the state at a checkpoint instead.
+"""How a replica that missed more batches than are kept, or are worth it, gets the state instead.
 
 Knows which pieces are wanted, who was asked for which, who lied, and who has nothing to give.
 Refuses to know what a piece is and what proves it (`knowledge.rebuild` does, in the database's
@@ -35,6 +35,10 @@ from aegis_edge.wire.messages import (
 #: What an answer measures at most, nearly always: for how long to wait for it.
 ANSWER_BYTES = 400 * 1024
 
+#: Who missed more batches than this has the state sooner, for a batch costs a quorum of signatures
+#: and a write.  Where lines carry little it is the bytes that count, and batches have fewer.
+BATCHES_MAX = 4096
+
 Stable = tuple[Verified[Checkpoint], ...]
 
 
@@ -66,6 +70,7 @@ class Transfer:
         self._checkpoints = checkpoints
         self._execution = execution
         self._newest: Stable = ()
+        self._failed = 0  # nobody had the state after this sequence
         self.target: Stable = ()
         self.done = self.parts = 0
         self._wants: dict[int, dict[bytes, None]] = {}
@@ -97,9 +102,7 @@ class Transfer:
         """Begin, ask, or finish, whichever is due; True if the state is another one now."""
         if not self.target:
             newest = max(self._newest, self._log.stable, key=_sequence)
-            if _sequence(newest) <= self._at.executed or not self._catchup.is_futile(
-                self._at.executed
-            ):
+            if not self._is_due(_sequence(newest)):
                 return False
             self._begin(newest)
         for peer, question in list(self._asked.items()):
@@ -111,8 +114,17 @@ class Transfer:
             return True
         self._ask()
         if not self._asked:  # nobody is left: perhaps there is a later checkpoint, or a batch
+            self._failed = _sequence(self.target)
             self._end()
         return False
+
+    def _is_due(self, newest: int) -> bool:
+        """Whether the state after `newest` is to be fetched, and not the batches up to there."""
+        executed = self._at.executed
+        is_far = newest - executed > BATCHES_MAX and not self._at.parameters.bytes_a_second
+        return newest > executed and (
+            (is_far and newest > self._failed) or self._catchup.is_futile(executed)
+        )
 
     def _begin(self, target: Stable) -> None:
         self.target, self.done, self.parts = target, 0, 0

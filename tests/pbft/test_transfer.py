@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from aegis_edge.pbft.configuration import Configuration
+import pytest
+
+from aegis_edge.pbft import transfer
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import (
     Alarm,
     BatchesGone,
@@ -58,9 +62,11 @@ TOOK = PACE.fetch_ticks
 class Play:
     """Member 3 of four, which has executed nothing; the others claim to have executed 40."""
 
-    def __init__(self, claims: tuple[int, ...] = (0, 1, 2)) -> None:
+    def __init__(
+        self, claims: tuple[int, ...] = (0, 1, 2), parameters: Parameters = PARAMETERS
+    ) -> None:
         configuration = Configuration(0, KEYS[:4], 1)
-        self.replica = Replica(SIGNERS[3], configuration, PARAMETERS, Restored(2), OPEN)
+        self.replica = Replica(SIGNERS[3], configuration, parameters, Restored(2), OPEN)
         self.now = 10_000
         self.asked: dict[bytes, FetchState] = {}
         self.effects: list[Effect] = []
@@ -160,6 +166,34 @@ def test_s8_18_the_state_is_fetched_from_several_at_once_and_installed() -> None
     assert replica.past.root(36) == ROOT
     play.passes(TOOK)
     assert [said.first for _, said in play.said(FetchBatches)] == [37]
+
+
+def far(monkeypatch: pytest.MonkeyPatch, batches: int, **parameters: int) -> Play:
+    """Who is behind a proven checkpoint at 36, which is so many batches more than is worth it."""
+    monkeypatch.setattr(transfer, "BATCHES_MAX", 36 - batches)
+    play = Play(parameters=replace(PARAMETERS, **parameters))
+    play.hears(0, StableCheckpoint(stable(36)))
+    return play
+
+
+def test_who_missed_very_much_does_not_ask_for_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert far(monkeypatch, 0).replica.transfer_progress is None
+    assert far(monkeypatch, 1, bytes_a_second=424).replica.transfer_progress is None
+    assert far(monkeypatch, 1).replica.transfer_progress == (36, 0, 0)
+
+
+def test_who_finds_no_state_asks_for_batches_until_there_is_a_later_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play = far(monkeypatch, 1)
+    for _ in range(3):
+        play.part(play.holder(), b"")
+    assert play.replica.transfer_progress is None
+    play.passes(TOOK)
+    assert [said.first for _, said in play.said(FetchBatches)] == [1]
+    assert play.replica.transfer_progress is None
+    play.hears(0, StableCheckpoint(stable(40)))
+    assert play.replica.transfer_progress == (40, 0, 0)
 
 
 def test_nothing_is_executed_while_the_state_of_others_is_on_its_way() -> None:
