@@ -25,7 +25,7 @@ _PAGE = "SELECT key, retained FROM keys WHERE key > ? ORDER BY key LIMIT ?"
 _REPLACE_VERSION = "REPLACE INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _STAGE = "REPLACE INTO staged_rows VALUES (?, ?, ?)"
 _STAGE_VERSION = "REPLACE INTO staged_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_UNSTAGED = "SELECT key, retained FROM staged_rows WHERE label = ?"
+_UNSTAGED = "SELECT retained FROM staged_rows WHERE key = ?"
 _UNSTAGED_VERSIONS = "SELECT * FROM staged_versions WHERE key = ? AND revision >= ?"
 #: Both in hexadecimal: the first revision of a row is that of the oldest version it names.
 _LEFT = (
@@ -91,14 +91,14 @@ class AppliedState:
     def stage_version(self, version: Version) -> None:
         self._execute(_STAGE_VERSION, version)
 
-    def staged(self) -> list[tuple[bytes, bytes]]:
-        rows = self._execute("SELECT label, key, retained FROM staged_rows ORDER BY label")
-        return [(label, row_digest(key.encode(), row)) for label, key, row in rows]
+    def staged(self) -> list[tuple[str, bytes]]:
+        rows = self._execute("SELECT label, key, retained FROM staged_rows ORDER BY key")
+        return [(key, label + row_digest(key.encode(), row)) for label, key, row in rows]
 
-    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
-        key, row = self._execute(_UNSTAGED, (label,)).fetchone()
+    def unstaged(self, key: str) -> tuple[bytes, list[Version]]:
+        (row,) = self._execute(_UNSTAGED, (key,)).fetchone()
         oldest = int.from_bytes(row[:8], "big")
-        return key, row, [_version(v) for v in self._execute(_UNSTAGED_VERSIONS, (key, oldest))]
+        return row, [_version(v) for v in self._execute(_UNSTAGED_VERSIONS, (key, oldest))]
 
     def clear_stage(self) -> None:
         self._execute("DELETE FROM staged_rows")

@@ -92,8 +92,8 @@ TRANSFER = (
         revision INTEGER NOT NULL,
         origins BLOB NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS staged_rows (
-        label BLOB PRIMARY KEY,
-        key TEXT NOT NULL,
+        label BLOB NOT NULL,
+        key TEXT PRIMARY KEY,
         retained BLOB NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE IF NOT EXISTS staged_versions (
         revision INTEGER NOT NULL,

@@ -97,28 +97,32 @@ class Held:
         found: list[Row] = []
         room = ANSWER_BYTES_MAX
         for label, after in wanted:
-            whole = self._row(state, label)
-            if whole is None:
-                continue
-            if found and room <= 0:
+            sharing = self._sharing(state, label)
+            if found and sharing and room <= 0:
                 break
-            key, row, versions = whole
-            room -= len(key) + len(row)
-            taken: list[Version] = []
-            for version in versions:
-                if version.revision > after:
-                    room -= len(version.value) + 100
-                    if taken and room <= 0:
-                        break
-                    taken.append(version)
-            found.append(Row(key, row, taken))
+            for key, row, versions in sharing:
+                room -= len(key) + len(row)
+                taken: list[Version] = []
+                for version in versions:
+                    if version.revision > after:
+                        room -= len(version.value) + 100
+                        if taken and room <= 0:
+                            break
+                        taken.append(version)
+                found.append(Row(key, row, taken))
         return parts.pack_rows(found) if found else b""
 
-    def _row(self, state: State, label: bytes) -> Row | None:
-        """What a label stood for; None if there is nothing, or other than it was: the disk rots."""
+    def _sharing(self, state: State, label: bytes) -> list[Row]:
+        """The rows of all keys with this label, nearly always of one; none if any of them rots."""
+        places = _find(self._places[merkle.partition(label)], label, LABEL_BYTES + 8)
+        rows = [
+            self._row(state, label, int.from_bytes(place[LABEL_BYTES:], "big")) for place in places
+        ]
+        return [row for row in rows if row is not None] if None not in rows else []
+
+    def _row(self, state: State, label: bytes, revision: int) -> Row | None:
+        """The row whose newest version was this one; None if it is not what it was."""
         number = merkle.partition(label)
-        place = _find(self._places[number], label, LABEL_BYTES + 8)
-        revision = int.from_bytes(place[LABEL_BYTES:], "big")
         versions: list[Version] = []
         while revision and len(versions) < self._history_versions:
             version = state.version(revision)
@@ -131,7 +135,8 @@ class Held:
         key = versions[0].key
         row = b"".join([pack_retained(v.revision, v.deleted, v.digest()) for v in versions])
         entry = label + merkle.row_digest(key.encode(), row)
-        return Row(key, row, versions) if _find(self._entries[number], entry, ENTRY_BYTES) else None
+        is_whole = bool(_find(self._entries[number], entry, ENTRY_BYTES))
+        return Row(key, row, versions) if is_whole else None
 
 
 class Holds:
@@ -217,9 +222,12 @@ def _numbered(items: Sequence[bytes], count: int, read: Callable[[int], bytes]) 
     return parts.pack_numbered(found) if found else b""
 
 
-def _find(joined: bytes, head: bytes, size_bytes: int) -> bytes:
-    """The one with this head among joined ones of this size, or b""."""
+def _find(joined: bytes, head: bytes, size_bytes: int) -> list[bytes]:
+    """All with this head among joined ones of this size."""
+    found = []
     at = joined.find(head)
-    while at >= 0 and at % size_bytes:
+    while at >= 0:
+        if not at % size_bytes:
+            found.append(joined[at : at + size_bytes])
         at = joined.find(head, at + 1)
-    return joined[at : at + size_bytes] if at >= 0 else b""
+    return found

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from aegis_edge.knowledge import parts
 from aegis_edge.knowledge.held import Holds
 from aegis_edge.knowledge.inclusion import Moment
-from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, label
+from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, label, partition
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
@@ -140,15 +140,27 @@ class Machine:
         a later one.  Raises `WireError` for a row that nobody asked for.
         """
         left = dict.fromkeys(labels)
+        given: dict[bytes, list[Row]] = {}
         for found in rows:
             head = label(found.key.encode())
             if head not in left:
                 raise WireError("a row that nobody asked for")
-            if self._mend(head, found):
+            given.setdefault(head, []).append(found)
+        for head, sharing in given.items():  # nearly always one row has a label
+            become = [self._mend(found) for found in sharing]
+            if False not in become and len(become) >= self._count(head):
                 del left[head]
+                if True not in become:
+                    self._shared.add(head)  # by a key that was looked for, and that there is not
         return list(left)
 
-    def _mend(self, head: bytes, found: Row) -> bool:
+    def _count(self, head: bytes) -> int:
+        """How many keys have this label."""
+        entries = parts.entries(self._tree.entries(partition(head)))
+        return sum(entry.startswith(head) for entry in entries)
+
+    def _mend(self, found: Row) -> bool | None:
+        """Whether a row is right by now; None: it was already."""
         row = self._state.retained(found.key)
         was_sound = row is not None and self.agrees(found.key, row)
         if row is None or not was_sound:
@@ -162,8 +174,7 @@ class Machine:
             if not stands_for(retained, self._state.version(retained.revision))
         ]
         if was_sound and not wrong:
-            self._shared.add(head)  # by a key that was looked for, and that there is not
-            return True
+            return None
         self._state.adopt(found.key, row, [known[r.digest] for r in wrong if r.digest in known])
         return all(r.digest in known for r in wrong)
 
@@ -201,10 +212,10 @@ class Machine:
         self._holds.clear()
         old: set[int] = set()
         new: set[int] = set()
-        for head, digest in self._state.staged():
-            if not rebuild.has_entry(head + digest):
+        for key, entry in self._state.staged():
+            if not rebuild.has_entry(entry):
                 continue  # of another checkpoint's row
-            key, row, versions = self._state.unstaged(head)
+            row, versions = self._state.unstaged(key)
             before = self._state.retained(key)
             if before is not None:
                 old.update(r.revision for r in unpack_retained(before))

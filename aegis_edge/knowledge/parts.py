@@ -8,7 +8,8 @@ down, then the rows of those partitions that differ.
     HEAD       item: nothing            what the root binds besides rows, and 64 digests of groups
     GROUP      item: number, 1 byte     the digests of the 64 partitions of a group
     PARTITION  item: number, 2 bytes    the entries of a partition (`merkle`)
-    ROWS       item: label, revision    a row, and its versions after that revision, oldest first
+    ROWS       item: label, revision    a row, and its versions after that revision, oldest first;
+                                        where several keys have one label, those of all of them
 """
 
 from __future__ import annotations

@@ -49,10 +49,10 @@ class Rebuild:
         self.own = own
         self._own_revision = own_revision
         self._state = state
-        self._staged = {head + digest for head, digest in state.staged()}
+        self._staged = {entry for _, entry in state.staged()}
         self._groups = b""
         self._leaves: dict[int, bytes] = {}
-        self._open: dict[int, int] = {}
+        self._due: dict[int, set[bytes]] = {}
         self._partly: dict[bytes, set[Retained]] = {}
 
     def take(self, kind: int, items: Sequence[bytes], data: bytes) -> list[Want]:
@@ -122,32 +122,49 @@ class Rebuild:
             raise WireError("a partition that is not the certified one")
         self.entries[number] = entries
         known = parts.entries(self.own[number])
-        wanted = sorted(set(parts.entries(entries)).difference(known, self._staged))
-        self._open[number] = len(wanted)
-        self.done += not wanted
-        return [(ROWS, parts.row_item(e[:LABEL_BYTES], self._own_revision)) for e in wanted]
+        due = set(parts.entries(entries)).difference(known, self._staged)
+        self._due[number] = due
+        self.done += not due
+        wanted = sorted({entry[:LABEL_BYTES] for entry in due})
+        return [(ROWS, parts.row_item(head, self._own_revision)) for head in wanted]
 
     # --- rows ---
 
     def _rows(self, items: Sequence[bytes], data: bytes) -> list[Want]:
         open_ = dict(map(parts.read_row_item, items))
-        wants: list[Want] = []
+        given: dict[bytes, list[Row]] = {}
         for found in parts.read_rows(data):
-            head = merkle.label(found.key.encode())
+            given.setdefault(merkle.label(found.key.encode()), []).append(found)
+        wants: list[Want] = []
+        for head, rows in given.items():
             after = open_.pop(head, None)
             if after is None:
                 raise WireError("a row that nobody asked for")
-            wants += self._row(head, after, found)
+            wants += self._sharing(head, after, rows)
         return wants + [(ROWS, parts.row_item(head, after)) for head, after in open_.items()]
 
-    def _row(self, head: bytes, after: int, found: Row) -> list[Want]:
+    def _sharing(self, head: bytes, after: int, rows: Sequence[Row]) -> list[Want]:
+        """Take in the rows of all keys with one label: nearly always of one."""
+        come = [self._row(head, after, found) for found in rows]
+        further = [revision for revision in come if revision is not None]
+        if further:
+            return [(ROWS, parts.row_item(head, min(further)))]
+        if any(entry.startswith(head) for entry in self._due[merkle.partition(head)]):
+            raise WireError("not all rows of one label")
+        return []
+
+    def _row(self, head: bytes, after: int, found: Row) -> int | None:
+        """Take in a row; after which revision its versions are wanted still, if any are."""
         entry = head + merkle.row_digest(found.key.encode(), found.row)
         if not self.has_entry(entry):
             raise WireError("a row that is not the certified one")
+        number = merkle.partition(head)
+        if entry not in self._due[number]:
+            return None  # it is here, and comes along with another key of the same label
         retained = unpack_retained(found.row)
-        known = self._partly.get(head) or set(unpack_retained(self._own_row(found.key)))
+        known = self._partly.get(entry) or set(unpack_retained(self._own_row(found.key)))
         if any(r.revision <= after and r not in known for r in retained):
-            return [(ROWS, parts.row_item(head, 0))]
+            return 0
         due = [r for r in retained if r.revision > after]
         come = [Retained(v.revision, v.deleted, v.digest()) for v in found.versions]
         if come != due[: len(come)] or (due and not come):
@@ -155,14 +172,13 @@ class Rebuild:
         for version in found.versions:
             self._state.stage_version(version)
         if len(come) < len(due):
-            self._partly[head] = known.union(come)
-            return [(ROWS, parts.row_item(head, come[-1].revision))]
+            self._partly[entry] = known.union(come)
+            return come[-1].revision
         self._state.stage(head, found.key, found.row)
         self._staged.add(entry)
-        number = merkle.partition(head)
-        self._open[number] -= 1
-        self.done += not self._open[number]
-        return []
+        self._due[number].remove(entry)
+        self.done += not self._due[number]
+        return None
 
     def _own_row(self, key: str) -> bytes:
         row = self._state.retained(key) or b""

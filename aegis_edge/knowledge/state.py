@@ -208,12 +208,12 @@ class State(Protocol):
         """Keep a version of a row that may be staged later."""
         ...
 
-    def staged(self) -> list[tuple[bytes, bytes]]:
-        """The label and the row digest (`merkle`) of every staged row."""
+    def staged(self) -> list[tuple[str, bytes]]:
+        """The key of every staged row, and its entry (`merkle`): its label and its digest."""
         ...
 
-    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
-        """The key and the row that were staged under this label, and its staged versions."""
+    def unstaged(self, key: str) -> tuple[bytes, list[Version]]:
+        """The row that was staged for this key, and its staged versions."""
         ...
 
     def clear_stage(self) -> None:

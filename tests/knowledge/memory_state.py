@@ -17,7 +17,7 @@ class MemoryState:
         self.retained_rows: dict[str, bytes] = {}
         self.kept = Progress()
         self.marks: dict[int, Progress] = {}
-        self.staged_rows: dict[bytes, tuple[str, bytes]] = {}
+        self.staged_rows: dict[str, tuple[bytes, bytes]] = {}
         self.staged_versions: dict[int, Version] = {}
 
     def copy(self) -> Self:
@@ -77,21 +77,20 @@ class MemoryState:
         del self.retained_rows[key]
 
     def stage(self, label: bytes, key: str, row: bytes) -> None:
-        self.staged_rows[label] = (key, row)
+        self.staged_rows[key] = (label, row)
 
     def stage_version(self, version: Version) -> None:
         self.staged_versions[version.revision] = version
 
-    def staged(self) -> list[tuple[bytes, bytes]]:
+    def staged(self) -> list[tuple[str, bytes]]:
         return [
-            (label, row_digest(key.encode(), row))
-            for label, (key, row) in sorted(self.staged_rows.items())
+            (key, label + row_digest(key.encode(), row))
+            for key, (label, row) in sorted(self.staged_rows.items())
         ]
 
-    def unstaged(self, label: bytes) -> tuple[str, bytes, list[Version]]:
-        key, row = self.staged_rows[label]
-        versions = [v for _, v in sorted(self.staged_versions.items()) if v.key == key]
-        return key, row, versions
+    def unstaged(self, key: str) -> tuple[bytes, list[Version]]:
+        _, row = self.staged_rows[key]
+        return row, [v for _, v in sorted(self.staged_versions.items()) if v.key == key]
 
     def clear_stage(self) -> None:
         self.staged_rows.clear()

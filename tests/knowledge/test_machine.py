@@ -24,6 +24,7 @@ from aegis_edge.knowledge.state import Rotten, unpack_retained
 from aegis_edge.wire.codec import WireError
 from tests.knowledge.histories import BATCHES, Numbers, bundle, origin
 from tests.knowledge.memory_state import MemoryState
+from tests.knowledge.transfers import Node, share_labels
 
 Batch = list[tuple[int, list[Operation | bytes]]]
 
@@ -281,3 +282,30 @@ def test_a_key_whose_label_another_one_has_is_absent_once_that_is_known(
     assert machine.mend([A], given_by_others("a")) == []
     assert machine.row("c") is None
     assert machine.row("a") == state.retained_rows["a"]
+
+
+@pytest.mark.parametrize("rotten", [1, 2])
+def test_of_keys_that_share_a_label_the_rotten_one_is_mended(
+    rotten: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share_labels(monkeypatch)
+    node = Node()
+    node.execute(Put("twin=1", b"1"), Put("twin=2", b"2"))
+    state, right, head = node.state, node.restarted().state, label(b"twin=")
+    given = [
+        Row(key, row, [right.versions[unpack_retained(row)[0].revision]])
+        for key, row in right.rows()
+    ]
+    machine, key = node.machine, f"twin={rotten}"
+    del state.retained_rows[key]
+    with pytest.raises(Rotten):
+        machine.row(key)
+    assert machine.mend([head], [given[2 - rotten]]) == [head], "the other one tells nothing"
+    with pytest.raises(Rotten):
+        machine.row(key)
+    assert machine.mend([head], given) == []
+    assert state.retained_rows == right.retained_rows
+    with pytest.raises(Rotten):
+        machine.row("twin=3")
+    assert machine.mend([head], given) == []
+    assert machine.row("twin=3") is None

@@ -12,7 +12,7 @@ from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
 from aegis_edge.knowledge.state import Version, pack_retained, unpack_retained
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
-from tests.knowledge.transfers import Node, fetch, history, let_go, same, two
+from tests.knowledge.transfers import Node, fetch, history, let_go, same, share_labels, two
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -157,12 +157,14 @@ def test_a_stray_key_goes_with_its_versions() -> None:
 def test_nothing_may_be_left_out_of_a_row() -> None:
     behind, source, answer = two()
     behind.begin(source)
-    (data,) = [d for k, d in fetch(behind, answer, 64) if k == ROWS][:1]
-    rows = parts.read_rows(data)
-    items = [parts.row_item(merkle.label(r.key.encode()), 0) for r in rows[:1]]
-    none = parts.pack_rows([rows[0]._replace(versions=[])])
+
+    def without(kind: int, items: list[bytes]) -> bytes:
+        data = answer(kind, items)
+        rows = parts.read_rows(data) if kind == ROWS else []
+        return parts.pack_rows([row._replace(versions=[]) for row in rows]) if rows else data
+
     with pytest.raises(WireError, match="versions that are not"):
-        behind.machine.take(ROWS, items, none)
+        fetch(behind, without)
 
 
 def test_what_was_staged_of_a_transfer_that_was_given_up_is_not_installed() -> None:
@@ -173,3 +175,64 @@ def test_what_was_staged_of_a_transfer_that_was_given_up_is_not_installed() -> N
     behind.machine.install()
     let_go(source)
     same(behind, source)
+
+
+@pytest.mark.parametrize("known", [(), ("twin=1",), ("twin=2",), ("twin=1", "twin=2")])
+@pytest.mark.parametrize("size_bytes", [1, 70_000])
+def test_keys_that_share_a_label_are_all_fetched(
+    known: tuple[str, ...], size_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write can see to it that two do; a key that is lacking would split the state."""
+    share_labels(monkeypatch)
+    source = Node()
+    source.execute(*(Put(key, b"old") for key in known))
+    behind = source.restarted()
+    for number in range(3):
+        source.execute(
+            Put("twin=1", bytes([number]) * size_bytes),
+            Put("twin=2", bytes([number]) * size_bytes),
+            Put(f"other/{number}", b"1"),
+        )
+    source.machine.hold()
+    wanted = behind.begin(source)
+    fetch(behind, source.answers(4))
+    assert wanted.done == wanted.parts
+    behind.machine.install()
+    let_go(source)
+    same(behind, source)
+
+
+def test_one_of_two_keys_that_share_a_label_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share_labels(monkeypatch)
+    source = Node()
+    source.execute(Put("twin=1", b"1"), Put("twin=2", b"2"))
+    behind = source.restarted()
+    source.execute(Put("twin=2", b"3"))
+    source.machine.hold()
+    behind.begin(source)
+    fetch(behind, source.answers(2))
+    behind.machine.install()
+    let_go(source)
+    same(behind, source)
+
+
+def test_who_gives_one_of_two_keys_that_share_a_label_gives_too_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share_labels(monkeypatch)
+    source = Node()
+    source.execute(Put("twin=1", b"1"), Put("twin=2", b"2"))
+    source.machine.hold()
+    behind, answer = Node(), source.answers(1)
+    behind.begin(source)
+
+    def half(kind: int, items: list[bytes]) -> bytes:
+        data = answer(kind, items)
+        return parts.pack_rows(parts.read_rows(data)[1:]) if kind == ROWS else data
+
+    with pytest.raises(WireError, match="not all rows"):
+        fetch(behind, half)
+    del source.state.versions[1]
+    assert answer(ROWS, [parts.row_item(merkle.label(b"twin=2"), 0)]) == b"", "all or none"

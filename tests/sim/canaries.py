@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aegis_edge.knowledge import rebuild
+from aegis_edge.knowledge import merkle, rebuild
 from aegis_edge.knowledge.operations import Outcome, Status
 from aegis_edge.pbft import (
     amnesia,
@@ -456,7 +456,9 @@ def _believes_any_value(self: Any, head: bytes, after: int, found: Any) -> Any:
         for version in found.versions:
             self._state.stage_version(version)
         self._state.stage(head, found.key, found.row)
-        return []
+        entry = head + merkle.row_digest(found.key.encode(), found.row)
+        self._due[merkle.partition(head)].remove(entry)
+        return None
 
 
 def _forgets_the_window(self: Any, peer: bytes, said: wire.Status) -> None:
