@@ -93,7 +93,9 @@ class AppliedState:
 
     def staged(self) -> list[tuple[str, bytes]]:
         rows = self._execute("SELECT label, key, retained FROM staged_rows ORDER BY key")
-        return [(key, label + row_digest(key.encode(), row)) for label, key, row in rows]
+        return [
+            (key, label + row_digest(key.encode(), _whole(key, row))) for label, key, row in rows
+        ]
 
     def unstaged(self, key: str) -> tuple[bytes, list[Version]]:
         (row,) = self._execute(_UNSTAGED, (key,)).fetchone()
@@ -135,7 +137,9 @@ class AppliedState:
         self._pruned.clear()
 
 
-def _whole(key: str, row: object) -> bytes:
+def _whole(key: object, row: object) -> bytes:
+    if type(key) is not str:
+        raise DatabaseDamaged(f"{key!r} is kept as a key, and is no text", "")
     if type(row) is not bytes or not row or len(row) % RETAINED_BYTES:
         raise DatabaseDamaged(f"what is kept of the key {key!r} has no whole number of parts", "")
     return row

@@ -17,7 +17,14 @@ from functools import cached_property
 from aegis_edge.knowledge import merkle, parts
 from aegis_edge.knowledge.merkle import DIGEST_BYTES, ENTRY_BYTES, LABEL_BYTES, PARTITIONS
 from aegis_edge.knowledge.parts import GROUP, GROUP_PARTITIONS, HEAD, PARTITION, Head, Row
-from aegis_edge.knowledge.state import Progress, State, Version, pack_retained, unpack_retained
+from aegis_edge.knowledge.state import (
+    Progress,
+    State,
+    Version,
+    pack_retained,
+    retained_of,
+    unpack_retained,
+)
 
 #: What an answer measures at most, give or take one row with one value.
 ANSWER_BYTES_MAX = 64 * 1024
@@ -130,10 +137,11 @@ class Held:
                 return None
             versions.insert(0, version)
             revision = version.previous_revision
-        if not versions:
+        known = [each for each in map(retained_of, versions) if each is not None]
+        if not known or len(known) < len(versions):
             return None
         key = versions[0].key
-        row = b"".join([pack_retained(v.revision, v.deleted, v.digest()) for v in versions])
+        row = b"".join([pack_retained(*each) for each in known])
         entry = label + merkle.row_digest(key.encode(), row)
         is_whole = bool(_find(self._entries[number], entry, ENTRY_BYTES))
         return Row(key, row, versions) if is_whole else None
@@ -153,8 +161,11 @@ class Holds:
         for progress in state.marked():
             self._hold(progress)
         for version in state.left():
-            retained = pack_retained(version.revision, version.deleted, version.digest())
-            self.prune(version.key, retained)
+            retained = retained_of(version)
+            if retained is None:
+                state.prune(version.revision)  # it rots, so it serves nobody
+            else:
+                self.prune(version.key, pack_retained(*retained))
 
     def prune(self, key: str, retained: bytes) -> None:
         """The batch that is executed has no use any more for this version of `key`."""

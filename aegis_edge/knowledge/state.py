@@ -100,16 +100,17 @@ def unpack_retained(row: bytes) -> list[Retained]:
     ]
 
 
-def stands_for(retained: Retained, version: Version | None) -> bool:
-    """Whether this is the version that a row names; fields of any type are none, not an error."""
+def retained_of(version: Version) -> Retained | None:
+    """What a row says about a version; None if it has fields of any other type: the disk rots."""
     try:
-        return version is not None and retained == (
-            version.revision,
-            version.deleted,
-            version.digest(),
-        )
+        return Retained(version.revision, version.deleted, version.digest())
     except (AttributeError, TypeError, ValueError, struct.error):
-        return False
+        return None
+
+
+def stands_for(retained: Retained, version: Version | None) -> bool:
+    """Whether this is the version that a row names."""
+    return version is not None and retained == retained_of(version)
 
 
 def newest_retained(row: bytes) -> tuple[int, bool]:

@@ -15,7 +15,7 @@ from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import Put
 from aegis_edge.knowledge.parts import ROWS, row_item
 from aegis_edge.knowledge.state import Rotten
-from aegis_edge.pbft.events import MendRows, RowsMended, TakeRoot
+from aegis_edge.pbft.events import MendRows, Prune, RowsMended, TakeRoot
 from tests.disk.stage import INTERVAL, check, deliver, info_of, open_database, steps
 
 LAST = 5 * INTERVAL
@@ -164,6 +164,7 @@ def test_whatever_rots_of_a_key_is_not_served(database: Database, statement: str
         ("DELETE FROM keys WHERE key = 'own/7'", "keys are missing"),
         ("UPDATE keys SET key = 'own/z' WHERE key = 'own/7'", "a key that nobody wrote"),
         ("UPDATE keys SET retained = x'00' WHERE key = 'own/7'", "no whole number of parts"),
+        ("UPDATE keys SET key = CAST(key AS BLOB) WHERE key = 'own/7'", "and is no text"),
         ("UPDATE records SET data = x'00' WHERE kind = 8", "its records are not"),
         ("DELETE FROM records WHERE kind = 8", "its records are not"),
         ("UPDATE certificates SET time_ms = 1", "its records are not"),
@@ -230,3 +231,45 @@ def test_what_was_asked_wrongly_is_no_rot(database: Database) -> None:
     with pytest.raises(DatabaseDamaged), database._exclusively():
         database._connection.execute("SELECT nothing")
     database.close()
+
+
+@pytest.mark.parametrize(
+    "change", ["value = CAST(value AS TEXT)", "key = CAST(key AS BLOB)", "time_ms = -1"]
+)
+def test_a_version_of_other_types_is_given_to_nobody(database: Database, change: str) -> None:
+    """One bit on the card makes bytes of a text, or a text of bytes."""
+    item = row_item(label(ROTTEN.encode()), 0)
+    database.perform([TakeRoot(LAST)])
+    while database.part(LAST, ROWS, [item]) is None:
+        continue
+    assert database.part(LAST, ROWS, [item])
+    spoil(database, f"UPDATE versions SET {change} WHERE key = ?", ROTTEN)
+    assert database.part(LAST, ROWS, [item]) == b""
+
+
+def test_one_that_is_only_kept_for_others_and_rots_does_not_keep_the_node_from_starting(
+    tmp_path: Path,
+) -> None:
+    database = open_database(tmp_path)
+    database.perform([deliver(1, *(Put("key", b"%d" % number) for number in range(3)))])
+    database.perform([TakeRoot(1)])
+    database.perform([deliver(2, Put("key", b"4")), TakeRoot(2, is_signed=False)])
+    spoil(database, "UPDATE versions SET value = CAST(value AS TEXT) WHERE revision = 1")
+    database.close()
+    database = open_database(tmp_path)
+    assert [v.revision for v in database.changes(0).versions] == [2, 3, 4]
+    database.perform([Prune(1)])
+    (kept,) = database._connection.execute("SELECT count(*) FROM versions").fetchone()
+    assert kept == 3
+    database.close()
+
+
+def test_a_key_that_is_no_text_any_more_is_the_end_of_the_database_at_the_start_too(
+    tmp_path: Path,
+) -> None:
+    database = open_database(tmp_path)
+    database.perform([deliver(1, Put("key", b"1")), TakeRoot(1, is_signed=False)])
+    spoil(database, "UPDATE keys SET key = CAST(key AS BLOB)")
+    database.close()
+    with pytest.raises(DatabaseDamaged, match="and is no text"):
+        open_database(tmp_path)
