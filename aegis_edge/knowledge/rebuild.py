@@ -11,6 +11,7 @@ What is proven is staged at once, so a restart, or another checkpoint, costs onl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from aegis_edge.knowledge import merkle, parts
 from aegis_edge.knowledge.merkle import DIGEST_BYTES, LABEL_BYTES
@@ -25,6 +26,8 @@ from aegis_edge.knowledge.state import (
     unpack_retained,
 )
 from aegis_edge.wire.codec import WireError
+
+T = TypeVar("T")
 
 #: Where every transfer begins.
 FIRST: Want = (HEAD, b"")
@@ -96,7 +99,7 @@ class Rebuild:
     def _numbered(self, kind: int, items: Sequence[bytes], data: bytes) -> list[Want]:
         open_ = dict.fromkeys(items)
         wants: list[Want] = []
-        for number, joined in parts.read_numbered(data):
+        for number, joined in _some(parts.read_numbered(data)):
             item = _item(kind, number)
             if item not in open_:
                 raise WireError("a piece that nobody asked for")
@@ -133,7 +136,7 @@ class Rebuild:
     def _rows(self, items: Sequence[bytes], data: bytes) -> list[Want]:
         open_ = dict(map(parts.read_row_item, items))
         given: dict[bytes, list[Row]] = {}
-        for found in parts.read_rows(data):
+        for found in _some(parts.read_rows(data)):
             given.setdefault(merkle.label(found.key.encode()), []).append(found)
         wants: list[Want] = []
         for head, rows in given.items():
@@ -183,6 +186,13 @@ class Rebuild:
     def _own_row(self, key: str) -> bytes:
         row = self._state.retained(key) or b""
         return row[: len(row) // RETAINED_BYTES * RETAINED_BYTES]  # whatever a rotten one is
+
+
+def _some(pieces: list[T]) -> list[T]:
+    """Whoever has none says so in another way; else it could be asked for ever."""
+    if not pieces:
+        raise WireError("an answer without any piece")
+    return pieces
 
 
 def _item(kind: int, number: int) -> bytes:

@@ -86,6 +86,15 @@ def test_what_nobody_asked_for_is_refused() -> None:
                 behind.machine.take(kind, [], wrong)
 
 
+@pytest.mark.parametrize("of", [GROUP, PARTITION, ROWS])
+def test_an_answer_without_any_piece_is_a_lie(of: int) -> None:
+    """It would be asked for again at once, as long as somebody likes to answer so."""
+    behind, source, answer = two()
+    behind.begin(source)
+    with pytest.raises(WireError, match="without any piece"):
+        fetch(behind, lambda kind, items: b"\x80" if kind == of else answer(kind, items))
+
+
 def test_a_restart_keeps_what_was_proven() -> None:
     behind, source, answer = two()
     behind.begin(source)
