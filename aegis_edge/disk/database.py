@@ -270,11 +270,11 @@ class Database:
             dict(progress.origins),
         )
 
-    def part(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
-        """Pieces of the state after `sequence`; b"": it is not held here; None: ask again."""
+    def part(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        """Pieces of the state after `sequence` for `peer`; b"": not held here; None: ask again."""
         with self._exclusively():
             try:
-                return self._machine.answer(sequence, kind, items)
+                return self._machine.answer(peer, sequence, kind, items)
             except WireError:
                 return b""
 

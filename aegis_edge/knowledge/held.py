@@ -30,7 +30,7 @@ from aegis_edge.knowledge.state import (
 ANSWER_BYTES_MAX = 64 * 1024
 #: Keys that are looked at in one go, when somebody asks for the first time.
 SCAN_KEYS = 1_000
-#: One that is asked for stays for so many more checkpoints.
+#: One that is asked for stays for so many more checkpoints, unless who asked goes on to another.
 LEASE_CHECKPOINTS = 16
 
 
@@ -49,7 +49,8 @@ class Held:
 
     def pruned(self, key: str, retained: bytes) -> None:
         """This version of `key` would be gone by now, were it not of this state."""
-        self._pruned[key] = self._pruned.get(key, b"") + retained
+        if self._scanned is not None:
+            self._pruned[key] = self._pruned.get(key, b"") + retained
 
     def answer(self, state: State, kind: int, items: Sequence[bytes]) -> bytes | None:
         """The pieces, as many as fit, at least one; b"" if there is none; None: ask again.
@@ -158,6 +159,7 @@ class Holds:
         self._history_versions = history_versions
         self._held: dict[int, Held] = {}
         self._late: list[tuple[int, int]] = []  # held last when it was pruned, which revision
+        self._asked_for: dict[bytes, int] = {}  # by whom: which one last
         for progress in state.marked():
             self._hold(progress)
         for version in state.left():
@@ -214,10 +216,19 @@ class Holds:
             else:
                 self._state.prune(revision)
 
-    def answer(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
-        """See `Held.answer`; b"" too if the checkpoint at `sequence` is not held."""
-        held = self._held.get(sequence)
-        return b"" if held is None else held.answer(self._state, kind, items)
+    def answer(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        """See `Held.answer`; b"" too if the checkpoint at `sequence` is not held for `peer`.
+
+        Nobody goes back to an older one, and what a peer leaves for a newer one is let go of soon:
+        else it could have this node look at all keys, and remember them, once a checkpoint.
+        """
+        held, last = self._held.get(sequence), self._asked_for.get(peer, 0)
+        if held is None or sequence < last:
+            return b""
+        self._asked_for[peer] = sequence
+        if last in self._held and last not in self._asked_for.values():
+            self._held[last].idle_checkpoints = LEASE_CHECKPOINTS
+        return held.answer(self._state, kind, items)
 
 
 def _numbered(items: Sequence[bytes], count: int, read: Callable[[int], bytes]) -> bytes:

@@ -188,9 +188,9 @@ class Machine:
         """See `held.Holds.release`."""
         self._holds.release(stable, oldest)
 
-    def answer(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
-        """A piece of the state after `sequence`; see `held.Holds.answer`."""
-        return self._holds.answer(sequence, kind, items)
+    def answer(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+        """A piece of the state after `sequence` for `peer`; see `held.Holds.answer`."""
+        return self._holds.answer(peer, sequence, kind, items)
 
     # --- from others ---
 

@@ -655,7 +655,7 @@ class Replication:
         def read(fetch: SendCommitted | SendPart) -> Sequence[bytes] | bytes | None:
             if isinstance(fetch, SendCommitted):
                 return store.certificates(fetch.first, fetch.last, fetch.bytes_max)
-            return store.part(fetch.sequence, fetch.kind, fetch.items)
+            return store.part(fetch.peer, fetch.sequence, fetch.kind, fetch.items)
 
         def job() -> tuple[Sequence[Any], list[Any]]:
             results = store.perform(steps) if steps else ()

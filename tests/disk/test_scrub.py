@@ -70,7 +70,7 @@ def from_source(folder: Path, *keys: str) -> bytes:
         for transaction in steps(sequence):
             source.perform(transaction)
     items = [row_item(label(key.encode()), 0) for key in keys]
-    while (data := source.part(LAST, ROWS, items)) is None:
+    while (data := source.part(PEER, LAST, ROWS, items)) is None:
         continue
     source.close()
     return data
@@ -240,11 +240,11 @@ def test_a_version_of_other_types_is_given_to_nobody(database: Database, change:
     """One bit on the card makes bytes of a text, or a text of bytes."""
     item = row_item(label(ROTTEN.encode()), 0)
     database.perform([TakeRoot(LAST)])
-    while database.part(LAST, ROWS, [item]) is None:
+    while database.part(PEER, LAST, ROWS, [item]) is None:
         continue
-    assert database.part(LAST, ROWS, [item])
+    assert database.part(PEER, LAST, ROWS, [item])
     spoil(database, f"UPDATE versions SET {change} WHERE key = ?", ROTTEN)
-    assert database.part(LAST, ROWS, [item]) == b""
+    assert database.part(PEER, LAST, ROWS, [item]) == b""
 
 
 def test_one_that_is_only_kept_for_others_and_rots_does_not_keep_the_node_from_starting(

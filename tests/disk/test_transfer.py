@@ -41,7 +41,7 @@ def grown(folder: Path, first: int, last: int) -> Database:
 
 
 def piece(source: Database, kind: int, items: Sequence[bytes]) -> bytes:
-    while (data := source.part(LAST, kind, items)) is None:
+    while (data := source.part(PEER, LAST, kind, items)) is None:
         continue
     return data
 
@@ -156,8 +156,8 @@ def test_a_lie_is_judged_and_nothing_of_it_kept(tmp_path: Path) -> None:
     assert judged(into, 0, (b"",), head) == PartJudged(LAST, PEER, None), "of nothing that goes on"
     into.perform([BeginTransfer(LAST, bytes(32))])
     assert "not the certified one" in str(judged(into, 0, (b"",), head).fault)
-    assert source.part(LAST + 1, 0, (b"",)) == b""
-    assert source.part(LAST, ROWS, (b"no row",)) == b""
+    assert source.part(PEER, LAST + 1, 0, (b"",)) == b""
+    assert source.part(PEER, LAST, ROWS, (b"no row",)) == b""
 
 
 def test_reads_do_not_see_what_is_pruned_late(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from aegis_edge.knowledge import held, parts
 from aegis_edge.knowledge.operations import Put
 from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
+from aegis_edge.knowledge.state import State
 from aegis_edge.wire.codec import WireError
-from tests.knowledge.transfers import KEPT, Node, fetch, head, history, let_go, same, two
+from tests.knowledge.transfers import KEPT, PEER, Node, fetch, head, history, let_go, same, two
 
 
 def test_what_nobody_fetches_is_let_go_of() -> None:
@@ -19,14 +20,14 @@ def test_what_nobody_fetches_is_let_go_of() -> None:
         history(node, chance, 4, keys=3)
         node.machine.hold()
         node.machine.release(4 * checkpoint, 0)
-        node.machine.answer(8, HEAD, [b""])
+        node.machine.answer(PEER, 8, HEAD, [b""])
         wanted = {4 * checkpoint - 4, 4 * checkpoint, *([8] if checkpoint > 1 else [])} - {0}
         assert list(node.machine._holds._held) == sorted(wanted)
     for late in range(held.LEASE_CHECKPOINTS + 1):
         assert 8 in node.machine._holds._held
         node.machine.release(32 + late, 0)
     assert list(node.machine._holds._held) == [32]
-    assert node.machine.answer(8, HEAD, [b""]) == b""
+    assert node.machine.answer(PEER, 8, HEAD, [b""]) == b""
 
 
 def test_a_checkpoint_whose_next_batches_are_gone_is_of_no_use() -> None:
@@ -34,7 +35,7 @@ def test_a_checkpoint_whose_next_batches_are_gone_is_of_no_use() -> None:
     for _ in range(3):
         history(node, chance, 4)
         node.machine.hold()
-        node.machine.answer(4, HEAD, [b""])
+        node.machine.answer(PEER, 4, HEAD, [b""])
     node.machine.release(12, 3)
     assert list(node.machine._holds._held) == [4, 8, 12]
     node.machine.release(12, 5)
@@ -89,3 +90,33 @@ def test_who_cannot_show_a_row_any_more_leaves_it_out() -> None:
 def test_a_label_is_not_found_across_two_others() -> None:
     assert held._find(b"abcdcdcd", b"bc", 4) == []
     assert held._find(b"xabcabcdabce", b"abc", 4) == [b"abcd", b"abce"]
+
+
+def test_who_asks_for_one_checkpoint_after_another_has_one_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node, chance, other = Node(), random.Random(1), b"other"
+    looked = []
+    sound = held.Held._scan
+
+    def scan(one: held.Held, state: State) -> None:
+        looked.append(one)
+        sound(one, state)
+
+    monkeypatch.setattr(held.Held, "_scan", scan)
+    for at in range(4, 40, 4):
+        history(node, chance, 4)
+        node.machine.hold()
+        while node.machine.answer(PEER, at, HEAD, [b""]) is None:
+            continue
+        node.machine.answer(other, 4, HEAD, [b""])
+        node.machine.release(at, 0)
+        assert list(node.machine._holds._held) == sorted({4, max(4, at - 4), at})
+    assert node.machine.answer(PEER, 32, HEAD, [b""]) == b"", "nobody goes back"
+    assert node.machine.answer(other, 4, HEAD, [b""]), "another one stays where it was"
+    history(node, chance, 40)
+    assert not node.machine._holds._held[4]._pruned, "its digests are known by then"
+    node.machine.answer(other, 36, HEAD, [b""])
+    node.machine.release(40, 0)
+    assert 4 not in node.machine._holds._held
+    assert len(looked) == 2 * len(set(looked)), "once from begin to end"

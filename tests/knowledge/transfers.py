@@ -17,6 +17,7 @@ from tests.knowledge.histories import bundle
 from tests.knowledge.memory_state import MemoryState
 
 KEPT = 3
+PEER = b"peer"
 Answer = Callable[[int, list[bytes]], bytes]
 
 
@@ -34,7 +35,7 @@ class Node:
 
     def answers(self, sequence: int) -> Answer:
         def answer(kind: int, items: list[bytes]) -> bytes:
-            while (data := self.machine.answer(sequence, kind, items)) is None:
+            while (data := self.machine.answer(PEER, sequence, kind, items)) is None:
                 continue
             return data
 

@@ -184,9 +184,9 @@ class Store:
         found = [b"certificate %d" % s for s in range(first, last + 1)]
         return found[: max(1, max_bytes // len(found[0]))]
 
-    def part(self, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
+    def part(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
         self.searches -= 1
-        return None if self.searches > 0 else b"".join(items)
+        return None if self.searches > 0 else b"%d of %b: %b" % (sequence, peer, b"".join(items))
 
 
 class Wires:
@@ -576,7 +576,7 @@ async def test_pieces_of_a_state_are_looked_for_until_they_are_found() -> None:
     async with Stage().running() as stage:
         await stage.heard(SendPart(CARL, 8, 1, (b"a", b"b")))
         assert stage.store.searches == 0
-        assert stage.wires.sent == [(CARL, StatePart(8, 1, b"ab").pack())]
+        assert stage.wires.sent == [(CARL, StatePart(8, 1, b"8 of %b: ab" % CARL).pack())]
 
 
 async def test_pieces_are_judged_on_the_disk_and_the_replica_is_told() -> None:

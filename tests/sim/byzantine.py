@@ -865,7 +865,8 @@ class FalseAnswers(Vice):
     def _part(self, asked: wire.FetchState) -> bytes:
         """Pieces of a state, with a flaw in them: of another one, of nothing, or a bit flipped."""
         body = self.liar.node
-        data = bytearray(body.disk.part(asked.sequence, asked.kind, asked.items) or self.digest())
+        found = body.disk.part(body.key, asked.sequence, asked.kind, asked.items)
+        data = bytearray(found or self.digest())
         if self.likely(0.8):
             data[self.chance.randrange(len(data))] ^= 1 << self.chance.randrange(8)
         return wire.StatePart(asked.sequence, asked.kind, bytes(data)).pack()

@@ -145,10 +145,10 @@ class Disk:
             dict(said.origins),
         )
 
-    def part(self, sequence: int, kind: int, items: tuple[bytes, ...]) -> bytes | None:
+    def part(self, peer: bytes, sequence: int, kind: int, items: tuple[bytes, ...]) -> bytes | None:
         """Pieces of a state for others; None: not yet."""
         try:
-            found: bytes | None = self.machine.answer(sequence, kind, items)
+            found: bytes | None = self.machine.answer(peer, sequence, kind, items)
         except WireError:
             return b""
         return found

@@ -422,7 +422,7 @@ class Node:
     def _send_part(self, effect: SendPart) -> None:
         data = None
         while data is None:
-            data = self.disk.part(effect.sequence, effect.kind, effect.items)
+            data = self.disk.part(effect.peer, effect.sequence, effect.kind, effect.items)
         part = StatePart(effect.sequence, effect.kind, self.piece(effect.kind, data))
         self.transmit(self.world.index_of[effect.peer], part.pack())
 
