@@ -22,6 +22,10 @@ from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.voice import Voice
 from aegis_edge.wire.messages import AskReadIndex, ReadIndex, Verified
 
+#: What is asked more often between two ticks is answered at the next one, and only the last of it:
+#: an answer is signed, and a member may ask without end.
+ANSWERS_A_TICK = 32
+
 
 class Reads:
     """`incarnation`: names this life of the node, so that no answer to an earlier one counts."""
@@ -34,10 +38,21 @@ class Reads:
         self._number = 0
         self._answers: dict[bytes, int] | None = None  # while there is a question
         self._until_ticks = 0
+        self._answered: dict[bytes, int] = {}  # how many questions of whom since the last tick
+        self._owed: dict[bytes, AskReadIndex] = {}
 
     def wake_at(self) -> int | None:
-        """When the question that is open has had its time."""
+        """When the question that is open has had its time; at once if an answer is owed."""
+        if self._owed:
+            return self._at.now_ticks
         return None if self._answers is None else self._until_ticks
+
+    def tick(self) -> None:
+        """Answer what waits for that."""
+        self._answered.clear()
+        owed, self._owed = self._owed, {}
+        for peer, said in owed.items():
+            self._answer(said, peer)
 
     def ask(self, number: int) -> None:
         """Ask all how far they are; `number` is above that of any question of this life."""
@@ -52,9 +67,17 @@ class Reads:
     def on_ask(self, asked: Verified[AskReadIndex], peer: bytes) -> None:
         at, said = self._at, asked.message
         # Who forgot its votes does not know what it committed itself to.
-        if said.configuration == at.configuration.number and peer == asked.signer and at.voting:
-            index = ReadIndex(said.configuration, said.incarnation, said.number, self._index())
-            self._voice.send(self._voice.sign(index).raw, peer)
+        if said.configuration != at.configuration.number or peer != asked.signer or not at.voting:
+            return
+        if self._answered.get(peer, 0) < ANSWERS_A_TICK:
+            self._answer(said, peer)
+        else:
+            self._owed[peer] = said
+
+    def _answer(self, said: AskReadIndex, peer: bytes) -> None:
+        self._answered[peer] = self._answered.get(peer, 0) + 1
+        index = ReadIndex(said.configuration, said.incarnation, said.number, self._index())
+        self._voice.send(self._voice.sign(index).raw, peer)
 
     def on_index(self, index: Verified[ReadIndex], peer: bytes) -> None:
         at, said = self._at, index.message

@@ -302,6 +302,7 @@ class Replica:
         if self._voice.halted is not None:
             return
         self.checkpoints.ask_again()
+        self.reads.tick()
         if self._is_opening_owed:
             self._is_opening_owed = False
             self._adopt_missing()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aegis_edge.pbft.events import Asked, Confirmed, Received, Send, Tick
-from aegis_edge.pbft.reads import Reads
+from aegis_edge.pbft.reads import ANSWERS_A_TICK, Reads
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import AskReadIndex, ReadIndex, Verified
 from tests.pbft.parts import KEYS, OPEN, PARAMETERS, SIGNERS, Parts, batch, commits, stable
@@ -129,6 +129,39 @@ def test_questions_of_others_passed_on_or_of_other_configurations_have_no_answer
     made = Asker()
     assert asks(made, member=3) == []
     assert asks(made, configuration=1) == []
+
+
+def test_who_asks_without_end_has_so_many_answers_a_tick_and_then_the_last() -> None:
+    made = Asker(executed=1)
+    made.said(made.reads.conclude)
+    for number in range(1, ANSWERS_A_TICK + 1):
+        assert len(asks(made, number=number)) == 1
+    other = SIGNERS[3].sign(AskReadIndex(0, 1, 1))
+    assert len(made.said(made.reads.on_ask, other, KEYS[3])) == 1, "others as before"
+    until = made.reads.wake_at()
+    assert until is not None and until > made.at.now_ticks
+    for number in range(100, 200):
+        assert asks(made, number=number) == []
+    assert made.reads.wake_at() == made.at.now_ticks
+    made.at.executed = 2
+    (effect,) = made.said(made.reads.tick)
+    said = messages.read(effect.raw, OPEN)
+    assert isinstance(said, Verified)
+    assert said.message == ReadIndex(0, 9, 199, 2)
+    assert made.said(made.reads.tick) == []
+    assert made.reads.wake_at() == until
+    assert len(asks(made)) == 1
+
+
+def test_a_tick_brings_the_answers_that_are_owed() -> None:
+    stage = Stage(4)
+    keys = {name: stage[name].key for name in "AB"}
+    question = stage["B"].signer.sign(AskReadIndex(0, 1, 1))
+    for _ in range(ANSWERS_A_TICK + 1):
+        effects = stage["A"].step(Received(keys["B"], question))
+    assert effects == []
+    sent = [e for e in stage["A"].step(Tick(stage.now, 0)) if isinstance(e, Send)]
+    assert ReadIndex in [kind_of(stage, effect.raw) for effect in sent]
 
 
 def test_a_member_alone_asks_nobody() -> None:
