@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,9 @@ def test_who_cannot_show_a_row_any_more_leaves_it_out() -> None:
     newest = row.versions[-1]
     source.state.versions[newest.revision] = newest._replace(value=b"rotten")
     assert answer(ROWS, [first]) == b""
+    of_other_types: Any = newest._replace(value="a text")
+    source.state.versions[newest.revision] = of_other_types
+    assert answer(ROWS, [first]) == b""
     del source.state.versions[newest.revision]
     assert answer(ROWS, [first]) == b""
     rest = answer(ROWS, [first, *others])
@@ -120,3 +124,15 @@ def test_who_asks_for_one_checkpoint_after_another_has_one_held(
     node.machine.release(40, 0)
     assert 4 not in node.machine._holds._held
     assert len(looked) == 2 * len(set(looked)), "once from begin to end"
+
+
+def test_what_is_kept_for_others_and_rots_is_kept_for_nobody() -> None:
+    node = Node()
+    for _ in range(KEPT):
+        node.execute(Put("key", b"1"))
+    node.machine.hold()
+    node.execute(Put("key", b"2"))
+    assert sorted(node.state.versions) == [1, 2, 3, 4]
+    of_other_types: Any = node.state.versions[1]._replace(value="a text")
+    node.state.versions[1] = of_other_types
+    assert sorted(node.restarted().state.versions) == [2, 3, 4]
