@@ -31,8 +31,16 @@ class CryptoError(Exception):
 
 def digest(domain: bytes, data: bytes) -> bytes:
     """BLAKE2b-256 of `data`, personalised with `domain` (1 to 16 bytes), so domains never meet."""
+    begun = _begun(domain).copy()
+    begun.update(data)
+    return begun.digest()
+
+
+@lru_cache(maxsize=256)
+def _begun(domain: bytes) -> hashlib.blake2b:
+    """A hash that has seen nothing yet: a copy of it is made in half the time of a new one."""
     assert 0 < len(domain) <= DOMAIN_BYTES_MAX, "a domain has 1 to 16 bytes"
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES, person=domain).digest()
+    return hashlib.blake2b(digest_size=DIGEST_BYTES, person=domain)
 
 
 def plain_hash(hash_name: str, data: bytes) -> bytes:
