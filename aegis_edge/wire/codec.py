@@ -22,6 +22,7 @@ SIZE_BYTES_MAX = 8 * 1024 * 1024
 _LEAST = (24, 1 << 8, 1 << 16, 1 << 32)
 _SIMPLE = {0xF4: False, 0xF5: True, 0xF6: None}
 _BYTE = tuple(bytes((number,)) for number in range(256))
+_SIMPLE_BYTES = {value: _BYTE[head] for head, value in _SIMPLE.items()}
 
 _from_bytes = int.from_bytes
 
@@ -41,7 +42,13 @@ def decode(data: bytes, *, items_max: int = ITEMS_MAX, size_max: int = SIZE_BYTE
     if len(data) > size_max:
         raise WireError("an encoding above its size bound")
     try:
-        values, end = _items(data, 0, 1, DEPTH_MAX, [items_max])
+        if data[0] & 0xE0 == 0x80 and (count := data[0] & 0x1F) < 0x18:  # as most begin
+            room = [items_max]
+            _claim(count, DEPTH_MAX, room)
+            items, end = _items(data, 1, count, DEPTH_MAX - 1, room)
+            values: list[Any] = [tuple(items)]
+        else:
+            values, end = _items(data, 0, 1, DEPTH_MAX, [items_max])
     except IndexError:
         raise WireError("an encoding that ends too early") from None
     except UnicodeDecodeError:
@@ -171,9 +178,13 @@ def _write(values: Iterable[Any], put: Callable[[bytes], object], depth: int) ->
     for value in values:
         kind = type(value)
         if kind is int:
-            put(_BYTE[value] if 0 <= value < 0x18 else _integer(value))
+            if 0 <= value < 0x18:
+                put(_BYTE[value])
+            else:
+                put(_head(0, value) if 0 < value < _TOO_BIG else _integer(value))
         elif kind is bytes:
-            put(_head(0x40, len(value)))
+            size = len(value)
+            put(_SHORT[size] if size < 256 else _head(0x40, size))
             put(value)
         elif kind is tuple or kind is list:
             if not depth:
@@ -192,7 +203,7 @@ def _write(values: Iterable[Any], put: Callable[[bytes], object], depth: int) ->
                 put(key)
                 _write((inner,), put, depth - 1)
         elif kind is bool or value is None:
-            put(cbor2.dumps(value))
+            put(_SIMPLE_BYTES[value])
         else:
             raise WireError(f"a {kind.__name__} has no place in an encoding")
 
@@ -209,14 +220,18 @@ def _head(major: int, argument: int) -> bytes:
     return _BYTE[major | 0x1B] + argument.to_bytes(8, "big")
 
 
+#: The heads of the commonest strings of bytes.
+_SHORT = tuple(_head(0x40, size) for size in range(256))
+_TOO_BIG = 1 << 64
+
+
 def _integer(value: int) -> bytes:
-    if value < 0:
-        if value < -(1 << 63):
-            raise WireError("an integer below -2^63")
-        return cbor2.dumps(value)
-    if value >> 64:
+    """One that is negative; any other is too big."""
+    if value >= 0:
         raise WireError("an integer above 2^64 - 1")
-    return _head(0, value)
+    if value < -(1 << 63):
+        raise WireError("an integer below -2^63")
+    return cbor2.dumps(value)
 
 
 def _key(key: Any) -> bytes:
