@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aegis_edge.knowledge import parts
+from aegis_edge.knowledge import merkle, parts
 from aegis_edge.knowledge.held import Holds
 from aegis_edge.knowledge.inclusion import Moment
-from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, label, partition
+from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, partition
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
@@ -116,7 +116,7 @@ class Machine:
     def row(self, key: str) -> bytes | None:
         """The row of `key`, or None if it never had a version.  Raises `Rotten`."""
         row = self._state.retained(key)
-        head = label(key.encode())
+        head = merkle.label(key.encode())
         if not self.agrees(key, row) and not (row is None and head in self._shared):
             raise Rotten(head)
         return row
@@ -142,7 +142,7 @@ class Machine:
         left = dict.fromkeys(labels)
         given: dict[bytes, list[Row]] = {}
         for found in rows:
-            head = label(found.key.encode())
+            head = merkle.label(found.key.encode())
             if head not in left:
                 raise WireError("a row that nobody asked for")
             given.setdefault(head, []).append(found)
@@ -247,7 +247,7 @@ class Machine:
             page = self._state.page(after, _PAGE_KEYS)
             after = page[-1][0] if page else None
             for key, row in page:
-                if label(key.encode()) in labels:
+                if merkle.label(key.encode()) in labels:
                     for entry in unpack_retained(row):
                         self._state.prune(entry.revision)
                     self.live_keys -= not newest_retained(row)[1]
@@ -262,9 +262,15 @@ class Machine:
             return Outcome(Status.INVALID, 0, self.time_ms)
         if isinstance(operation, Barrier):
             return Outcome(Status.DONE, self.revision, self.time_ms)
-        row = self._state.retained(operation.key)
-        if row is not None and not self.agrees(operation.key, row):
-            raise Rotten(label(operation.key.encode()))
+        key = operation.key.encode()
+        head = merkle.label(key)
+        row, entry = None, None
+        if self._tree.has_label(head):  # else no such key was agreed on, whatever the disk has
+            row = self._state.retained(operation.key)
+        if row is not None:
+            entry = head + merkle.row_digest(key, row)
+            if not self._tree.has(entry):
+                raise Rotten(head)
         newest, deleted = (0, True) if row is None else newest_retained(row)
         current = 0 if deleted else newest
         if operation.expected is not None and operation.expected != current:
@@ -273,31 +279,27 @@ class Machine:
             if not current:
                 return Outcome(Status.ABSENT, 0, self.time_ms)
             self.live_keys -= 1
-            self._write(operation.key, newest, row, origin, 0, True, b"")
+            media, deleted, value = 0, True, b""
         else:
             self.live_keys += not current
-            self._write(operation.key, newest, row, origin, operation.media, False, operation.value)
+            media, deleted, value = operation.media, False, operation.value
+        self.revision += 1
+        version = Version(
+            self.revision, operation.key, newest, origin, self.time_ms, media, deleted, value
+        )
+        grown = self._grown(row, version)
+        self._state.write(version, grown)
+        self._tree.exchange(entry, head + merkle.row_digest(key, grown))
         return Outcome(Status.DONE, self.revision, self.time_ms)
 
-    def _write(
-        self,
-        key: str,
-        newest: int,
-        row: bytes | None,
-        origin: bytes,
-        media: int,
-        deleted: bool,
-        value: bytes,
-    ) -> None:
-        self.revision += 1
-        version = Version(self.revision, key, newest, origin, self.time_ms, media, deleted, value)
-        entry = pack_retained(self.revision, deleted, version.digest())
+    def _grown(self, row: bytes | None, version: Version) -> bytes:
+        """The row with one more version, and without those that are too many."""
+        entry = pack_retained(version.revision, version.deleted, version.digest())
         grown = entry if row is None else row + entry
         while len(grown) > self._row_bytes_max:
-            self._holds.prune(key, grown[:RETAINED_BYTES])
+            self._holds.prune(version.key, grown[:RETAINED_BYTES])
             grown = grown[RETAINED_BYTES:]
-        self._state.write(version, grown)
-        self._tree.replace(key.encode(), row, grown)
+        return grown
 
 
 def _labels(partitions: Iterable[bytes]) -> set[bytes]:

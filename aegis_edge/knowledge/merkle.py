@@ -40,7 +40,7 @@ def partition(key_label: bytes) -> int:
 
 
 def row_digest(key: bytes, row: bytes) -> bytes:
-    """What stands for a key with this row (`knowledge.state`) in its partition."""
+    """What stands for a key with this row (`knowledge.state`) in its partition, after its label."""
     return sodium.digest(_ROW_DOMAIN, b"%c%c%b%b" % (len(key) >> 8, len(key) & 0xFF, key, row))
 
 
@@ -79,18 +79,15 @@ class Tree:
     def agrees(self, key: bytes, row: bytes | None) -> bool:
         """Whether `row` is that of `key`, so far as the tree can tell; None: that it has none."""
         head = label(key)
-        if row is None:
-            return not self.has_label(head)
-        entries = self._entries[partition(head)]
-        entry = head + row_digest(key, row)
-        at = _position(entries, entry)
-        return entries[at : at + ENTRY_BYTES] == entry
+        return not self.has_label(head) if row is None else self.has(head + row_digest(key, row))
 
     def has_label(self, head: bytes) -> bool:
         """Whether there is a key with this label."""
-        entries = self._entries[partition(head)]
-        at = _position(entries, head)
-        return entries[at : at + LABEL_BYTES] == head
+        return _find(self._entries[partition(head)], head) >= 0
+
+    def has(self, entry: bytes) -> bool:
+        """Whether there is this entry: a label, and the digest of its key and row."""
+        return _find(self._entries[partition(entry)], entry) >= 0
 
     def size(self) -> int:
         """How many keys there are."""
@@ -99,14 +96,17 @@ class Tree:
     def replace(self, key: bytes, old_row: bytes | None, new_row: bytes) -> None:
         """The row of `key` was `old_row` (None: there was none) and is `new_row` now."""
         head = label(key)
-        number = partition(head)
+        old = None if old_row is None else head + row_digest(key, old_row)
+        self.exchange(old, head + row_digest(key, new_row))
+
+    def exchange(self, old: bytes | None, new: bytes) -> None:
+        """The entry `new` takes the place of `old`, which has its label; None: of none."""
+        number = partition(new)
         entries = self._entries[number]
-        if old_row is not None:
-            old = head + row_digest(key, old_row)
-            at = _position(entries, old)
-            assert entries[at : at + ENTRY_BYTES] == old, "the tree knows the row that changes"
+        if old is not None:
+            at = _find(entries, old)
+            assert at >= 0, "the tree knows the entry that changes"
             entries = entries[:at] + entries[at + ENTRY_BYTES :]
-        new = head + row_digest(key, new_row)
         at = _position(entries, new)
         self._entries[number] = entries[:at] + new + entries[at:]
         self._dirty.add(number)
@@ -181,8 +181,16 @@ def top_by_path(number: int, entries: bytes, beside: bytes) -> bytes:
     return found
 
 
+def _find(entries: bytes, head: bytes) -> int:
+    """Where the first entry begins that starts with `head`; -1 if none does."""
+    at = entries.find(head)
+    while at >= 0 and at % ENTRY_BYTES:  # by chance, within an entry
+        at = entries.find(head, at + 1)
+    return at
+
+
 def _position(entries: bytes, entry: bytes) -> int:
-    """Where `entry` is, or belongs, among the sorted entries: a multiple of `ENTRY_BYTES`."""
+    """Where `entry` belongs among the sorted entries: a multiple of `ENTRY_BYTES`."""
     low, high = 0, len(entries) // ENTRY_BYTES
     while low < high:
         middle = (low + high) // 2

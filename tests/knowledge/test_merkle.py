@@ -52,6 +52,15 @@ def test_keys_that_share_a_label_stand_side_by_side(monkeypatch: pytest.MonkeyPa
     assert one.top() != other.top()
 
 
+def test_what_looks_like_a_label_within_an_entry_is_none() -> None:
+    tree, sought = Tree(), b"\0\0sought"
+    tree.exchange(None, b"\0\0before" + bytes(12) + sought + bytes(12))
+    assert not tree.has_label(sought)
+    tree.exchange(None, sought + bytes(32))
+    assert tree.has_label(sought)
+    assert tree.has(sought + bytes(32))
+
+
 def test_a_row_that_the_tree_does_not_know_cannot_be_replaced() -> None:
     tree = Tree()
     tree.replace(b"a", None, b"row")
