@@ -195,7 +195,9 @@ def check_encoded(operation: bytes) -> None:
     Those of other kinds are not decoded, as a rule: the media stands before the last field, the
     expected revision, which CBOR writes in 1, 2, 3, 5 or 9 bytes.
     """
-    if any(operation[-1 - size : -size] == b"\x01" for size in (1, 2, 3, 5, 9)):
+    if 1 in operation[-10:] and any(
+        operation[-1 - size : -size] == b"\x01" for size in (1, 2, 3, 5, 9)
+    ):
         try:
             decoded = operations.decode(operation)
         except OperationError:
