@@ -7,7 +7,9 @@ one row, and the rows of a batch go in together.  Refuses to know what a version
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.disk.origins import pack_origins, unpack_origins
@@ -15,9 +17,16 @@ from aegis_edge.knowledge.merkle import row_digest
 from aegis_edge.knowledge.state import RETAINED_BYTES, Progress, Version
 
 _RETAINED = "SELECT retained FROM keys WHERE key = ?"
-_ADD_VERSION = "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_SET_ROW = (
-    "INSERT INTO keys VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET retained = excluded.retained"
+#: Where there are so many rows, one statement inserts them: a fifth cheaper than one at a time.
+_ROWS = 32
+_ADD_VERSION, _ADD_VERSIONS = (
+    f"INSERT INTO versions VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?)'] * rows)}"
+    for rows in (1, _ROWS)
+)
+_SET_ROW, _SET_ROWS = (
+    f"INSERT INTO keys VALUES {', '.join(['(?, ?)'] * rows)}"
+    " ON CONFLICT (key) DO UPDATE SET retained = excluded.retained"
+    for rows in (1, _ROWS)
 )
 _DROP_VERSION = "DELETE FROM versions WHERE revision = ?"
 _VERSION = "SELECT * FROM versions WHERE revision = ?"
@@ -125,10 +134,17 @@ class AppliedState:
 
     def flush(self) -> None:
         """Hand everything that was held back to SQLite, inside the caller's transaction."""
-        self._executemany(_ADD_VERSION, self._versions.values())
-        self._executemany(_SET_ROW, sorted(self._rows.items()))
+        self._insert(_ADD_VERSION, _ADD_VERSIONS, list(self._versions.values()))
+        self._insert(_SET_ROW, _SET_ROWS, sorted(self._rows.items()))
         self._executemany(_DROP_VERSION, self._pruned)
         self.discard()
+
+    def _insert(self, one: str, many: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows, `_ROWS` of them with one statement, and what is left one at a time."""
+        whole = len(rows) - len(rows) % _ROWS
+        for at in range(0, whole, _ROWS):
+            self._execute(many, tuple(chain.from_iterable(rows[at : at + _ROWS])))
+        self._executemany(one, rows[whole:])
 
     def discard(self) -> None:
         """Forget what was held back."""

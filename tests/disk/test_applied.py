@@ -12,11 +12,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from aegis_edge.disk.database import Database
 from aegis_edge.knowledge.machine import Machine
-from aegis_edge.knowledge.operations import Operation
+from aegis_edge.knowledge.operations import Operation, Put
 from aegis_edge.pbft.events import Deliver, TakeRoot
-from tests.disk.stage import info_of, open_database
+from tests.disk.stage import deliver, info_of, open_database
 from tests.knowledge.histories import BATCHES, Numbers
 from tests.knowledge.memory_state import MemoryState
+
+#: How many puts a batch has: around the number of rows that one statement inserts, and well above.
+SIZES = (1, 31, 32, 33, 64, 100)
 
 Batch = list[tuple[int, list[Operation | bytes]]]
 
@@ -81,3 +84,23 @@ class Twins(RuleBasedStateMachine):
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(stateful_step_count=10)
+
+
+def test_a_batch_of_any_size_is_all_there(tmp_path: Path) -> None:
+    twin = MemoryState()
+    machine = Machine(twin, 2)
+    database = open_database(tmp_path, history_versions=2)
+    for sequence, size in enumerate(SIZES, 1):
+        puts = [Put(f"{number % 80}", bytes([number]) * number) for number in range(size)]
+        step = deliver(sequence, *puts, *puts[::3])
+        machine.apply(sequence, step.time_ms, step.bundles)
+        database.perform([step])
+    for again in (False, True):
+        if again:
+            database.close()
+            database = open_database(tmp_path, history_versions=2)
+        found = database.changes(0, 1000).versions
+        assert found == [twin.versions[revision] for revision in sorted(twin.versions)]
+        assert sorted(database._state.rows()) == sorted(twin.rows())
+        assert database.perform([TakeRoot(len(SIZES))]) == [machine.root()]
+    database.close()
