@@ -134,8 +134,26 @@ class AppliedState:
 
     def flush(self) -> None:
         """Hand everything that was held back to SQLite, inside the caller's transaction."""
-        self._insert(_ADD_VERSION, _ADD_VERSIONS, list(self._versions.values()))
-        self._insert(_SET_ROW, _SET_ROWS, sorted(self._rows.items()))
+        # For bytes and truth values sqlite3 looks for an adapter, each time and in vain: that takes
+        # longer than to copy them.
+        versions = [
+            (
+                revision,
+                key,
+                previous,
+                bytearray(author),
+                at_ms,
+                media,
+                int(deleted),
+                bytearray(value),
+            )
+            for revision, key, previous, author, at_ms, media, deleted, value in (
+                self._versions.values()
+            )
+        ]
+        self._insert(_ADD_VERSION, _ADD_VERSIONS, versions)
+        rows = [(key, bytearray(row)) for key, row in sorted(self._rows.items())]
+        self._insert(_SET_ROW, _SET_ROWS, rows)
         self._executemany(_DROP_VERSION, self._pruned)
         self.discard()
 
