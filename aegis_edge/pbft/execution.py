@@ -124,6 +124,10 @@ class Execution:
         self._pool.jump(origins)
         self._check_own_life()
 
+    def resume(self) -> None:
+        """Execute again, in whatever state, after a while of waiting for one; see `transfer`."""
+        self._suspicion.resumed(self._at.now_ticks)
+
     def _check_own_life(self) -> None:
         if self.is_outdated and not self._is_forgetful:
             self._voice.halt(IN_USE_ELSEWHERE)

@@ -107,7 +107,7 @@ class Pacing:
         if self._at.changing:
             return self._suspicion.give_up_at(self._at.primary)
         oldest = self.oldest_ticks()
-        if oldest is None:
+        if oldest is None or self._at.fetching:
             return None
         return self._suspicion.suspect_at(self._at.primary, oldest, self.travel_ticks())
 

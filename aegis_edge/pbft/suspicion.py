@@ -83,6 +83,11 @@ class Suspicion:
         elif self._reachable_since is None:
             self._reachable_since = now
 
+    def resumed(self, now: int) -> None:
+        """Nothing could be executed here until now, whoever led: what waits, waits since now."""
+        if self._reachable_since is not None:
+            self._reachable_since = now
+
     def may_have_missed(
         self, peer: bytes, said_ticks: int, now: int, travel_ticks: int = 0
     ) -> bool:

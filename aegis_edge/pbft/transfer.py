@@ -136,6 +136,7 @@ class Transfer:
     def _end(self) -> None:
         self.target = ()
         self._at.fetching = False
+        self._execution.resume()
         self._wants.clear()
         self._asked.clear()
         self._empty.clear()

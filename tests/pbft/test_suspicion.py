@@ -59,6 +59,15 @@ def test_alone_nobody_is_suspected() -> None:
     assert made.suspect_at(KEYS[1], 500) is None
 
 
+def test_who_could_execute_nothing_itself_begins_to_wait_when_it_can() -> None:
+    made = suspicion(*KEYS[1:])
+    made.resumed(5000)
+    assert made.suspect_at(KEYS[1], 500) == 7000
+    made = suspicion(KEYS[1])
+    made.resumed(5000)
+    assert made.suspect_at(KEYS[1], 500) is None
+
+
 def test_patience_doubles_and_is_bounded() -> None:
     made = suspicion(*KEYS[1:])
     for _ in range(3):

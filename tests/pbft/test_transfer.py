@@ -25,6 +25,7 @@ from aegis_edge.pbft.events import (
     Restored,
     Send,
     SendPart,
+    Submitted,
     Tick,
 )
 from aegis_edge.pbft.execution import IN_USE_ELSEWHERE
@@ -39,6 +40,7 @@ from aegis_edge.wire.messages import (
     StatePart,
     Status,
     Verified,
+    ViewChange,
 )
 from tests.pbft.parts import (
     KEYS,
@@ -370,3 +372,30 @@ def test_pieces_are_given_to_who_asks_for_some() -> None:
     passed_on = SIGNERS[1].sign(FetchState(0, 36, 1, (b"\x01",)))
     play.step(Received(A, passed_on))
     assert play.effects == []
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_s8_10_who_fetches_a_state_holds_nothing_against_the_primary(is_whole: bool) -> None:
+    """It executes nothing meanwhile: alone in a view that nobody else wants, it would have no vote
+    in the one that goes on."""
+    play = Play(claims=(0,))
+    play.begin()
+    play.step(Submitted((b"op",)))
+    started = play.now
+    while play.now < started + 3 * PARAMETERS.timeout_ticks:
+        play.part(0)
+        play.judged(0, (3, b"row"))
+        play.passes(TOOK - 1)
+        assert not play.said(ViewChange)
+    assert play.replica.transfer_progress is not None
+    if is_whole:
+        play.part(0)
+        play.judged(0)
+    else:
+        play.part(0, b"")
+    assert play.replica.transfer_progress is None
+    assert play.replica.executed == (36 if is_whole else 0)
+    play.passes(PARAMETERS.timeout_ticks - 1)
+    assert not play.replica.changing
+    play.passes(1)
+    assert play.replica.changing, "from then on, like everybody"
