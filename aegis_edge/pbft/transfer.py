@@ -39,6 +39,9 @@ ANSWER_BYTES = 400 * 1024
 #: and a write.  Where lines carry little it is the bytes that count, and batches have fewer.
 BATCHES_MAX = 4096
 
+#: How often patience doubles: who is asked first has to look through all of its keys, however many.
+DOUBLINGS_MAX = 6
+
 Stable = tuple[Verified[Checkpoint], ...]
 
 
@@ -75,7 +78,9 @@ class Transfer:
         self.done = self.parts = 0
         self._wants: dict[int, dict[bytes, None]] = {}
         self._asked: dict[bytes, Question] = {}
-        self._empty: set[bytes] = set()  # who does not hold the target, or does not answer
+        self._empty: set[bytes] = set()  # who does not hold the target
+        self._late: set[bytes] = set()  # who has not answered in time
+        self._doublings = 0
         self._liars: set[bytes] = set()
         self._last = b""  # who was asked last
         self._time_ms = 0
@@ -108,11 +113,15 @@ class Transfer:
         for peer, question in list(self._asked.items()):
             deadline = question.deadline_ticks
             if deadline is not None and deadline <= self._at.now_ticks:
-                self._in_vain(peer)
+                self._in_vain(peer, self._late)
         if not self._wants and not self._asked:
             self._install()
             return True
         self._ask()
+        if not self._asked and self._late and self._doublings < DOUBLINGS_MAX:
+            self._doublings += 1
+            self._late.clear()
+            self._ask()
         if not self._asked:  # nobody is left: perhaps there is a later checkpoint, or a batch
             self._failed = _sequence(self.target)
             self._end()
@@ -140,6 +149,8 @@ class Transfer:
         self._wants.clear()
         self._asked.clear()
         self._empty.clear()
+        self._late.clear()
+        self._doublings = 0
         self._catchup.try_again()
 
     # --- questions ---
@@ -148,14 +159,15 @@ class Transfer:
         """Give everybody who may answer, and has nothing to do, a question, each in turn."""
         last, peers = self._last, self._catchup.at_least(_sequence(self.target))
         for peer in sorted(peers, key=lambda peer: (peer <= last, peer)):
-            if peer in self._asked or peer in self._empty or peer in self._liars:
+            if peer in self._asked or peer in self._late | self._empty | self._liars:
                 continue
             if not self._wants:
                 return
             self._last = peer
             kind, items = self._take()
             pace = self._at.pace
-            patience_ticks = pace.fetch_ticks + pace.travel_ticks(ANSWER_BYTES)
+            patience_ticks = pace.fetch_ticks << self._doublings
+            patience_ticks += pace.travel_ticks(ANSWER_BYTES)
             self._asked[peer] = Question(kind, items, self._at.now_ticks + patience_ticks)
             number, sequence = self._at.configuration.number, _sequence(self.target)
             fetch = FetchState(number, sequence, kind, items)
@@ -175,11 +187,11 @@ class Transfer:
     def _want(self, kind: int, items: Iterable[bytes]) -> None:
         self._wants.setdefault(kind, {}).update(dict.fromkeys(items))
 
-    def _in_vain(self, peer: bytes) -> None:
+    def _in_vain(self, peer: bytes, where: set[bytes]) -> None:
         """Nothing came of the question to `peer`: others are asked."""
         question = self._asked.pop(peer)
         self._want(question.kind, question.items)
-        self._empty.add(peer)
+        where.add(peer)
 
     # --- answers ---
 
@@ -192,7 +204,7 @@ class Transfer:
         ):
             return
         if not part.data:
-            self._in_vain(peer)
+            self._in_vain(peer, self._empty)
             return
         self._asked[peer] = Question(question.kind, question.items, None)
         self._voice.add(JudgePart(peer, part.sequence, part.kind, question.items, part.data))
@@ -202,7 +214,7 @@ class Transfer:
         if event.sequence != self.sequence or question is None:
             return
         if event.fault is not None:
-            self._in_vain(event.peer)
+            self._in_vain(event.peer, self._empty)
             self._liars.add(event.peer)
             reason = "it sent a state that is not the agreed one: its disk may be failing"
             self._voice.alarm(f"{reason} ({event.fault})", event.peer)

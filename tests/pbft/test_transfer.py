@@ -30,7 +30,7 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.pbft.execution import IN_USE_ELSEWHERE
 from aegis_edge.pbft.replica import Replica
-from aegis_edge.pbft.transfer import ANSWER_BYTES
+from aegis_edge.pbft.transfer import ANSWER_BYTES, DOUBLINGS_MAX
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
     FetchBatches,
@@ -303,11 +303,28 @@ def test_who_has_nothing_or_is_silent_is_passed_over_and_in_the_end_all_begins_a
     third = play.holder()
     assert {first, second, third} == {0, 1, 2}
     play.part(third, b"")
+    for doubling in range(1, DOUBLINGS_MAX + 1):
+        assert play.holder() == second, "perhaps it was only slow"
+        play.passes((TOOK << doubling) - 1)
+        assert play.replica.transfer_progress == (36, 0, 0)
+        play.passes(1)
     assert play.replica.transfer_progress is None
     assert not play.replica._at.fetching
     play.passes(TOOK)
     play.in_vain()
     assert play.replica.transfer_progress == (40, 0, 0)
+
+
+def test_who_takes_long_to_look_through_its_keys_is_asked_again() -> None:
+    play = Play()
+    play.begin()
+    for _ in range(4):
+        slow = play.holder()
+        play.passes(TOOK)
+    play.passes(TOOK - 1)
+    assert play.holder() == slow, "there was time for twice as much"
+    play.part(slow)
+    assert play.of(JudgePart)
 
 
 def test_what_nobody_was_asked_for_is_not_looked_at() -> None:
