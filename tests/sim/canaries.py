@@ -632,6 +632,7 @@ CANARIES: tuple[Canary, ...] = (
         "NEW-VIEW begins with nothing",
         AGREEMENT,
         patches=((view_change, "order", _nothing_is_prepared),),
+        turbulent=True,
     ),
     Canary(
         "believes_new_view",
