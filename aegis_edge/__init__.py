@@ -13,6 +13,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
        config       one TOML file, and the environment
     3  net          links to the peers: Trio begins here
        disk         the SQLite database and the key file
+       membership   what the roll of members means for agreement, links and people
        proof        a value that proves itself to whoever has the genesis
     2  pbft         agreement, as a pure state machine: step(event) -> effects
        knowledge    what is agreed upon: keys, versions, the state root

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -141,12 +142,12 @@ def remarks(genesis: Genesis) -> list[str]:
     return found
 
 
-def member_names(genesis: Genesis) -> dict[bytes, str]:
+def member_names(records: Sequence[Verified[NodeRecord]]) -> dict[bytes, str]:
     """What people call each member: the name in its record, made unique where two are alike."""
-    names = [record.message.name for record in genesis.records]
+    names = [record.message.name for record in records]
     return {
         record.signer: name
         if name and names.count(name) == 1
         else f"{name} {identity.short(record.signer)}".strip()
-        for record, name in zip(genesis.records, names, strict=True)
+        for record, name in zip(records, names, strict=True)
     }

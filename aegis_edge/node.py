@@ -23,7 +23,7 @@ from typing import Any
 import trio
 
 import aegis_edge
-from aegis_edge import api, home
+from aegis_edge import api, home, membership
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
@@ -31,18 +31,18 @@ from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
+from aegis_edge.knowledge.roll import Roll
 from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
-from aegis_edge.pbft import quorum
-from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.configuration import Parameters
 from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
-from aegis_edge.replication import Replication
+from aegis_edge.replication import Members, Replication
 from aegis_edge.replication.scrub import scrub
 from aegis_edge.way import Way
 from aegis_edge.way import find as find_way
@@ -78,13 +78,15 @@ OURS = (
 async def run(
     config: Config,
     *,
+    alone: bool = False,
     ready: Callable[[Replication], None] = lambda _: None,
     stop: trio.Event | None = None,
     lost: str = "",
 ) -> None:
     """Run the node described by `config` until `stop` is set or the task is cancelled.
 
-    `ready` is called once the API answers and links are being made; `lost`: what became of the
+    `ready` is called once the API answers and links are being made.  `alone`: the owner says that
+    nobody but the members that the database knows ever took part; `lost`: what became of the
     database that was found damaged just now, for the owner to hear.  Raises `HomeError` and the
     typed errors of the disk, the links and the API, alone or in a group.
     """
@@ -95,18 +97,21 @@ async def run(
     # The API's socket first: whoever runs here already is told before anything is touched.
     with api.open_listener(config.api_socket) as listener, closing(Poller[Any]()) as poller:
         keys = keyfile.read(config.key_file)
-        record = _members_record(config, genesis, keys)
+        record = home.own_record(config, keys)
         async with _database(config, genesis, record.signer) as (thread, database):
+            if alone:
+                await thread.call(database.forget_that_it_was_lost)
+            roll = await thread.call(database.roll)
             kept = tuple(_kept_records(await thread.call(database.node_records)))
             way = await find_way(config, genesis, keys, (*kept, record))
-            links = _links(genesis, keys, record, kept, way, poller, thread, database)
+            links = _links(genesis, roll, keys, record, kept, way, poller, thread, database)
             parameters = _parameters(config, genesis, way)
             replication = await _replication(
-                genesis, keys, parameters, links, poller, thread, database
+                config, genesis, roll, keys, parameters, links, poller, thread, database
             )
             if lost:
                 replication.alarms.add(lost, about=config.name)
-            pace = Pace(record.signer, _configuration(genesis), parameters)
+            pace = Pace(record.signer, replication.members.configuration, parameters)
             speaker = _speaker(config, genesis, replication, links, way, pace)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
@@ -123,20 +128,15 @@ async def run(
                         config.api_socket,
                     ),
                 )
+                if not replication.is_member:
+                    log.warning(
+                        "%s; give a member this node's record, from `aegis-edge record`",
+                        replication.no_member_text(),
+                    )
                 ready(replication)
                 await stop.wait()
                 await replication.stop()
                 nursery.cancel_scope.cancel()
-
-
-def _members_record(config: Config, genesis: Genesis, keys: NodeKeys) -> Verified[NodeRecord]:
-    record = home.own_record(config, keys)
-    if record.signer not in genesis.members:
-        raise HomeError(
-            f"{config.genesis_file}: this node, {identity.node_id(record.signer)}, is no member of "
-            "that cluster; make the genesis anew with its record, or correct --home"
-        )
-    return record
 
 
 @asynccontextmanager
@@ -150,6 +150,8 @@ async def _database(
         cluster_id=genesis.cluster_id,
         node=key,
         history_versions=genesis.parameters.history_versions,
+        founders=membership.founders(genesis),
+        rules=membership.rules(genesis),
     )
     thread = DatabaseThread()
     try:
@@ -168,6 +170,7 @@ async def _database(
 
 def _links(
     genesis: Genesis,
+    roll: Roll,
     keys: NodeKeys,
     record: Verified[NodeRecord],
     kept: Iterable[Verified[NodeRecord]],
@@ -177,7 +180,7 @@ def _links(
     database: Database,
 ) -> Links:
     """The links, with what they learnt of the members before, and will keep from now on."""
-    book = Book(record.signer, genesis.records, way.transports, now_ticks(), kept)
+    book = Book(record.signer, membership.records(roll), way.transports, now_ticks(), kept)
     links = Links(
         poller=poller,
         book=book,
@@ -225,14 +228,10 @@ def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
     )
 
 
-def _configuration(genesis: Genesis) -> Configuration:
-    ratio_percent = genesis.parameters.byzantine_ratio_percent
-    faulty_max = quorum.faults(len(genesis.members), ratio_percent)
-    return Configuration(0, genesis.members, faulty_max)
-
-
 async def _replication(
+    config: Config,
     genesis: Genesis,
+    roll: Roll,
     keys: NodeKeys,
     parameters: Parameters,
     links: Links,
@@ -241,19 +240,30 @@ async def _replication(
     database: Database,
 ) -> Replication:
     """The replica as its database remembers it, with its performer."""
-    opener = Opener(genesis.cluster_id, members=frozenset(genesis.members))
+    # Of anybody: who was a member when something was signed is for the replica to say.
+    opener = Opener(genesis.cluster_id)
     signer = LearningSigner(Signer(keys.seed, genesis.cluster_id), opener)
-    configuration = _configuration(genesis)
+
+    def members(roll: Roll) -> Members:
+        records = membership.records(roll)
+        names = home.member_names(records)
+        own_name = names.get(signer.public, config.name)
+        return Members(membership.configuration(genesis, roll), parameters, names, own_name)
+
+    def settle(roll: Roll) -> Members:
+        links.meet(membership.records(roll))
+        return members(roll)
+
+    known = members(roll)
     now_s = int(time.time())
     incarnation = await thread.call(lambda: database.next_incarnation(now_s))
     restored = await thread.call(lambda: database.restored(incarnation))
     _, revision, _ = await thread.call(database.root)
     return Replication(
         key=signer.public,
-        names=home.member_names(genesis),
-        quorum=configuration.quorum,
-        faulty_max=configuration.f,
-        core=Replica(signer, configuration, parameters, restored, opener.open),
+        members=known,
+        settle=settle,
+        core=Replica(signer, known.configuration, parameters, restored, opener.open),
         store=database,
         wires=links,
         poller=poller,
@@ -312,6 +322,9 @@ def _speaker(
             "python": platform.python_version(),
             "trio": trio.__version__,
         },
+        name=replication.name,
+        record=membership.opened,
+        may_admit=not config.is_through_tor,
         timeout_ticks=pace.timeout_ticks,
     )
 
@@ -326,6 +339,7 @@ def _told(error: BaseException) -> None:
 def main(
     config: Config,
     *,
+    alone: bool = False,
     ready: Callable[[Replication], None] = lambda _: None,
     tell: Callable[[Exception], object] = _told,
 ) -> int:
@@ -333,8 +347,9 @@ def main(
 
     0: told to stop; else the `exit_code` of what ended it, 1 if that has none: 74, the disk
     failed; 75, another process holds what this one needs; 78, settings, genesis, key or database
-    must be corrected by a person.  `tell` is given each error.  Where a database is found damaged
-    while it is in use, the node begins anew with an empty one, a few times.
+    must be corrected by a person.  `tell` is given each error; for `alone` see `run`.  Where a
+    database is found damaged while it is in use, the node begins anew with an empty one, a few
+    times: of that one the owner said nothing, `alone` or not.
     """
     logging.basicConfig(
         level=config.log_level.upper(),
@@ -350,7 +365,7 @@ def main(
     while True:
         failures: list[Exception] = []
         try:
-            run_once = partial(_until_signalled, config, ready, lost, signalled)
+            run_once = partial(_until_signalled, config, ready, alone, lost, signalled)
             trio.run(run_once, strict_exception_groups=True)
         except* OURS as group:
             failures = list(_leaves(group))
@@ -360,12 +375,16 @@ def main(
         left -= 1
         if not losses or not left or signalled:
             break
-        lost = str(losses[0])
+        lost, alone = str(losses[0]), False
     return max((getattr(error, "exit_code", EXIT_FAILURE) for error in failures), default=0)
 
 
 async def _until_signalled(
-    config: Config, ready: Callable[[Replication], None], lost: str, signalled: list[int]
+    config: Config,
+    ready: Callable[[Replication], None],
+    alone: bool,
+    lost: str,
+    signalled: list[int],
 ) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -378,7 +397,7 @@ async def _until_signalled(
                     stop.set()
 
         nursery.start_soon(heed)
-        await run(config, ready=ready, stop=stop, lost=lost)
+        await run(config, alone=alone, ready=ready, stop=stop, lost=lost)
         nursery.cancel_scope.cancel()
 
 

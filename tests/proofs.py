@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from aegis_edge import proof
+from aegis_edge import membership, proof
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Delete, Put
@@ -55,7 +55,8 @@ def cluster(nonce: int = 0) -> Cluster:
     signers = [Signer(bytes([number]) * 32, genesis.cluster_id) for number in range(1, 5)]
     signers.sort(key=lambda signer: signer.public)
     state = MemoryState()
-    machine = Machine(state, genesis.parameters.history_versions)
+    kept = genesis.parameters.history_versions
+    machine = Machine(state, kept, membership.founders(genesis), membership.rules(genesis))
     for number in range(1, SEQUENCE + 1):
         writes = [Put(f"filler/{number}", b"value").encode()]
         if number == 1:

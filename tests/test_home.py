@@ -95,7 +95,7 @@ def test_a_genesis_with_odd_parameters_is_remarked_on(tmp_path: Path) -> None:
 
 def test_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
     records = [own(made(tmp_path / f"{i}", 1001 + i, name)) for i, name in enumerate("aab")]
-    names = home.member_names(Genesis.of(records, Parameters(0, bytes(16))))
+    names = home.member_names(Genesis.of(records, Parameters(0, bytes(16))).records)
     assert names[records[2].signer] == "b"
     assert len(set(names.values())) == 3
     assert sum(name.startswith("a ") for name in names.values()) == 2

@@ -30,7 +30,6 @@ from aegis_edge.net.channel import Goodbye
 from aegis_edge.net.direct import Direct
 from aegis_edge.net.links import LinkOpened, Links
 from aegis_edge.net.poller import Poller
-from aegis_edge.peers import identity
 from aegis_edge.peers.address import TCP
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, Parameters
@@ -82,8 +81,8 @@ class Running:
         self._nursery = nursery
         self._scopes: dict[Path, tuple[trio.CancelScope, trio.Event]] = {}
 
-    async def start(self, settings: Config) -> Replication:
-        replication: Replication = await self._nursery.start(self._run, settings)
+    async def start(self, settings: Config, *, alone: bool = False) -> Replication:
+        replication: Replication = await self._nursery.start(self._run, settings, alone)
         return replication
 
     async def stop(self, settings: Config) -> None:
@@ -91,11 +90,11 @@ class Running:
         scope.cancel()
         await ended.wait()
 
-    async def _run(self, settings: Config, *, task_status: Any) -> None:
+    async def _run(self, settings: Config, alone: bool, *, task_status: Any) -> None:
         ended = trio.Event()
         with trio.CancelScope() as scope:
             self._scopes[settings.directory] = (scope, ended)
-            await node.run(settings, ready=task_status.started)
+            await node.run(settings, alone=alone, ready=task_status.started)
         ended.set()
 
 
@@ -399,16 +398,6 @@ def test_an_odd_genesis_is_remarked_on_at_the_start(
     settings.key_file.unlink()
     assert node.main(settings) == os.EX_CONFIG
     assert "the genesis of this cluster: window is 16" in caplog.text
-
-
-def test_a_stranger_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (member,) = cluster(tmp_path, 1)
-    stranger = home(tmp_path / "stranger", 1)
-    stranger.genesis_file.write_text(member.genesis_file.read_text())
-    assert node.main(stranger) == os.EX_CONFIG
-    said = capsys.readouterr().err
-    assert identity.node_id(keyfile.read(stranger.key_file).public) in said
-    assert "is no member" in said
 
 
 def test_a_port_in_use_is_said_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

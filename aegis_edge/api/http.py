@@ -237,7 +237,7 @@ class _Connection:
             if not _has_body(head):
                 await self._body(0)  # its end: the connection may go on
             raise
-        size_max = VALUE_BYTES_MAX if method == "PUT" else 0
+        size_max = routes.body_bytes_max(method, path)
         is_json = False
         for name, text in head.headers:
             if name == b"content-length":

@@ -34,9 +34,11 @@ STATUS = {
     "busy": 503,
     "damaged": 503,
     "halted": 503,
+    "no_member": 503,
     "no_quorum": 503,
     "stopping": 503,
     "timeout": 504,
+    "unprovable": 501,
 }
 
 

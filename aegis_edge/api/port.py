@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from aegis_edge.knowledge.operations import Outcome
+from aegis_edge.wire.messages import NodeRecord, Verified
 
 T = TypeVar("T")
 
@@ -33,7 +34,9 @@ class Ticket(Protocol):
 class Replication(Protocol):
     """Where operations go and where reads come from."""
 
-    async def submit(self, operation: bytes, *, timeout_s: float) -> Outcome:
+    async def submit(
+        self, operation: bytes, *, timeout_s: float, of_members: bool = False
+    ) -> Outcome:
         """Execute an encoded operation; its outcome once a quorum holds it durably."""
         ...
 
@@ -70,7 +73,8 @@ class Node:
     """The node as the API sees it.
 
     `status`, `peers`, `config` and `version` give what the routes of the same names answer, as
-    plain JSON values; `author` is the text form of a member's public key.
+    plain JSON values; `author` is the text form of a member's public key, `name` what people call
+    it; `record` reads a node record; `may_admit`: whether others can reach who is let in now.
     `timeout_ticks`: how long a leader may say nothing, in milliseconds.
     """
 
@@ -80,6 +84,9 @@ class Node:
     peers: Callable[[], Mapping[str, Any]]
     config: Callable[[], Mapping[str, Any]]
     version: Callable[[], Mapping[str, Any]]
+    name: Callable[[bytes], str]
+    record: Callable[[bytes], Verified[NodeRecord]]
+    may_admit: bool
     timeout_ticks: int
 
     @property

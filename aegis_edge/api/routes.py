@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from aegis_edge.api import metrics
+from aegis_edge.api import members, metrics
 from aegis_edge.api.messages import (
     BYTES_TYPE,
     JSON_TYPE,
@@ -59,6 +59,11 @@ WATCH_BYTES = PAGE_VALUE_BYTES_MAX + 4 * VALUE_BYTES_MAX
 INDEX = {
     "GET /v1/status": "where this node stands",
     "GET /v1/peers": "the other members, and the links to them",
+    "GET /v1/members": "who takes part, and since when",
+    "POST /v1/leave?timeout=": "this node goes, and asks nobody",
+    "GET /v1/proposals": "changes of members that wait for votes",
+    "POST /v1/proposals?timeout=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
+    "POST /v1/vote?timeout=": 'say yes or no to one: {"number": N, "yes": true}',
     "GET /v1/config": "the settings, and where each came from",
     "GET /v1/version": "the versions of what runs here",
     "GET /metrics": "figures for Prometheus",
@@ -89,6 +94,13 @@ def waits(request: Request) -> bool:
     if request.method not in ("GET", "HEAD") or "linearizable" in request.query:
         return True
     return request.path.startswith(PROOF)
+
+
+def body_bytes_max(method: str, path: str) -> int:
+    """How large the body of such a request may be; 0 if it takes none."""
+    if method == "PUT":
+        return VALUE_BYTES_MAX
+    return members.BODY_BYTES_MAX if method == "POST" and path in members.WITH_BODY else 0
 
 
 def handler_of(method: str, path: str) -> Handler:
@@ -366,6 +378,10 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/watch": {"GET": _watch},
     "/v1/status": {"GET": _status},
     "/v1/peers": {"GET": _peers},
+    "/v1/members": {"GET": members.members},
+    "/v1/leave": {"POST": members.leave},
+    "/v1/proposals": {"GET": members.proposals, "POST": members.propose},
+    "/v1/vote": {"POST": members.vote},
     "/v1/config": {"GET": _config},
     "/v1/version": {"GET": _version},
     "/metrics": {"GET": _metrics},

@@ -100,11 +100,6 @@ def install(file: str) -> None:
     text = _text(file)
     genesis = _read(file, text)
     own = keyfile.read(config.key_file).public
-    if own not in genesis.members:
-        raise screen.Failure(
-            f"{file}: this node, {identity.node_id(own)}, is no member of that cluster",
-            "make the genesis anew with the record of this node",
-        )
     if config.genesis_file.exists() and _text(str(config.genesis_file)) == text:
         screen.note("it is installed already")
     else:
@@ -112,6 +107,10 @@ def install(file: str) -> None:
     _show(genesis, str(config.genesis_file))
     if not screen.wants_json():
         screen.say()
+        if own not in genesis.members:
+            screen.say(f"This node, {identity.node_id(own)}, is not one of its members.")
+            screen.say("Give its record to one of the cluster, who lets it in once it runs:")
+            screen.say(f"  aegis-edge members add {config.name}.record")
         screen.say("Next: aegis-edge run")
 
 

@@ -17,13 +17,20 @@ import aegis_edge
 from aegis_edge.cli import screen
 from aegis_edge.cli.meant import Group
 
-#: Each command: the module that holds it, and the line that the help of the root shows.
+#: Each command: the module that holds it (and its name there, if that is not `command`), and the
+#: line that the help of the root shows.
 COMMANDS = {
     "init": ("init", "Make this board a node: its keys and its public record."),
     "record": ("record", "This node's public record, for the other owners."),
     "genesis": ("genesis", "Make the genesis of a cluster, or install it."),
     "run": ("run", "Run the node until it is told to stop."),
     "status": ("status", "Where the node stands."),
+    "members": ("members", "Who takes part in the cluster; propose another."),
+    "remove": ("members:remove", "Propose that a member goes."),
+    "leave": ("members:leave", "Have this node go."),
+    "proposals": ("proposals", "Changes of members that wait for votes."),
+    "approve": ("proposals:approve", "Say yes to a proposal."),
+    "reject": ("proposals:reject", "Say no to a proposal."),
     "peers": ("peers", "The other members, and the links to them."),
     "onion": ("onion", "The onion address of this node, and a new one."),
     "kb": ("kb", "Read and write the knowledge base."),
@@ -54,8 +61,9 @@ class Root(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"aegis_edge.cli.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.command
+        name, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        module = importlib.import_module(f"aegis_edge.cli.{name}")
+        command: click.Command = getattr(module, attribute or "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -32,8 +32,13 @@ def _flags(function: Any) -> Any:
 
 @click.command("run")
 @_flags
+@click.option(
+    "--alone",
+    is_flag=True,
+    help="After its database was lost: no board was ever admitted but those of the genesis.",
+)
 @screen.common
-def command(**flags: Any) -> int:
+def command(alone: bool, **flags: Any) -> int:
     """Run the node until it is told to stop (Ctrl-C, or SIGTERM).
 
     Logs go to standard error.  With --json, one line on standard output says when it is ready.
@@ -55,4 +60,6 @@ def command(**flags: Any) -> int:
             screen.print_json({"ready": True, "api_socket": str(config.api_socket)})
             sys.stdout.flush()
 
-    return node.main(config, ready=ready, tell=partial(screen.explain, as_json=as_json))
+    return node.main(
+        config, alone=alone, ready=ready, tell=partial(screen.explain, as_json=as_json)
+    )

@@ -79,9 +79,14 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if {"nodes", "quorum", "faulty_max", "reachable"} <= said.keys():
         here = f"{len(said['reachable']) + 1} of {said['nodes']} nodes reachable"
         needs = tolerance(said["nodes"], said["quorum"], said["faulty_max"])
+        if not said.get("is_member", True):
+            here = f"{len(said['reachable'])} of {said['nodes']} nodes reachable"
         state = screen.good("quorum") if said.get("has_quorum") else screen.bad("no quorum")
         between = "; " if said["nodes"] == 1 else ", "
         found.append(("members", f"{state}: {here}{between}{needs}"))
+        if not said.get("is_member", True):
+            words = "no member: it follows, and takes part once the members have admitted it"
+            found.append(("this node", screen.bad(words)))
     if said.get("halted"):
         found.append(("halted", screen.bad("this node takes no part any more; see its log")))
     if "view" in said:

@@ -122,7 +122,7 @@ def _rows(proven: Proven, genesis: Genesis) -> list[tuple[str, str]]:
     from aegis_edge import home
     from aegis_edge.peers.identity import node_id
 
-    by_id = {node_id(key): name for key, name in home.member_names(genesis).items()}
+    by_id = {node_id(key): name for key, name in home.member_names(genesis.records).items()}
     version = proven.version
     rows = [("proven", screen.good("it holds")), ("key", screen.strong(screen.shown(proven.key)))]
     if version is None:

@@ -179,6 +179,39 @@ class TrioClient:
         """The members, and the links to them."""
         return await self._do(protocol.table("peers"))
 
+    # --- the members ------------------------------------------------------------------------
+
+    async def members(self) -> dict[str, Any]:
+        """Who takes part, and since when."""
+        return await self._do(protocol.table("members"))
+
+    async def proposals(self) -> dict[str, Any]:
+        """The changes of members that wait for votes."""
+        return await self._do(protocol.table("proposals"))
+
+    async def propose_addition(self, record: str) -> dict[str, Any]:
+        """Propose the node whose record (the text of `aegis-edge record`) this is as a member.
+
+        `number` in the answer names the proposal; it is done unless `open`.
+        """
+        patience_s = await self._patience()
+        return await self._do(protocol.propose("add", record, patience_s), patience_s)
+
+    async def propose_removal(self, node_id: str) -> dict[str, Any]:
+        """Propose that this member goes; the answer is as for `propose_addition`."""
+        patience_s = await self._patience()
+        return await self._do(protocol.propose("remove", node_id, patience_s), patience_s)
+
+    async def vote(self, number: int, yes: bool) -> dict[str, Any]:
+        """Say yes or no to a proposal, for this node; the answer is as for `propose_addition`."""
+        patience_s = await self._patience()
+        return await self._do(protocol.vote(number, yes, patience_s), patience_s)
+
+    async def leave(self) -> dict[str, Any]:
+        """Have this node go; nobody is asked."""
+        patience_s = await self._patience()
+        return await self._do(protocol.leave(patience_s), patience_s)
+
     async def config(self) -> dict[str, Any]:
         """The settings that the node runs with, and where each came from."""
         return await self._do(protocol.table("config"))

@@ -456,6 +456,25 @@ def table(name: str) -> Call[dict[str, Any]]:
     return Call(request("GET", "/v1/" + name), lambda answer: document(checked(answer)))
 
 
+def propose(change: str, what: str, patience_s: float) -> Call[dict[str, Any]]:
+    """`change`: "add", and the text of a record, or "remove", and a node id."""
+    return _wish("/v1/proposals", {change: what}, patience_s)
+
+
+def vote(number: int, yes: bool, patience_s: float) -> Call[dict[str, Any]]:
+    return _wish("/v1/vote", {"number": number, "yes": yes}, patience_s)
+
+
+def leave(patience_s: float) -> Call[dict[str, Any]]:
+    return _wish("/v1/leave", {}, patience_s)
+
+
+def _wish(path: str, wanted: dict[str, Any], patience_s: float) -> Call[dict[str, Any]]:
+    body = json.dumps(wanted).encode()
+    raw = request("POST", path, {"timeout": patience_s}, body, "application/json")
+    return Call(raw, lambda answer: document(checked(answer)))
+
+
 def patience_s(status: dict[str, Any]) -> float:
     """How long a node thinks right to wait for its cluster, in seconds; see `api.port`."""
     said = status.get("patience_s")

@@ -28,6 +28,7 @@ _SET_ROW, _SET_ROWS = (
     " ON CONFLICT (key) DO UPDATE SET retained = excluded.retained"
     for rows in (1, _ROWS)
 )
+_SET_ROLL = "REPLACE INTO roll VALUES (1, ?)"
 _DROP_VERSION = "DELETE FROM versions WHERE revision = ?"
 _VERSION = "SELECT * FROM versions WHERE revision = ?"
 _PAGE = "SELECT key, retained FROM keys WHERE key > ? ORDER BY key LIMIT ?"
@@ -41,7 +42,7 @@ _LEFT = (
     "SELECT versions.* FROM versions JOIN keys USING (key)"
     " WHERE hex(substr(retained, 1, 8)) > printf('%016X', revision) ORDER BY revision"
 )
-_MARK = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?)"
+_MARK = "REPLACE INTO checkpoints VALUES (?, ?, ?, ?, ?)"
 
 
 class AppliedState:
@@ -51,6 +52,7 @@ class AppliedState:
         self._execute = connection.execute
         self._executemany = connection.executemany
         self._progress = progress
+        self._roll = progress.roll
         self._versions: dict[int, Version] = {}
         self._rows: dict[str, bytes] = {}
         self._pruned: list[tuple[int]] = []
@@ -60,6 +62,11 @@ class AppliedState:
 
     def keep(self, progress: Progress) -> None:
         self._progress = progress
+
+    def has_its_roll(self) -> bool:
+        """Whether the roll is on the disk as it was last written."""
+        found = self._execute("SELECT roll FROM roll").fetchone()
+        return bool(self._roll == (b"" if found is None else found[0]))
 
     def retained(self, key: str) -> bytes | None:
         held = self._rows.get(key)
@@ -116,12 +123,12 @@ class AppliedState:
         self._execute("DELETE FROM staged_versions")
 
     def mark(self, progress: Progress) -> None:
-        origins = pack_origins(progress.origins)
-        self._execute(_MARK, (progress.executed, progress.time_ms, progress.revision, origins))
+        executed, time_ms, revision, origins, roll = progress
+        self._execute(_MARK, (executed, time_ms, revision, pack_origins(origins), roll))
 
     def marked(self) -> list[Progress]:
         rows = self._execute("SELECT * FROM checkpoints ORDER BY sequence")
-        return [Progress(s, t, revision, unpack_origins(packed)) for s, t, revision, packed in rows]
+        return [Progress(s, t, r, unpack_origins(packed), roll) for s, t, r, packed, roll in rows]
 
     def unmark(self, stable: int) -> None:
         self._execute("DELETE FROM checkpoints WHERE sequence < ?", (stable,))
@@ -155,6 +162,9 @@ class AppliedState:
         rows = [(key, bytearray(row)) for key, row in sorted(self._rows.items())]
         self._insert(_SET_ROW, _SET_ROWS, rows)
         self._executemany(_DROP_VERSION, self._pruned)
+        if self._progress.roll != self._roll:
+            self._roll = self._progress.roll
+            self._execute(_SET_ROLL, (self._roll,))
         self.discard()
 
     def _insert(self, one: str, many: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -31,6 +31,7 @@ from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Outcome
 from aegis_edge.knowledge.parts import read_row_item, read_rows
+from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.knowledge.state import Progress, Rotten, Version
 from aegis_edge.pbft.events import (
     BeginTransfer,
@@ -43,6 +44,7 @@ from aegis_edge.pbft.events import (
     Prune,
     Restored,
     RowsMended,
+    Settle,
     Step,
     TakeRoot,
 )
@@ -50,11 +52,13 @@ from aegis_edge.wire.codec import WireError
 
 CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
 
-#: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root.  Of a `JudgePart`: what
-#: came of it.  Of an `InstallState`: the revision and the origins of the new state.  Else None.
+#: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root; of a `Settle`: the
+#: root, the newest revision, and the roll of members.  Of a `JudgePart`: what came of it.  Of an
+#: `InstallState`: the revision and the origins of the new state.  Else None.
 Result = (
     list[tuple[Outcome, ...]]
     | bytes
+    | tuple[bytes, int, Roll]
     | PartJudged
     | RowsMended
     | tuple[int, dict[bytes, tuple[int, int]]]
@@ -97,10 +101,13 @@ class Database:
         cluster_id: bytes,
         node: bytes,
         history_versions: int,
+        founders: Roll,
+        rules: Rules,
         certificate_bytes_max: int = CERTIFICATE_BYTES_MAX,
     ) -> Database:
         """The database at `path`, made if it is missing, for this `node` (its public key).
 
+        `founders` and `rules`: see `knowledge.machine`.
         Raises `DatabaseLocked`, `DatabaseNewer`, `DatabaseForeign`, `DatabaseDamaged` (after
         setting the file aside) or another `DiskError`.  Reads the file once, to check it.
         """
@@ -118,8 +125,11 @@ class Database:
                     (revision,) = connection.execute(
                         "SELECT ifnull(max(revision), 0) FROM versions"
                     ).fetchone()
-                    state = AppliedState(connection, Progress(executed, time_ms, revision, origins))
-                    machine = Machine(state, history_versions)
+                    found = connection.execute("SELECT roll FROM roll").fetchone()
+                    roll = bytes(found[0]) if found else b""
+                    progress = Progress(executed, time_ms, revision, origins, roll)
+                    state = AppliedState(connection, progress)
+                    machine = _machine(state, history_versions, founders, rules)
             except DatabaseDamaged as error:
                 connection.close()
                 raise schema.damaged(path, error.message) from error
@@ -170,6 +180,11 @@ class Database:
             self._connection.execute("UPDATE meta SET incarnation = ?", (incarnation,))
         return int(incarnation)
 
+    def forget_that_it_was_lost(self) -> None:
+        """The owner says that this file took the place of none that mattered to anybody else."""
+        with self._exclusively(), self._transaction():
+            self._connection.execute("UPDATE meta SET rebuilt = 0")
+
     def restored(self, incarnation: int) -> Restored:
         """What a replica starts from, under an incarnation from `next_incarnation`."""
         with self._exclusively():
@@ -201,19 +216,26 @@ class Database:
                 self._log.persist(record)
                 return None
             case Deliver(sequence, time_ms, bundles, certificate):
+                number = self._machine.roll.number
                 try:
                     outcomes = self._machine.apply(sequence, time_ms, bundles)
                 except Rotten as error:
                     raise DatabaseDamaged(f"what batch {sequence} is to change rots", "") from error
                 self._state.flush()
                 self._log.certify(sequence, certificate, time_ms, self._machine.origins)
+                if self._machine.roll.number != number:
+                    self._log.forget()
                 return outcomes
             case TakeRoot(sequence, is_signed):
                 assert sequence == self._machine.executed, "a root is taken right after its batch"
                 if is_signed:
-                    self._machine.hold()
-                    self._moments.took(sequence, self._machine.moment())
+                    self._checkpoint(sequence)
                 return self._machine.root()
+            case Settle(sequence, is_signed):
+                assert sequence == self._machine.executed, "settled right after its batch"
+                if is_signed:
+                    self._checkpoint(sequence)
+                return self._machine.root(), self._machine.revision, self._machine.roll
             case Prune(sequence):
                 self._log.prune(sequence, self._machine.executed)
                 self._machine.release(sequence, self._log.oldest() - 1)
@@ -235,6 +257,10 @@ class Database:
                 return machine.revision, dict(machine.origins)
             case MendRows():
                 return self._mend(step)
+
+    def _checkpoint(self, sequence: int) -> None:
+        self._machine.hold()
+        self._moments.took(sequence, self._machine.moment())
 
     def _mend(self, step: MendRows) -> RowsMended:
         """Put rows right; of another checkpoint than the last, or forged, they are of no use."""
@@ -349,6 +375,11 @@ class Database:
         with self._exclusively():
             return self._scrub.slice(keys_max)
 
+    def roll(self) -> Roll:
+        """Who belongs to the cluster, and what is proposed, as of the last executed batch."""
+        with self._exclusively():
+            return self._machine.roll
+
     def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
@@ -419,3 +450,10 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _machine(state: AppliedState, history_versions: int, founders: Roll, rules: Rules) -> Machine:
+    try:
+        return Machine(state, history_versions, founders, rules)
+    except WireError as error:
+        raise DatabaseDamaged(f"the roll of members cannot be read: {error}", "") from error

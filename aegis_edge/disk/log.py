@@ -124,6 +124,15 @@ class Log:
                 return False
         return True
 
+    def forget(self) -> None:
+        """The configuration that all records are of has ended: none serves any more."""
+        for row in self._rows.values():
+            if row.id in self._tails:  # with a certificate, which stays
+                self._execute("UPDATE records SET kind = ? WHERE id = ?", (BODY, row.id))
+            else:
+                self._execute("DELETE FROM records WHERE id = ?", (row.id,))
+        self._rows.clear()
+
     def has_diverged(self) -> bool:
         """Whether the replica found that the state here is not the agreed one."""
         return any(kind == DIVERGED for kind, _, _ in self._rows)

@@ -90,7 +90,8 @@ TRANSFER = (
         sequence INTEGER PRIMARY KEY,
         time_ms INTEGER NOT NULL,
         revision INTEGER NOT NULL,
-        origins BLOB NOT NULL)""",
+        origins BLOB NOT NULL,
+        roll BLOB NOT NULL)""",
     """CREATE TABLE IF NOT EXISTS staged_rows (
         label BLOB NOT NULL,
         key TEXT PRIMARY KEY,
@@ -106,6 +107,11 @@ TRANSFER = (
         value BLOB NOT NULL,
         PRIMARY KEY (key, revision))""",
 )
+
+#: Who the members are, from the first operation on that was about them: see knowledge.roll.
+ROLL = """CREATE TABLE IF NOT EXISTS roll (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    roll BLOB NOT NULL)"""
 
 
 class Lock:
@@ -163,7 +169,7 @@ def connect(
                 _check(path, connection)
                 _settle(connection)
             _same(path, connection, (cluster_id, node, history_versions))
-            for table in (NODE_RECORDS, *TRANSFER):
+            for table in (NODE_RECORDS, *TRANSFER, ROLL):
                 connection.execute(table)
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")

@@ -92,8 +92,10 @@ class Scrub:
         )
 
     def _check_the_rest(self) -> None:
-        """What no peer has: the records, and how far execution came."""
+        """What no row tells: the records, how far execution came, and who the members are."""
         machine = self._machine
         here = machine.executed, machine.time_ms, machine.origins
         if self._log.executed() != here or not self._log.is_sound():
             raise DatabaseDamaged("its records are not what was written", "")
+        if not self._state.has_its_roll():
+            raise DatabaseDamaged("its roll of members is not what was written", "")

@@ -64,8 +64,8 @@ class Held:
         if kind == HEAD:
             progress = self.progress
             groups = [merkle.digest_above(self._leaves(n)) for n in range(merkle.GROUPS)]
-            head = Head(progress.revision, progress.time_ms, progress.origins, b"".join(groups))
-            return parts.pack_head(head)
+            _, time_ms, revision, origins, roll = progress
+            return parts.pack_head(Head(revision, time_ms, origins, b"".join(groups), roll))
         if kind == GROUP:
             return _numbered(items, merkle.GROUPS, self._leaves)
         if kind == PARTITION:

@@ -1,6 +1,7 @@
 """Executes agreed batches on the applied state, the same on every node, and takes its root.
 
-Knows operations, revisions, how many versions a key keeps, and each origin's last bundle.
+Knows operations, revisions, how many versions a key keeps, each origin's last bundle, and the roll
+of members.
 Refuses to know where the state lies (`state.State`), the clock (the agreed time comes with each
 batch), and agreement itself: whoever calls `apply` has it on a quorum's word.
 Follows: Castro and Liskov (OSDI '99), section 2 (deterministic state machines); s8_19
@@ -16,15 +17,20 @@ from aegis_edge.knowledge.held import Holds
 from aegis_edge.knowledge.inclusion import Moment
 from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, partition
 from aegis_edge.knowledge.operations import (
+    Approve,
     Barrier,
     Delete,
+    Leave,
     OperationError,
     Outcome,
+    Propose,
+    Put,
     Status,
     decode,
 )
 from aegis_edge.knowledge.parts import Row, Want
 from aegis_edge.knowledge.rebuild import Rebuild
+from aegis_edge.knowledge.roll import Roll, Rules, decoded, digest_of
 from aegis_edge.knowledge.state import (
     RETAINED_BYTES,
     Progress,
@@ -49,11 +55,12 @@ class Machine:
     """One node's copy of the state machine.
 
     `history_versions`: how many versions a key keeps, its deletions included; part of the genesis,
-    for the root binds what is kept.  After an exception out of `apply` (a failing disk) the machine
-    is ahead of its state: drop it and make another.
+    for the root binds what is kept.  `founders` is the roll of a state that was never written, and
+    `rules` are those for all that follow.  After an exception out of `apply` (a failing disk) the
+    machine is ahead of its state: drop it and make another.
     """
 
-    def __init__(self, state: State, history_versions: int) -> None:
+    def __init__(self, state: State, history_versions: int, founders: Roll, rules: Rules) -> None:
         assert history_versions >= 1, "a key keeps at least its newest version"
         self._state = state
         self._row_bytes_max = history_versions * RETAINED_BYTES
@@ -62,6 +69,9 @@ class Machine:
         self.time_ms = progress.time_ms
         self.revision = progress.revision
         self.origins: dict[bytes, tuple[int, int]] = dict(progress.origins)
+        self._rules = rules
+        self._founders = founders
+        self._enrol(progress.roll)
         #: Keys that have a value now.
         self.live_keys = 0
         #: What is being fetched, if anything is.
@@ -86,19 +96,22 @@ class Machine:
         self.executed = sequence
         self.time_ms = time_ms
         outcomes = []
+        before = self.roll
         for bundle in bundles:
             last = self.origins.get(bundle.signer, (0, 0))
             this = (bundle.message.incarnation, bundle.message.number)
             assert this > last, "a bundle is executed once"
             self.origins[bundle.signer] = this
             outcomes.append(
-                tuple([self._execute(bundle.signer, raw) for raw in bundle.message.operations])
+                tuple([self._execute(bundle, raw) for raw in bundle.message.operations])
             )
+        if self.roll is not before:
+            self._enrol(self.roll.after(sequence, before).encoded())
         self._state.keep(self._progress())
         return outcomes
 
     def root(self) -> bytes:
-        """The state root (32 bytes): binds every kept version, the revision, time and origins."""
+        """The state root (32 bytes): binds all that is kept, the roll, the revision and origins."""
         return state_root(self._tree.top(), self._totals())
 
     def moment(self) -> Moment:
@@ -106,10 +119,17 @@ class Machine:
         return Moment(self._tree, self._totals())
 
     def _totals(self) -> bytes:
-        return pack_totals(self.revision, self.time_ms, self.origins)
+        return pack_totals(self.revision, self.time_ms, self.origins, self._roll_digest)
 
     def _progress(self) -> Progress:
-        return Progress(self.executed, self.time_ms, self.revision, dict(self.origins))
+        origins = dict(self.origins)
+        return Progress(self.executed, self.time_ms, self.revision, origins, self._packed_roll)
+
+    def _enrol(self, packed: bytes) -> None:
+        #: Who belongs to the cluster after the last batch.
+        self.roll = decoded(packed) if packed else self._founders
+        self._packed_roll = packed
+        self._roll_digest = digest_of(packed or self._founders.encoded())
 
     # --- what the disk makes of it ---
 
@@ -198,7 +218,8 @@ class Machine:
         """From now on `take` takes in the state with this certified root; execute nothing."""
         assert sequence > self.executed, "a state is fetched by who is behind it"
         own = self._tree.partitions()
-        self.rebuild = Rebuild(sequence, root, own, self.revision, self._state)
+        founders = self._founders.encoded()
+        self.rebuild = Rebuild(sequence, root, own, self.revision, self._state, founders)
 
     def take(self, kind: int, items: Sequence[bytes], data: bytes) -> list[Want]:
         """See `Rebuild.take`."""
@@ -231,8 +252,9 @@ class Machine:
         self._forget(
             _labels(rebuild.own[n] for n in rebuild.entries) - _labels(rebuild.entries.values())
         )
-        self.executed, self.time_ms, self.revision, origins = rebuild.progress
+        self.executed, self.time_ms, self.revision, origins, packed = rebuild.progress
         self.origins = dict(origins)
+        self._enrol(packed)
         assert self.root() == rebuild.root, "every partition was proven"
         self._state.keep(self._progress())
         self._state.clear_stage()
@@ -255,13 +277,24 @@ class Machine:
 
     # --- execution ---
 
-    def _execute(self, origin: bytes, raw: bytes) -> Outcome:
+    def _execute(self, bundle: Verified[Bundle], raw: bytes) -> Outcome:
         try:
             operation = decode(raw)
         except OperationError:
             return Outcome(Status.INVALID, 0, self.time_ms)
         if isinstance(operation, Barrier):
             return Outcome(Status.DONE, self.revision, self.time_ms)
+        if isinstance(operation, (Put, Delete)):
+            return self._change(bundle.signer, operation)
+        if not bundle.message.of_members:  # nobody would wait for what comes of it
+            return Outcome(Status.INVALID, 0, self.time_ms)
+        return self._decide(bundle.signer, operation)
+
+    def _decide(self, author: bytes, ballot: Propose | Approve | Leave) -> Outcome:
+        self.roll, status, number = self.roll.decide(author, self.time_ms, ballot, self._rules)
+        return Outcome(status, number, self.time_ms)
+
+    def _change(self, origin: bytes, operation: Put | Delete) -> Outcome:
         key = operation.key.encode()
         head = merkle.label(key)
         row, entry = None, None

@@ -18,6 +18,8 @@ from aegis_edge.wire.codec import WireError
 KEY_BYTES_MAX = 512
 VALUE_BYTES_MAX = 256 * 1024
 REVISION_MAX = 2**63 - 1
+RECORD_BYTES_MAX = 2048
+MEMBER_KEY_BYTES = 32
 
 #: What a value is; the state machine itself never looks inside one.
 MEDIA_BYTES = 0
@@ -42,6 +44,8 @@ class Status(IntEnum):
     ABSENT = 2
     #: The bytes are no operation; nothing changed.
     INVALID = 3
+    #: The rules about members do not allow it; nothing changed.
+    REFUSED = 4
 
 
 class Outcome(NamedTuple):
@@ -97,7 +101,79 @@ class Barrier:
         return codec.encode((self.TAG,))
 
 
-Operation = Put | Delete | Barrier
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """A change of members: the node whose signed record this is joins, perhaps `instead_of` one."""
+
+    KIND: ClassVar[int] = 1
+    record: bytes
+    instead_of: bytes | None = None
+
+    def fields(self) -> tuple[object, ...]:
+        return (self.KIND, self.record, self.instead_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Dismiss:
+    """A change of members: the one with this key goes."""
+
+    KIND: ClassVar[int] = 2
+    key: bytes
+
+    def fields(self) -> tuple[object, ...]:
+        return (self.KIND, self.key)
+
+
+Change = Admit | Dismiss
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Put a change of members to the vote; who proposes it says yes.
+
+    `expected`: the number of the configuration for which it is meant: what comes late must not
+    change another one.
+    """
+
+    TAG: ClassVar[int] = 4
+    change: Change
+    expected: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle that is `of_members`; raises `OperationError` out of bounds."""
+        _check_change(*self.change.fields())
+        _check_expected(self.expected)
+        return codec.encode((self.TAG, self.change.fields(), self.expected))
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """A vote on the open proposal `number`; a later one of the same member replaces it."""
+
+    TAG: ClassVar[int] = 5
+    number: int
+    yes: bool
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle that is `of_members`; raises `OperationError` out of bounds."""
+        _check_vote(self.number, self.yes)
+        return codec.encode((self.TAG, self.number, self.yes))
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The node whose bundle this is goes, and asks nobody; for `expected` see `Propose`."""
+
+    TAG: ClassVar[int] = 6
+    expected: int | None = None
+
+    def encode(self) -> bytes:
+        """The bytes for a bundle that is `of_members`; raises `OperationError` out of bounds."""
+        _check_expected(self.expected)
+        return codec.encode((self.TAG, self.expected))
+
+
+Operation = Put | Delete | Barrier | Propose | Approve | Leave
 
 
 def decode(raw: bytes) -> Operation:
@@ -119,6 +195,18 @@ def decode(raw: bytes) -> Operation:
         return Delete(key, expected)
     if kind == Barrier.TAG and not rest:
         return Barrier()
+    if kind == Propose.TAG and len(rest) == 2 and type(rest[0]) is tuple:
+        change, expected = rest
+        _check_expected(expected)
+        return Propose(_check_change(*change), expected)
+    if kind == Approve.TAG and len(rest) == 2:
+        number, yes = rest
+        _check_vote(number, yes)
+        return Approve(number, yes)
+    if kind == Leave.TAG and len(rest) == 1:
+        (expected,) = rest
+        _check_expected(expected)
+        return Leave(expected)
     raise OperationError("not an operation: an unknown kind, or fields that do not belong to it")
 
 
@@ -141,6 +229,28 @@ def check_key(key: object) -> None:
             "a key is segments with single slashes between them: none at either end, "
             'no segment "." or "..", and no control characters'
         )
+
+
+def _check_change(kind: object = None, *fields: object) -> Change:
+    if kind == Admit.KIND and len(fields) == 2:
+        record, instead_of = fields
+        if type(record) is bytes and len(record) <= RECORD_BYTES_MAX:
+            if instead_of is None:
+                return Admit(record)
+            if type(instead_of) is bytes and len(instead_of) == MEMBER_KEY_BYTES:
+                return Admit(record, instead_of)
+    if kind == Dismiss.KIND and len(fields) == 1:
+        (key,) = fields
+        if type(key) is bytes and len(key) == MEMBER_KEY_BYTES:
+            return Dismiss(key)
+    raise OperationError(
+        "no change of members: an unknown kind, or fields that do not belong to it"
+    )
+
+
+def _check_vote(number: object, yes: object) -> None:
+    if type(number) is not int or not 1 <= number <= REVISION_MAX or type(yes) is not bool:
+        raise OperationError("a vote names a proposal, from 1 on, and says yes or no")
 
 
 def _check_put(key: object, value: object, media: object, expected: object) -> None:

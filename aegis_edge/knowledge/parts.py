@@ -47,6 +47,7 @@ class Head(NamedTuple):
     time_ms: int
     origins: Mapping[bytes, tuple[int, int]]
     groups: bytes
+    roll: bytes = b""
 
 
 class Row(NamedTuple):
@@ -91,7 +92,7 @@ def entries(joined: bytes) -> list[bytes]:
 
 def pack_head(head: Head) -> bytes:
     origins = tuple((origin, *head.origins[origin]) for origin in sorted(head.origins))
-    return codec.encode((head.revision, head.time_ms, origins, head.groups))
+    return codec.encode((head.revision, head.time_ms, origins, head.groups, head.roll))
 
 
 def pack_numbered(found: Sequence[tuple[int, bytes]]) -> bytes:
@@ -112,7 +113,9 @@ def pack_rows(rows: Sequence[Row]) -> bytes:
 
 
 def read_head(data: bytes) -> Head:
-    revision, time_ms, origins, groups = _fields(codec.decode(data), int, int, tuple, bytes)
+    revision, time_ms, origins, groups, roll = _fields(
+        codec.decode(data), int, int, tuple, bytes, bytes
+    )
     if len(groups) != GROUPS * DIGEST_BYTES:
         raise WireError("a head has 64 digests")
     table = {}
@@ -121,7 +124,7 @@ def read_head(data: bytes) -> Head:
         if len(origin) > _AUTHOR_BYTES_MAX:
             raise WireError("an origin of too many bytes")
         table[origin] = (_counter(incarnation), _counter(number))
-    return Head(_counter(revision), _counter(time_ms), table, groups)
+    return Head(_counter(revision), _counter(time_ms), table, groups, roll)
 
 
 def read_numbered(data: bytes) -> list[tuple[int, bytes]]:

@@ -16,6 +16,7 @@ from typing import TypeVar
 from aegis_edge.knowledge import merkle, parts
 from aegis_edge.knowledge.merkle import DIGEST_BYTES, LABEL_BYTES
 from aegis_edge.knowledge.parts import GROUP, GROUP_PARTITIONS, HEAD, PARTITION, ROWS, Row, Want
+from aegis_edge.knowledge.roll import digest_of
 from aegis_edge.knowledge.state import (
     RETAINED_BYTES,
     Progress,
@@ -37,12 +38,19 @@ class Rebuild:
     """One transfer, to the state with `root` after the batch at `sequence`.
 
     `own` are the partitions of the own tree, which may not change meanwhile, `own_revision` the
-    last revision of the own state.  `entries`: those of the partitions that differ, once proven.
-    `parts` are known to differ, `done` of them are here with all their rows.
+    last revision of the own state; `founders` is the encoded roll of a cluster whose members never
+    changed.  `entries`: those of the partitions that differ, once proven.  `parts` are known to
+    differ, `done` of them are here with all their rows.
     """
 
     def __init__(
-        self, sequence: int, root: bytes, own: Sequence[bytes], own_revision: int, state: State
+        self,
+        sequence: int,
+        root: bytes,
+        own: Sequence[bytes],
+        own_revision: int,
+        state: State,
+        founders: bytes,
     ) -> None:
         self.sequence = sequence
         self.root = root
@@ -52,6 +60,7 @@ class Rebuild:
         self.own = own
         self._own_revision = own_revision
         self._state = state
+        self._founders = founders
         self._staged = {entry for _, entry in state.staged()}
         self._groups = b""
         self._leaves: dict[int, bytes] = {}
@@ -83,8 +92,9 @@ class Rebuild:
 
     def _head(self, data: bytes) -> list[Want]:
         head = parts.read_head(data)
-        progress = Progress(self.sequence, head.time_ms, head.revision, head.origins)
-        totals = pack_totals(head.revision, head.time_ms, head.origins)
+        progress = Progress(self.sequence, head.time_ms, head.revision, head.origins, head.roll)
+        roll = digest_of(head.roll or self._founders)
+        totals = pack_totals(head.revision, head.time_ms, head.origins, roll)
         if state_root(merkle.digest_above(head.groups), totals) != self.root:
             raise WireError("a head that is not the certified one")
         self.progress, self._groups = progress, head.groups

@@ -18,7 +18,7 @@ _VERSION_DOMAIN = b"aegis-edge vrsn"
 _STATE_DOMAIN = b"aegis-edge state"
 _HEADER = Struct(">QQQBBHH")
 _RETAINED = Struct(">QB32s")
-_TOTALS = Struct(">QQI")
+_TOTALS = Struct(">QQ32sI")
 _ORIGIN = Struct(">BQQ")
 
 
@@ -59,13 +59,15 @@ class Progress(NamedTuple):
     """How far execution has come: part of the agreed state, and durable together with it.
 
     `executed`: the last sequence; `time_ms`: the agreed time there; `revision`: the last one of
-    all; `origins`: each origin's last executed (incarnation, number).
+    all; `origins`: each origin's last executed (incarnation, number); `roll`: who the members are,
+    as `knowledge.roll` encodes it, and b"" for as long as that is as the cluster was founded.
     """
 
     executed: int = 0
     time_ms: int = 0
     revision: int = 0
     origins: Mapping[bytes, tuple[int, int]] = {}
+    roll: bytes = b""
 
 
 class Retained(NamedTuple):
@@ -119,9 +121,11 @@ def newest_retained(row: bytes) -> tuple[int, bool]:
     return revision, bool(deleted)
 
 
-def pack_totals(revision: int, time_ms: int, origins: Mapping[bytes, tuple[int, int]]) -> bytes:
-    """What a state root binds beside the rows; see `Progress`."""
-    parts = [_TOTALS.pack(revision, time_ms, len(origins))]
+def pack_totals(
+    revision: int, time_ms: int, origins: Mapping[bytes, tuple[int, int]], roll: bytes
+) -> bytes:
+    """What a state root binds beside the rows; see `Progress`.  `roll`: the digest of the roll."""
+    parts = [_TOTALS.pack(revision, time_ms, roll, len(origins))]
     for origin in sorted(origins):
         parts += (_ORIGIN.pack(len(origin), *origins[origin]), origin)
     return b"".join(parts)
@@ -129,7 +133,7 @@ def pack_totals(revision: int, time_ms: int, origins: Mapping[bytes, tuple[int, 
 
 def unpack_totals(totals: bytes) -> tuple[int, int]:
     """The revision and the agreed time (Unix milliseconds) in totals that a root binds."""
-    revision, time_ms, _ = _TOTALS.unpack_from(totals)
+    revision, time_ms, _, _ = _TOTALS.unpack_from(totals)
     return revision, time_ms
 
 

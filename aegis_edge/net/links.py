@@ -19,8 +19,8 @@ import logging
 import math
 import os
 import random
-from collections import deque
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -57,6 +57,8 @@ STEP_ENTROPY_BYTES = 32
 MEASURE_TICKS, MEASURE_SCHEDULED_TICKS = 60_000, 20_000
 #: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
 DOUBT_TICKS = 1_000
+#: How long a link to a member that is none any more lasts still: it shall hear of that.
+PARTING_TICKS = 3_000
 _SHARE_BYTES = 6
 
 log = logging.getLogger(__name__)
@@ -179,6 +181,7 @@ class _Link:
         "older",
         "outbound",
         "outbox",
+        "parting_at",
         "pause_ticks",
         "peer",
         "queue",
@@ -225,6 +228,7 @@ class _Link:
         self.is_heard = False
         self.watched = False
         self.doubted_at = 0
+        self.parting_at: float = math.inf
         self.heard_at = self.sent_at = self.pause_ticks = 0
 
     def rouse(self) -> None:
@@ -275,7 +279,7 @@ class Links:
         self._unread: list[_Link] = []  # links with bytes that are read, but not looked at
         self._open: dict[bytes, _Link] = {}
         self._resting: set[bytes] = set()
-        self._traffic = {peer: Traffic() for peer in book.members}
+        self._traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
         self._changed = trio.Event()
         self._posted: list[_Link] = []
         #: Called with each record that is newer than what was known of a member: to keep it.
@@ -375,6 +379,19 @@ class Links:
         if link is not None:
             link.end(LinkError(reason, Goodbye.BAD_MESSAGE))
 
+    def meet(self, records: Iterable[Verified[NodeRecord]]) -> None:
+        """Have links with the signers of these records, and with nobody else after a moment."""
+        now_ticks, members = clock.now_ticks(), set()
+        for record in records:
+            members.add(record.signer)
+            self._book.admit(record, now_ticks)
+        for peer in set(self._book.members) - members:
+            self._book.dismiss(peer)
+        for peer, link in self._open.items():
+            is_member = peer in self._book
+            link.parting_at = math.inf if is_member else now_ticks + PARTING_TICKS
+        self._changed.set()
+
     def statistics(self) -> tuple[PeerStatistics, ...]:
         """All other members, in the order of their keys."""
         now_ticks = clock.now_ticks()
@@ -417,14 +434,21 @@ class Links:
             now_ticks = clock.now_ticks()
             for dial in self._book.dials(now_ticks):
                 nursery.start_soon(self._outgoing, dial)
-            wake_at = [self._look_after(link, now_ticks) for link in self._open.values()]
+            wake_at: list[float] = [
+                self._look_after(link, now_ticks) for link in self._open.values()
+            ]
             if self._book.wake_at is not None:
                 wake_at.append(self._book.wake_at)
             with trio.move_on_at(min(wake_at) / 1000 + 0.001 if wake_at else math.inf):
                 await self._changed.wait()
 
-    def _look_after(self, link: _Link, now_ticks: int) -> int:
-        """Whether the link is silent for too long or idle; when to look again."""
+    def _look_after(self, link: _Link, now_ticks: int) -> float:
+        """Whether the link is silent for too long, idle or to be parted; when to look again."""
+        if now_ticks >= link.parting_at:
+            link.end(LinkError("it is no member any more", Goodbye.NOT_A_MEMBER))
+        return min(link.parting_at, self._keep(link, now_ticks))
+
+    def _keep(self, link: _Link, now_ticks: int) -> int:
         timing = self._timing
         silent_at = link.heard_at + timing.silence_ticks
         if now_ticks >= silent_at:

@@ -28,6 +28,7 @@ class Amnesia:
 
     def __init__(self, configuration: Configuration, parameters: Parameters) -> None:
         self._parameters = parameters
+        self._start = configuration.start
         self._others = len(configuration.members) - 1
         self.needed = quorum.witnesses(len(configuration.members), configuration.f)
         #: Two members commit nothing without each other, so the other one remembers everything.
@@ -40,7 +41,7 @@ class Amnesia:
         A checkpoint that this member had seen become stable was executed by whoever signed it.
         """
         interval = self._parameters.checkpoint_interval
-        last_checkpoint = said.executed_sequence // interval * interval
+        last_checkpoint = max(said.executed_sequence // interval * interval, self._start)
         self._first.setdefault(peer, (said.view, last_checkpoint + self._parameters.window))
 
     def target(self) -> int | None:

@@ -49,8 +49,11 @@ def is_commit(commits: tuple[Verified[Commit], ...], configuration: Configuratio
 def is_stable(
     sequence: int, checkpoints: tuple[Verified[Checkpoint], ...], configuration: Configuration
 ) -> bool:
-    """A quorum of equal checkpoints at `sequence`; the genesis (sequence 0) needs and has none."""
-    if sequence == 0:
+    """A quorum of equal checkpoints at `sequence`; where the configuration starts there are none.
+
+    Who is in a configuration has executed all that came before it, so that needs no proof.
+    """
+    if sequence == configuration.start:
         return not checkpoints
     signers = {c.signer for c in checkpoints}
     if not len(signers) == len(checkpoints) >= configuration.quorum:

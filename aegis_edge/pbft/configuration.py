@@ -1,6 +1,6 @@
 """Who votes, and the constants that all voters share.
 
-Knows the members of one configuration and the arithmetic that follows from them.
+Knows the members of one configuration, where it begins and the arithmetic that follows from them.
 Refuses to know how members are chosen, or how to reach them.
 Follows: Castro and Liskov (OSDI '99) section 4: the primary of view v is member v mod n.
 """
@@ -14,11 +14,15 @@ from aegis_edge.pbft import quorum
 
 @dataclass(frozen=True)
 class Configuration:
-    """The voters: `members` are 32-byte public keys in bytewise order; `number` names the set."""
+    """The voters: `members` are 32-byte public keys in bytewise order; `number` names the set.
+
+    It orders what follows the sequence number `start`: the last batch of the configuration before.
+    """
 
     number: int
     members: tuple[bytes, ...]
     f: int
+    start: int = 0
     quorum: int = field(init=False)
     _member_set: frozenset[bytes] = field(init=False, repr=False, compare=False)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.wire.messages import Bundle, Message, Verified
 
 # --- events ---------------------------------------------------------------------------------
@@ -39,10 +40,11 @@ class Received:
 class Submitted:
     """Callers of this node want these operations executed; they become one bundle.
 
-    Only while `replica.bundle_room` is positive.
+    Only while `replica.bundle_room` is positive.  `of_members`: see `messages.Bundle`.
     """
 
     operations: tuple[bytes, ...]
+    of_members: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,20 @@ class Measured:
 
     peer: bytes
     round_trip_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The answer to `Settle`: who the members are after `sequence`, and the state root there.
+
+    `configuration` is the present one, or the next: then it starts at `sequence`, `parameters` go
+    with it, and no record of the one before is left on the disk.
+    """
+
+    sequence: int
+    root: bytes
+    configuration: Configuration
+    parameters: Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +162,7 @@ Event = (
     | LinkDown
     | Measured
     | RootTaken
+    | Settled
     | BatchesGone
     | PartJudged
     | RowsRotten
@@ -230,6 +247,18 @@ class TakeRoot:
 
     sequence: int
     is_signed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """The last `Deliver` may have changed who the members are: answer with `Settled`.
+
+    If it did, the records of the configuration before went when it became durable.  `is_signed`:
+    if it did not, the root is for a checkpoint.
+    """
+
+    sequence: int
+    is_signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +347,17 @@ class HangUp:
 
 
 #: What a database performs, in one transaction; the others are for links and people.
-Step = Persist | Deliver | TakeRoot | Prune | BeginTransfer | JudgePart | InstallState | MendRows
+Step = (
+    Persist
+    | Deliver
+    | TakeRoot
+    | Settle
+    | Prune
+    | BeginTransfer
+    | JudgePart
+    | InstallState
+    | MendRows
+)
 
 Effect = Step | Send | Bundled | Confirmed | SendCommitted | SendPart | Alarm | HangUp
 

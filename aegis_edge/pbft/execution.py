@@ -9,7 +9,7 @@ numbers have; s8_16 and s8_17 (tests/pbft/test_checklist.py) for what others pro
 from __future__ import annotations
 
 from aegis_edge.pbft import certificates, clocks
-from aegis_edge.pbft.events import Deliver, TakeRoot
+from aegis_edge.pbft.events import Deliver, Settle, TakeRoot
 from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
@@ -77,18 +77,27 @@ class Execution:
 
     def run(self) -> None:
         """Execute what is committed here, up to the first batch that is not."""
-        while self._voice.halted is None and not self._at.fetching:
+        while self._voice.halted is None and not self._is_waiting():
             committed = self._log.certificate(self._at.executed + 1)
             if committed is None:
                 return
             self._deliver(committed)
+
+    def _is_waiting(self) -> bool:
+        """Whether what comes next depends on the disk, or on others."""
+        return self._at.settling or self._at.fetching
+
+    def settled(self, sequence: int) -> None:
+        """It is known who the members are after the batch at `sequence`."""
+        assert self._at.settling and sequence == self._at.executed, "one batch is settled at a time"
+        self._at.settling = False
 
     def take(self, committed: Committed) -> bool:
         """Judge a proven batch of another's; True if it was the next one, which is executed now."""
         if not certificates.is_commit(committed.commits, self._at.configuration):
             return False
         sequence = committed.commits[0].message.sequence
-        if sequence == self._at.executed + 1 and not self._at.fetching:
+        if sequence == self._at.executed + 1 and not self._is_waiting():
             self._deliver(committed)
             return True
         if self._past.denies(sequence, committed.batch.digest):
@@ -113,7 +122,11 @@ class Execution:
             self._suspicion.progressed(at.now_ticks, oldest, travel_ticks)
             if since is not None:
                 at.pace.executed(at.now_ticks - since)
-        if at.executed % at.parameters.checkpoint_interval == 0:
+        is_signed = at.executed % at.parameters.checkpoint_interval == 0
+        if any(bundle.message.of_members for bundle in bundles):
+            at.settling = True
+            self._voice.add(Settle(at.executed, is_signed))
+        elif is_signed:
             self._voice.add(TakeRoot(at.executed))
         self._check_own_life()
 

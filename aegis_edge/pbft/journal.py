@@ -5,8 +5,10 @@ Follows: s8_13 (tests/pbft/test_checklist.py), persist before send; Castro and L
 
 A record replaces the earlier one with the same (kind, view, sequence).  When a checkpoint at s is
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
-sequence < s, may be deleted; VIEW, VIEW_CHANGE, NEW_VIEW, STABLE and DIVERGED have one record each.
+sequence < s, may be deleted; the other kinds have one record each.
 A replica that forgot its votes writes no VIEW_CHANGE until it may vote again: that record says so.
+All are of one configuration: when its last batch is executed, every record goes.  A replica that
+comes into the next one with its memory writes ENTERED first, which says so.
 The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
 
@@ -38,6 +40,7 @@ PREPARED = 5
 CHECKPOINT = 7
 STABLE = 8
 DIVERGED = 10
+ENTERED = 11
 
 
 def view(number: int, changing: bool) -> Record:
@@ -76,6 +79,11 @@ def stable(checkpoints: tuple[Verified[Checkpoint], ...]) -> Record:
 def diverged(checkpoints: tuple[Verified[Checkpoint], ...]) -> Record:
     """The state here is another one than this checkpoint's: none of it may be used any more."""
     return Record(DIVERGED, 0, 0, StableCheckpoint(checkpoints).pack())
+
+
+def entered(number: int) -> Record:
+    """Configuration `number` began for this replica, and it remembers all votes before."""
+    return Record(ENTERED, 0, 0, codec.encode(number))
 
 
 # --- reading back -----------------------------------------------------------------------------

@@ -86,7 +86,7 @@ class Log:
     def __init__(self, configuration: Configuration, parameters: Parameters) -> None:
         self._configuration = configuration
         self._parameters = parameters
-        self.low = 0
+        self.low = configuration.start
         self.stable: tuple[Verified[Checkpoint], ...] = ()
         self.slots: dict[int, Slot] = {}
         self._bodies: dict[bytes, tuple[int, Batch]] = {}

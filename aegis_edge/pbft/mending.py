@@ -34,11 +34,22 @@ class Mending:
         self._catchup = catchup
         self.wanted: dict[bytes, None] = {}
         self._kind = 0
+        self._before = 0  # the last checkpoint of earlier members
         self._sequence = 0  # the checkpoint whose rows are asked for
         self._peer = b""
         self._question: Question | None = None
         self._tried: set[bytes] = set()
         self._again_ticks = 0
+
+    def follow(self, at: Standing, log: Log, catchup: Catchup) -> None:
+        """Other members from now on: what is wanted is wanted of them."""
+        self._before = self._checkpoint()
+        self._at, self._log, self._catchup = at, log, catchup
+        self._tried.clear()
+
+    def _checkpoint(self) -> int:
+        """The last one that is known to be stable; 0: none is."""
+        return self._log.low if self._log.stable else self._before
 
     def want(self, kind: int, items: Iterable[bytes]) -> None:
         """These rows are not what they should be."""
@@ -60,10 +71,11 @@ class Mending:
             if deadline is None or at.now_ticks < deadline:
                 return
             self._in_vain()
-        if not self.wanted or not self._log.low or at.fetching:
+        checkpoint = self._checkpoint()
+        if not self.wanted or not checkpoint or at.fetching:
             return
-        if self._log.low != self._sequence or at.now_ticks >= self._again_ticks:
-            self._sequence = self._log.low
+        if checkpoint != self._sequence or at.now_ticks >= self._again_ticks:
+            self._sequence = checkpoint
             self._tried.clear()
         able = [p for p in self._catchup.at_least(self._sequence) if p not in self._tried]
         if able:

@@ -12,7 +12,7 @@ origin's last executed name: the next number of the same incarnation, or number 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from aegis_edge.wire.messages import (
     BATCH_BUNDLES_MAX,
@@ -241,6 +241,12 @@ class Pool:
             del waiting[name]
         if not waiting:
             self._waiting.pop(origin, None)
+
+    def keep_only(self, members: Collection[bytes], now_ticks: int) -> None:
+        """Other members from now on: what strangers want is void, and nothing is proposed yet."""
+        self._waiting = {o: waiting for o, waiting in self._waiting.items() if o in members}
+        self._relayed = {o: names for o, names in self._relayed.items() if o in members}
+        self.forget_proposed(now_ticks)
 
     def execute(
         self, bundles: tuple[Verified[Bundle], ...], now_ticks: int

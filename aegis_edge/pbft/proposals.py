@@ -52,7 +52,8 @@ class Proposals:
         at = self._at
         self._next = max(self._next, at.executed + 1)
         while (
-            self._log.in_window(self._next)
+            not at.settling
+            and self._log.in_window(self._next)
             and self._next - at.executed <= at.parameters.pipeline
             and self._pool.has_unproposed()
         ):

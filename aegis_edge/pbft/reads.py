@@ -12,6 +12,10 @@ is asked later, one correct member did so, and answers with the highest sequence
 signed one.  When all up to the highest answer of some quorum is executed here, that write is.
 Members that name too much, or nothing, hinder that only where too few others answer; then it is not
 known, and the reader needs a batch.
+
+A question and its answers are of one configuration.  Who could answer in one that has ended may
+have signed commits for the batch that ended it, and names that: so no quorum of it confirms a read
+that misses what the next members acknowledged.  When a question's configuration ends, so does it.
 """
 
 from __future__ import annotations
@@ -97,8 +101,16 @@ class Reads:
         lowest = sorted(self._answers.values())[:quorum]
         is_fresh = len(lowest) == quorum and lowest[-1] <= at.executed
         if is_fresh or at.now_ticks >= self._until_ticks:
-            self._answers = None
-            self._voice.add(Confirmed(self._number, is_fresh))
+            self._end(is_fresh)
+
+    def give_up(self) -> None:
+        """The configuration ends: its members do not know what others commit from now on."""
+        if self._answers is not None:
+            self._end(is_fresh=False)
+
+    def _end(self, is_fresh: bool) -> None:
+        self._answers = None
+        self._voice.add(Confirmed(self._number, is_fresh))
 
     def _index(self) -> int:
         return max(self._at.executed, self._log.last_committing())

@@ -30,6 +30,10 @@ from aegis_edge.wire.messages import (
 
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
+NO_WAY = (
+    "none of the nodes it reaches keeps the batches that lead from the members it knows to those of"
+    " today: connect it to one that does"
+)
 
 
 class Repair:
@@ -104,6 +108,21 @@ class Repair:
         ) and self._answered.take(peer, at.now_ticks, resend_ticks // 2):
             self.tell(peer)
         self.fetch(peer)
+
+    def on_status_elsewhere(self, status: Verified[Status], peer: bytes) -> None:
+        """Who is in a later configuration has batches for us; who is in an earlier one, lacks some.
+
+        Nothing else in it concerns this configuration.
+        """
+        at, said = self._at, status.message
+        if peer != status.signer:
+            return
+        if said.configuration < at.configuration.number:
+            if self._answered.take(peer, at.now_ticks, at.pace.resend_ticks // 2):
+                self.tell(peer)
+        else:
+            self._catchup.note(peer, said)
+            self.fetch(peer)
 
     def _help(self, peer: bytes, said: Status) -> None:
         """Resend what a peer's status says that it lacks."""
@@ -192,6 +211,12 @@ class Repair:
         if peer == gone.signer:
             self._catchup.gone(peer, gone.message.first, self._at.executed)
             self.fetch(peer)
+
+    def on_gone_elsewhere(self, gone: Verified[Gone], peer: bytes) -> None:
+        """So the same from other members than those here: no state of theirs can be proven here."""
+        self.on_gone(gone, peer)
+        if self._catchup.is_futile(self._at.executed):
+            self._voice.alarm(NO_WAY, self._at.key)
 
     # --- bodies ---
 

@@ -34,8 +34,10 @@ from aegis_edge.pbft.events import (
     PartJudged,
     Received,
     Restored,
+    RootTaken,
     RowsMended,
     RowsRotten,
+    Settled,
     Submitted,
     Tick,
 )
@@ -69,6 +71,7 @@ from aegis_edge.wire.messages import (
     Gone,
     Message,
     NewView,
+    NodeRecord,
     Open,
     Prepare,
     PrePrepare,
@@ -94,20 +97,46 @@ class Replica:
         open_: Open,
     ) -> None:
         self.key = signer.public
+        self.past = Past(parameters.window)
+        self.pool = Pool(restored.origins)
+        self._voice = Voice(signer)
+        self._open = open_
+        self._early = Early()
+        self._links: dict[bytes, int] = {}
+        #: Roots that were taken before it is known whether they are of this configuration.
+        self._roots: list[RootTaken] = []
+        #: Of one that was let go, with what it still wanted.
+        self._own_bundles: list[Verified[Bundle]] = []
+        self._is_ticking = False
+        self._begin_configuration(configuration, parameters, restored)
+
+    def _begin_configuration(
+        self,
+        configuration: Configuration,
+        parameters: Parameters,
+        restored: Restored,
+        number: int = 0,
+    ) -> None:
+        """Stand where a configuration starts, or where the records of an earlier life say.
+
+        What was agreed on, what waits and who is linked remains; votes and views begin anew.
+        `number`: of this node's last bundle.
+        """
         self.configuration = configuration
         self.parameters = parameters
         self._at = at = Standing(
             self.key, configuration, parameters, restored.executed, restored.time_ms
         )
-        self._voice = voice = Voice(signer, configuration.others(self.key))
+        voice, pool = self._voice, self.pool
+        voice.others = configuration.others(self.key)
         self.log = log = Log(configuration, parameters)
-        self.past = Past(parameters.window)
-        self.pool = pool = Pool(restored.origins)
         self.readings = clocks.Readings()
         self.suspicion = Suspicion(self.key, configuration, at.pace)
         self.catchup = Catchup(at.pace, parameters.window // 4)
         self.pacing = Pacing(at, log, pool, self.suspicion, self.catchup)
-        self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, restored.incarnation)
+        self.requests = Requests(
+            at, voice, pool, self.pacing, self.suspicion, restored.incarnation, number
+        )
         self.proposals = Proposals(at, voice, log, pool, self.readings)
         self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
@@ -118,8 +147,7 @@ class Replica:
         self.reads = Reads(at, voice, log, restored.incarnation)
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
         self.mending = Mending(at, voice, log, self.catchup)
-        self._early = Early()
-        self._is_ticking = False
+        self._incarnation = restored.incarnation
         self._handlers: dict[type, Any] = {
             Bundle: self.requests.on_bundle,
             Proposal: self._on_proposal,
@@ -140,11 +168,11 @@ class Replica:
             Body: self._on_body,
             StableCheckpoint: self._on_stable_checkpoint,
         }
-        memory = restart.remember(restored.records, parameters, open_)
+        memory = restart.remember(restored.records, configuration.start, parameters, self._open)
         restart.refill(log, memory, self.key, voice.sign)
         self.checkpoints.restore(memory)
         self.views.restore(memory, rebuilt=restored.rebuilt)
-        self.execution.restore(forgetful=not at.voting)
+        self.execution.restore(forgetful=self.views.is_forgetful)
         self.proposals.follow(log.last_accepted())
         self._is_opening_owed = memory.opening is not None
 
@@ -198,8 +226,8 @@ class Replica:
 
     @property
     def wake_at(self) -> int | None:
-        """The tick at which this replica wants its next `Tick`; None once halted."""
-        if self.halted is not None or not self._is_ticking:
+        """The tick at which this replica wants its next `Tick`; None once halted, or settling."""
+        if self.halted is not None or self._at.settling or not self._is_ticking:
             return None
         parts = (self.pacing, self.reads, self.transfer, self.mending)
         times = (part.wake_at() for part in parts)
@@ -226,9 +254,12 @@ class Replica:
         Asked before the check of its signatures, to save it: votes that come after the quorum, and
         the many certificates in view changes and new views that are known or over.
         """
+        number, view = claim.fields[:2]
+        if number != self.configuration.number:
+            return bool(number < self.configuration.number)
         if claim.tag in (ViewChange.TAG, NewView.TAG):
             return self.views.is_redundant(claim)
-        _, view, sequence = claim.fields[:3]
+        sequence = claim.fields[2]
         if sequence <= self.log.low:
             return True
         if claim.tag == Commit.TAG:
@@ -253,7 +284,7 @@ class Replica:
             case Received():
                 self._on_message(event.message, event.peer)
             case Submitted():
-                self.requests.submit(event.operations)
+                self.requests.submit(event.operations, event.of_members)
             case Asked():
                 self.reads.ask(event.number)
             case BatchesGone():
@@ -264,16 +295,21 @@ class Replica:
                 self.mending.want(event.kind, event.items)
             case RowsMended():
                 self.mending.mended(event)
+            case Settled():
+                self._on_settled(event)
+            case _ if self._at.settling:
+                self._roots.append(event)
             case _:
                 self._on_root(event.sequence, event.root)
         if self._voice.halted is None:
-            if self.transfer.go_on() and self._voice.halted is None:
-                self._jumped()
-            self.mending.go_on()
+            if not self._at.settling:
+                if self.transfer.go_on() and self._voice.halted is None:
+                    self._jumped()
+                self.mending.go_on()
             self.execution.run()
             if self.execution.is_outdated and self._has_caught_up():
                 self.execution.caught_up()
-        if self._voice.halted is None:
+        if self._voice.halted is None and not self._at.settling:
             self._propose()
             if not self._at.voting:
                 self._begin(self.views.come_back())
@@ -284,13 +320,30 @@ class Replica:
         return self.catchup.is_level(self._at.executed, self.configuration.f)
 
     def _on_message(self, message: Message, peer: bytes) -> None:
-        if isinstance(message, Verified):
-            if message.signer in self.configuration:
-                handler = self._handlers.get(type(message.message))
-                if handler is not None:
-                    handler(message, peer)
-        else:
+        number = _configuration_of(message)
+        if self._at.settling:
+            self._early.add(peer, message)
+        elif number is not None and number != self.configuration.number:
+            self._on_other_configuration(number, message, peer)
+        elif not isinstance(message, Verified):
             self._handlers[type(message)](message, peer)
+        elif message.signer in self.configuration:
+            handler = self._handlers.get(type(message.message))
+            if handler is not None:
+                handler(message, peer)
+        elif isinstance(message.message, (FetchBatches, FetchState)):  # who is none follows
+            self._handlers[type(message.message)](message, peer)
+
+    def _on_other_configuration(self, number: int, message: Message, peer: bytes) -> None:
+        """What is said in the next configuration waits; whoever is behind this one is helped."""
+        if isinstance(message, Verified) and isinstance(message.message, Status):
+            self.repair.on_status_elsewhere(message, peer)
+        elif isinstance(message, Verified) and isinstance(message.message, FetchBatches):
+            self.repair.on_fetch_batches(message, peer)
+        elif isinstance(message, Verified) and isinstance(message.message, Gone):
+            self.repair.on_gone_elsewhere(message, peer)
+        elif number == self.configuration.number + 1:
+            self._early.add(peer, message)
 
     def _on_tick(self, tick: Tick) -> None:
         at = self._at
@@ -299,7 +352,7 @@ class Replica:
             self._is_ticking = True
             self.suspicion.start(tick.now_ticks)
             self.pacing.status_said()
-        if self._voice.halted is not None:
+        if self._voice.halted is not None or self._at.settling:
             return
         self.checkpoints.ask_again()
         self.reads.tick()
@@ -317,16 +370,78 @@ class Replica:
 
     def _on_link(self, event: LinkUp | LinkDown) -> None:
         peer, up = event.peer, isinstance(event, LinkUp)
+        if isinstance(event, LinkUp):
+            self._links[peer] = event.round_trip_ticks
+        else:
+            self._links.pop(peer, None)
         if peer not in self.configuration or peer == self.key:
             return
-        if isinstance(event, LinkUp) and event.round_trip_ticks:
-            self._at.pace.measured(peer, event.round_trip_ticks)
-        self.suspicion.link(peer, up, self._at.now_ticks)
-        if self._voice.halted is not None:
+        if up:
+            self._linked(peer)
+        else:
+            self.suspicion.link(peer, False, self._at.now_ticks)
+        if self._voice.halted is not None or self._at.settling:
             return
         self.repair.link(peer, up)
         if peer == self._at.primary and not self._at.changing:
             self.requests.repeat(*((peer,) if up else ()))
+
+    def _linked(self, peer: bytes) -> None:
+        if self._links[peer]:
+            self._at.pace.measured(peer, self._links[peer])
+        self.suspicion.link(peer, True, self._at.now_ticks)
+
+    # --- who the members are --------------------------------------------------------------------
+
+    def _on_settled(self, settled: Settled) -> None:
+        """What waited for the members of the last batch's making goes on, with them or the old."""
+        at = self._at
+        self.execution.settled(settled.sequence)
+        roots, self._roots = self._roots, []
+        if settled.configuration.number != self.configuration.number:
+            self._succeed(settled.configuration, settled.parameters)
+        else:
+            if at.executed % self.parameters.checkpoint_interval == 0:
+                roots.append(RootTaken(settled.sequence, settled.root))
+            for root in roots:
+                self._on_root(root.sequence, root.root)
+        self._replay_early()
+
+    def _succeed(self, configuration: Configuration, parameters: Parameters) -> None:
+        """Go over into the next configuration: what the last one had under way is void.
+
+        Its bundles wait still.  A member that remembers its votes votes from the first batch on.
+        """
+        old = self._at
+        # Nothing else may ever stand under the names of its own: let in again, it says them again.
+        self._own_bundles = [b for b, _ in self.pool.waiting(self.key)] or self._own_bundles
+        self.pool.keep_only(configuration.members, old.now_ticks)
+        if self.key in configuration:
+            for bundle in self._own_bundles:
+                self.pool.add(bundle, old.now_ticks)
+            self._own_bundles = []
+        restored = Restored(
+            self._incarnation,
+            old.executed,
+            old.time_ms,
+            rebuilt=self.views.is_forgetful,
+        )
+        (_, number), mending = self.requests.newest, self.mending
+        self.reads.give_up()
+        self._begin_configuration(configuration, parameters, restored, number)
+        mending.follow(self._at, self.log, self.catchup)
+        self.mending = mending
+        self._at.now_ticks, self._at.clock_ms = old.now_ticks, old.clock_ms
+        self.suspicion.start(old.now_ticks)
+        for peer in self._links:
+            if peer in configuration:
+                self._linked(peer)
+        if self._at.voting:
+            self._voice.persist(journal.entered(configuration.number))
+        self.pacing.status_said()
+        self.repair.tell()
+        if self._at.primary != self.key:
+            self.requests.repeat(self._at.primary)
 
     # --- pre-prepare ----------------------------------------------------------------------------
 
@@ -348,8 +463,8 @@ class Replica:
         return True
 
     def _replay_early(self) -> None:
-        for signer, message in self._early.drain():
-            self._on_message(message, signer)
+        for sender, message in self._early.drain():
+            self._on_message(message, sender)
 
     def _on_proposal(self, proposal: Proposal, peer: bytes) -> None:
         pre_prepare, batch = proposal.pre_prepare, proposal.batch
@@ -477,8 +592,6 @@ class Replica:
     def _on_commit(self, commit: Verified[Commit], peer: bytes) -> None:
         """Commits count in any view: a quorum of them is proof, whatever this replica wants."""
         vote = commit.message
-        if vote.configuration != self.configuration.number:
-            return
         if peer == commit.signer:  # an old one passed on is a vote, but no news of its clock
             self.readings.note(commit)
         if vote.sequence <= self._at.executed or vote.sequence <= self.log.low:
@@ -585,3 +698,17 @@ class Replica:
                 self._vote(slot)
         else:
             self.repair.fetch_body(digest)
+
+
+def _configuration_of(message: Message) -> int | None:
+    """The configuration that a message belongs to; None where that does not matter.
+
+    A bundle is an origin's wish in any of them, and batches are proven or named by their digest.
+    """
+    if isinstance(message, Proposal):
+        return message.pre_prepare.message.configuration
+    if isinstance(message, StableCheckpoint):
+        return message.checkpoints[0].message.configuration if message.checkpoints else None
+    if isinstance(message, Verified) and not isinstance(message.message, (Bundle, NodeRecord)):
+        return int(message.message.configuration)
+    return None

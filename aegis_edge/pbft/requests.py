@@ -18,7 +18,10 @@ from aegis_edge.wire.messages import Bundle, Verified
 
 
 class Requests:
-    """`incarnation`: names this life of the node, so that its bundles are numbered from 1."""
+    """`incarnation`: names this life of the node, so that its bundles are numbered from 1.
+
+    `number`: of its last one.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Requests:
         pacing: Pacing,
         suspicion: Suspicion,
         incarnation: int,
+        number: int = 0,
     ) -> None:
         self._at = at
         self._voice = voice
@@ -35,7 +39,7 @@ class Requests:
         self._pacing = pacing
         self._suspicion = suspicion
         self._incarnation = incarnation
-        self._number = 0
+        self._number = number
 
     @property
     def newest(self) -> Name:
@@ -44,14 +48,16 @@ class Requests:
 
     def room(self) -> int:
         """How many bundles of this node's may still be on their way."""
+        if self._at.settling or self._at.key not in self._at.configuration:
+            return 0
         in_flight = len(self._pool.waiting(self._at.key))
         return max(0, self._at.parameters.bundles_in_flight - in_flight)
 
-    def submit(self, operations: tuple[bytes, ...]) -> None:
+    def submit(self, operations: tuple[bytes, ...], of_members: bool = False) -> None:
         """Make the next bundle, and hand it to the primary."""
         assert self.room() > 0, "submitted more bundles than there is room for"
         self._number += 1
-        bundle = self._voice.sign(Bundle(self._incarnation, self._number, operations))
+        bundle = self._voice.sign(Bundle(self._incarnation, self._number, operations, of_members))
         self._pool.add(bundle, self._at.now_ticks)
         self._voice.add(Bundled(self._incarnation, self._number))
         primary = self._at.primary

@@ -34,7 +34,8 @@ class Memory:
     """What the records say; of slots, what lies in the window above the stable checkpoint.
 
     `view` and `changing`: where the replica was; `asked`: its last VIEW-CHANGE; `begun`: the last
-    NEW-VIEW that it took.  `checkpoints` are its own; `proposals` and `prepared` are of any view.
+    NEW-VIEW that it took; `entered`: it came into the configuration with its memory.
+    `checkpoints` are its own; `proposals` and `prepared` are of any view.
     """
 
     stable: tuple[Verified[Checkpoint], ...] = ()
@@ -43,6 +44,7 @@ class Memory:
     changing: bool = False
     asked: Verified[ViewChange] | None = None
     begun: Verified[NewView] | None = None
+    entered: bool = False
     checkpoints: tuple[Verified[Checkpoint], ...] = ()
     proposals: tuple[tuple[Verified[PrePrepare], Batch], ...] = ()
     prepared: tuple[tuple[PreparedCertificate, Verified[Commit]], ...] = ()
@@ -61,8 +63,11 @@ class Memory:
         return [p for p in accepted if p.message.view == self.view and not self.changing]
 
 
-def remember(records: Iterable[Record], parameters: Parameters, open_: Open) -> Memory:
-    """Read the records of an earlier life, in any order; raises `WireError` if one is damaged."""
+def remember(records: Iterable[Record], start: int, parameters: Parameters, open_: Open) -> Memory:
+    """Read the records of an earlier life, in any order; raises `WireError` if one is damaged.
+
+    `start`: where the configuration starts, all of whose records they are.
+    """
     kinds: dict[int, list[Record]] = {}
     for record in sorted(records, key=lambda r: (r.kind, r.view, r.sequence)):
         kinds.setdefault(record.kind, []).append(record)
@@ -75,7 +80,7 @@ def remember(records: Iterable[Record], parameters: Parameters, open_: Open) -> 
 
     found = only(journal.STABLE)
     stable = () if found is None else journal.read_stable(found, open_)
-    low = stable[0].message.sequence if stable else 0
+    low = stable[0].message.sequence if stable else start
     found = only(journal.VIEW)
     view, changing = (0, False) if found is None else journal.read_view(found)
     found = only(journal.VIEW_CHANGE)
@@ -90,6 +95,7 @@ def remember(records: Iterable[Record], parameters: Parameters, open_: Open) -> 
         changing=changing,
         asked=asked,
         begun=begun,
+        entered=journal.ENTERED in kinds,
         checkpoints=tuple(open_(r.data) for r in kinds.get(journal.CHECKPOINT, ())),
         proposals=tuple(journal.read_proposal(r, open_) for r in in_window(journal.PROPOSAL)),
         prepared=tuple(journal.read_prepared(r, open_) for r in in_window(journal.PREPARED)),

@@ -18,10 +18,11 @@ from aegis_edge.wire.messages import Status
 class Standing:
     """One replica's.
 
-    `view`, `changing` (it asked for `view`, which has not begun) and `voting` (it remembers what it
-    voted for) are written by `views`; `executed` and `time_ms` (the last batch, and the agreed time
-    there) by `execution`; `fetching` (the state of others is on its way: nothing is executed) by
-    `transfer`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
+    `view`, `changing` (it asked for `view`, which has not begun) and `voting` (it is a member that
+    remembers what it voted for) are written by `views`; `executed`, `time_ms` (the last batch, and
+    the agreed time there) and `settling` (it is not yet known who the members are after that) by
+    `execution`; `fetching` (the state of others is on its way: nothing is executed) by `transfer`;
+    `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
     tells `pace` what links measure.
     """
 
@@ -32,13 +33,15 @@ class Standing:
     time_ms: int = 0
     view: int = 0
     changing: bool = False
-    voting: bool = True
+    voting: bool = field(init=False)
+    settling: bool = False
     fetching: bool = False
     now_ticks: int = 0
     clock_ms: int = 0
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
+        self.voting = self.key in self.configuration
         self.pace = Pace(self.key, self.configuration, self.parameters)
 
     @property
@@ -48,7 +51,7 @@ class Standing:
     @property
     def leads(self) -> bool:
         """It is the primary, and its view has begun."""
-        return self.primary == self.key and not self.changing and self.voting
+        return self.primary == self.key and self.voting and not self.changing and not self.settling
 
     def status(self, stable: int, following_bytes: int = 0) -> Status:
         """What there is to say of it, with the last checkpoint at `stable`."""

@@ -27,7 +27,10 @@ from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, View
 
 
 class Views:
-    """`begun`: the NEW-VIEW of the last view that began here; None before there was one."""
+    """`begun`: the NEW-VIEW of the last view that began here; None before there was one.
+
+    `is_forgetful`: this replica may have said what it does not remember.
+    """
 
     def __init__(
         self,
@@ -46,19 +49,23 @@ class Views:
         self._checkpoints = checkpoints
         self._changes: dict[bytes, Verified[ViewChange]] = {}
         self._amnesia: Amnesia | None = None
+        self.is_forgetful = False
         self.begun: Verified[NewView] | None = None
 
     def restore(self, memory: Memory, *, rebuilt: bool) -> None:
         """Be where an earlier life was.
 
         If the records began anew (`rebuilt`) and hold no view change since, votes were forgotten
-        and none is cast yet; unless this member is alone, and has voted against nobody.
+        and none is cast yet.  Not even by one who is the only member: there may have been more
+        since, and that nobody came is for its owner to say.
         """
         at = self._at
         at.view, at.changing, self.begun = memory.view, memory.changing, memory.begun
         if memory.asked is not None:
             self._changes[at.key] = memory.asked
-        elif rebuilt and len(at.configuration.members) > 1:
+        elif rebuilt and not memory.entered:
+            self.is_forgetful = True
+        if self.is_forgetful and at.voting:
             at.voting = False
             self._amnesia = Amnesia(at.configuration, at.parameters)
 
@@ -187,7 +194,7 @@ class Views:
         view = self._amnesia.next_view(self._at.view, self._log.low)
         if view is None:
             return None
-        self._amnesia, self._at.voting = None, True
+        self._amnesia, self.is_forgetful, self._at.voting = None, False, True
         return self.ask(view)  # whose record says that from now on nothing is forgotten
 
     # --- what need not be read ---

@@ -25,14 +25,14 @@ class Signs(Protocol):
 class Voice:
     """All parts of a replica speak through its one voice, so their effects are in one order.
 
-    `halted`: the reason for which it fell silent for good.
+    `halted`: the reason for which it fell silent for good; `others`: who "all" are.
     """
 
-    def __init__(self, signer: Signs, others: tuple[bytes, ...]) -> None:
+    def __init__(self, signer: Signs, others: tuple[bytes, ...] = ()) -> None:
         self.sign = signer.sign
         self.halted: str | None = None
         self._key = signer.public
-        self._others = others
+        self.others = others
         self._alarmed: set[tuple[str, bytes]] = set()
         self._effects: list[Effect] = []
 
@@ -49,7 +49,7 @@ class Voice:
 
     def send(self, raw: bytes, *peers: bytes) -> None:
         """Send to these peers, or to all others where none is named."""
-        to = peers or self._others
+        to = peers or self.others
         if to:
             self._effects.append(Send(to, raw))
 

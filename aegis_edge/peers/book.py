@@ -52,7 +52,7 @@ class Entry:
     `dial_at` is None while there is nothing to dial, `dialing` the address that is being tried,
     `tries` counts the failures since the last good link, `good_address` last led to the member.
     `calls_failed` counts its calls to us that came to nothing since then; before `deaf_until` no
-    further one is taken.
+    further one is taken.  Of whoever `is_member` no more only what is under way is remembered.
     """
 
     record: Verified[NodeRecord]
@@ -66,6 +66,7 @@ class Entry:
     last_error: str = ""
     calls_failed: int = 0
     deaf_until: int | None = None
+    is_member: bool = True
 
 
 class Book:
@@ -99,7 +100,8 @@ class Book:
                 self._entries[key] = replace(entry, dial_at=now_ticks)
 
     def __contains__(self, peer: bytes) -> bool:
-        return peer in self._entries
+        entry = self._entries.get(peer)
+        return entry is not None and entry.is_member
 
     def __getitem__(self, peer: bytes) -> Entry:
         return self._entries[peer]
@@ -107,7 +109,26 @@ class Book:
     @property
     def members(self) -> tuple[bytes, ...]:
         """The keys of the other members, in the order that everybody uses."""
-        return tuple(sorted(self._entries))
+        return tuple(sorted(peer for peer, entry in self._entries.items() if entry.is_member))
+
+    def admit(self, record: Verified[NodeRecord], now_ticks: int) -> None:
+        """Its signer is a member from now on, if it was none.
+
+        A newer record than this, which it has shown before, stays.
+        """
+        peer = record.signer
+        if peer in self or peer == self.own:
+            return
+        known = self._entries.get(peer)
+        entry = Entry(record, address.peculiarities(record.message.addresses))
+        if known is not None:  # links and dials of its last time may still be on their way
+            newest = max(known.record, record, key=lambda r: r.message.version)
+            entry = replace(entry, record=newest, link=known.link, dialing=known.dialing)
+        self._entries[peer] = replace(entry, dial_at=now_ticks if self._may_dial(entry) else None)
+
+    def dismiss(self, peer: bytes) -> None:
+        """`peer` is no member any more: it is not dialled, and no link to it stays."""
+        self._entries[peer] = replace(self._entries[peer], is_member=False, dial_at=None)
 
     # --- records ----------------------------------------------------------------------------
 
@@ -181,6 +202,8 @@ class Book:
         if outbound:
             entry = replace(entry, dialing="", good_address=entry.dialing)
         self._entries[peer] = entry
+        if not entry.is_member:
+            return False
         if entry.link is not None:
             if not self._supersedes(peer, entry.link, outbound, now_ticks):
                 return False
@@ -239,9 +262,13 @@ class Book:
         return Dial(peer, chosen)
 
     def _postponed(self, entry: Entry, now_ticks: int, jitter: float) -> Entry:
-        if entry.link is not None or entry.dialing or not self._reachable(entry):
+        if not self._may_dial(entry):
             return entry
         return replace(entry, dial_at=now_ticks + int(jitter * _ceiling_ticks(entry.tries)))
+
+    def _may_dial(self, entry: Entry) -> bool:
+        is_wanted = entry.is_member and entry.link is None and not entry.dialing
+        return is_wanted and bool(self._reachable(entry))
 
     def _reachable(self, entry: Entry) -> tuple[str, ...]:
         """The addresses that can and may be dialled from here."""

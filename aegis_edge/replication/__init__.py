@@ -9,19 +9,24 @@ from aegis_edge.replication.errors import (
     Busy,
     Damaged,
     Halted,
+    NoMember,
     NoQuorum,
+    OtherMembers,
     ReplicationError,
     Stopped,
     TooLarge,
     Unconfirmed,
 )
-from aegis_edge.replication.performer import Replication
+from aegis_edge.replication.performer import Members, Replication
 
 __all__ = [
     "Busy",
     "Damaged",
     "Halted",
+    "Members",
+    "NoMember",
     "NoQuorum",
+    "OtherMembers",
     "Replication",
     "ReplicationError",
     "Stopped",

@@ -26,10 +26,11 @@ Done = Callable[["Outcome | ReplicationError"], None]
 class Ticket:
     """One waiting operation; `withdraw` it while it is in no bundle yet."""
 
-    __slots__ = ("done", "operation", "taken")
+    __slots__ = ("done", "of_members", "operation", "taken")
 
-    def __init__(self, operation: bytes, done: Done) -> None:
+    def __init__(self, operation: bytes, done: Done, of_members: bool) -> None:
         self.operation = operation
+        self.of_members = of_members
         self.done: Done | None = done
         self.taken = False
 
@@ -56,14 +57,17 @@ class Callers:
         waiting = sum(ticket.done is not None for ticket in self._pending)
         return waiting + sum(map(len, self._bundles.values()))
 
-    def enqueue(self, operation: bytes, done: Done) -> Ticket:
-        """Put an operation in line.  Raises `Busy` (see `room`) or `TooLarge`."""
+    def enqueue(self, operation: bytes, done: Done, *, of_members: bool = False) -> Ticket:
+        """Put an operation in line; `of_members`: see `messages.Bundle`.
+
+        Raises `Busy` (see `room`) or `TooLarge`.
+        """
         size = len(operation)
         if size > OPERATION_BYTES_MAX:
             raise TooLarge(f"an operation of {size} bytes; the bound is {OPERATION_BYTES_MAX}")
         if self._is_full(size):
             raise Busy(f"{len(self._pending)} operations wait already")
-        ticket = Ticket(operation, done)
+        ticket = Ticket(operation, done, of_members)
         self._pending.append(ticket)
         self._pending_bytes += size
         return ticket
@@ -95,7 +99,7 @@ class Callers:
             ticket = pending[0]
             if ticket.done is not None:
                 size += len(ticket.operation)
-                if size > BUNDLE_BYTES_MAX:
+                if size > BUNDLE_BYTES_MAX or self._is_of_another_kind(ticket):
                     break
                 ticket.taken = True
                 self._forming.append(ticket)
@@ -103,6 +107,14 @@ class Callers:
             self._pending_bytes -= len(ticket.operation)
         self._wake()
         return tuple(ticket.operation for ticket in self._forming)
+
+    def _is_of_another_kind(self, ticket: Ticket) -> bool:
+        return bool(self._forming) and self._forming[0].of_members != ticket.of_members
+
+    @property
+    def is_of_members(self) -> bool:
+        """Whether what was formed last is about members; nothing else is in one bundle with it."""
+        return self._forming[0].of_members
 
     def bundled(self, incarnation: int, number: int) -> None:
         """What was formed last is on its way under this name."""

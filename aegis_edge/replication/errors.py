@@ -40,6 +40,20 @@ class NoQuorum(ReplicationError):
         self.taken = taken
 
 
+class NoMember(ReplicationError):
+    """This node is not, or no longer, a member; nothing of what it still wanted will happen."""
+
+    code = "no_member"
+    advice = "ask a member; `aegis-edge members` shows who they are"
+
+
+class OtherMembers(ReplicationError):
+    """A proof is judged by the genesis alone, and its members are not the present ones."""
+
+    code = "unprovable"
+    advice = "proofs hold only while the members are those of the genesis; read without one"
+
+
 class Unconfirmed(ReplicationError):
     """No answer in time although a quorum is reachable; the operation may still happen."""
 

@@ -25,12 +25,14 @@ from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.knowledge.parts import ROWS, row_item
+from aegis_edge.knowledge.roll import Roll
 from aegis_edge.knowledge.state import Rotten
 from aegis_edge.net import clock, links
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.links import Arrived, LinkOpened
 from aegis_edge.net.links import Event as LinkEvent
 from aegis_edge.net.poller import Poller
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import (
     Alarm,
     Asked,
@@ -55,20 +57,24 @@ from aegis_edge.pbft.events import (
     Send,
     SendCommitted,
     SendPart,
+    Settle,
+    Settled,
     Step,
     Submitted,
     TakeRoot,
     Tick,
 )
 from aegis_edge.pbft.quorum import witnesses
-from aegis_edge.peers.identity import node_id
+from aegis_edge.peers.identity import node_id, short
 from aegis_edge.replication.callers import Callers, Done, Ticket
 from aegis_edge.replication.checkpoints import Checkpoints
 from aegis_edge.replication.errors import (
     Busy,
     Damaged,
     Halted,
+    NoMember,
     NoQuorum,
+    OtherMembers,
     ReplicationError,
     Stopped,
     Unconfirmed,
@@ -117,10 +123,24 @@ class Counters:
     refused: dict[bytes, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Members:
+    """Who takes part: `names` has what people call each of them, `own_name` is this node's.
+
+    `parameters` are those that go with the `configuration`.
+    """
+
+    configuration: Configuration
+    parameters: Parameters
+    names: Mapping[bytes, str]
+    own_name: str
+
+
 class Replication:
     """Owns the replica and the database of one node; everybody else talks to this.
 
-    `key`: this node's public key; `names`: the members' keys and names, this node's among them;
+    `key`: this node's public key; `members`: who takes part, and `settle` what follows from another
+    roll, called before anything is done among those members;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
     `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something;
     `alarms`: where others, such as the links, raise theirs too; `busy_s`: seconds that this thread
@@ -131,9 +151,8 @@ class Replication:
         self,
         *,
         key: bytes,
-        names: Mapping[bytes, str],
-        quorum: int,
-        faulty_max: int,
+        members: Members,
+        settle: Callable[[Roll], Members],
         core: Core,
         store: Store,
         wires: Wires,
@@ -146,9 +165,9 @@ class Replication:
         busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self.key = key
-        self.names = names
-        self.quorum = quorum
-        self.faulty_max = faulty_max
+        #: As of the last batch that is durable here.
+        self.members = members
+        self._settle = settle
         self.counters = Counters()
         self.alarms = Alarms() if alarms is None else alarms
         self.revision = revision
@@ -163,7 +182,7 @@ class Replication:
         # What comes in.
         self._reachable: set[bytes] = set()
         self._inbox = Inbox()
-        self._shares = Shares(len(names))
+        self._shares = Shares(self.nodes)
         self._poked = False
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
@@ -193,11 +212,13 @@ class Replication:
 
     # --- for callers ------------------------------------------------------------------------
 
-    async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
+    async def submit(
+        self, operation: bytes, *, timeout_s: float = math.inf, of_members: bool = False
+    ) -> Outcome:
         """Execute `operation` (encoded, see `knowledge.operations`); its `Outcome` once executed.
 
-        By then it is readable here, and durable on a quorum.
-        Raises `Busy`, `TooLarge`, `NoQuorum`, `Unconfirmed`, `Halted` or `Stopped`.
+        By then it is readable here, and durable on a quorum.  `of_members`: it is about members.
+        Raises `Busy`, `TooLarge`, `NoQuorum`, `NoMember`, `Unconfirmed`, `Halted` or `Stopped`.
         """
         answer: list[Outcome | ReplicationError] = []
         answered = trio.Event()
@@ -206,7 +227,7 @@ class Replication:
             answer.append(outcome)
             answered.set()
 
-        ticket = self.enqueue(operation, done)
+        ticket = self.enqueue(operation, done, of_members=of_members)
         try:
             with trio.move_on_after(timeout_s):
                 await answered.wait()
@@ -218,14 +239,17 @@ class Replication:
             raise answer[0]
         return answer[0]
 
-    def enqueue(self, operation: bytes, done: Done) -> Ticket:
+    def enqueue(self, operation: bytes, done: Done, *, of_members: bool = False) -> Ticket:
         """The fast path: `done(outcome)` is called later from the owner's task.
 
-        Raises `Busy` (see `room`), `TooLarge`, `Halted` or `Stopped`; then `done` is never called.
+        Raises `Busy` (see `room`), `TooLarge`, `NoMember`, `Halted` or `Stopped`; then `done` is
+        never called.
         When the node halts or stops before an answer, `done` gets that error, not an outcome.
         """
         self._check_that_it_runs()
-        ticket = self._callers.enqueue(operation, done)
+        if not self.is_member:
+            raise NoMember(self.no_member_text())
+        ticket = self._callers.enqueue(operation, done, of_members=of_members)
         self.notify()
         return ticket
 
@@ -255,7 +279,7 @@ class Replication:
         try:
             return await self._thread.call(lambda: query(self._store))
         except Rotten as error:
-            self.alarms.add(ROT, about=self.names[self.key])
+            self.alarms.add(ROT, about=self.name(self.key))
             self._rotten += error.labels
             self.notify()
             raise Damaged(f"{len(error.labels)} of its rows are damaged on this disk") from error
@@ -268,12 +292,15 @@ class Replication:
         """A proof (`aegis_edge.proof`) of what `key` has, no older than what is readable here now.
 
         If it changed since the last checkpoint, that takes another one, which this node brings
-        about.  Raises `NoQuorum`, `Unconfirmed`, `Halted`, `Stopped` or `Unprovable`.
+        about.  Raises `NoQuorum`, `OtherMembers`, `Unconfirmed`, `Halted`, `Stopped` or
+        `Unprovable`.
         """
         with trio.move_on_after(timeout_s):
             revision = await self.read(lambda store: store.newest(key))
             while True:
                 self._check_that_it_runs()
+                if self.members.configuration.number:
+                    raise OtherMembers("the members are others than those of the genesis")
                 news, sequence = self._checkpoints.news, self._core.stable
                 signed = self._core.stable_checkpoint
                 shown = await self.read(partial(_show, key, sequence, revision))
@@ -304,35 +331,64 @@ class Replication:
 
     @property
     def has_quorum(self) -> bool:
-        """True if enough nodes are reachable, this one included, for anything to be agreed on."""
-        return len(self._reachable) + 1 >= self.quorum
+        """True if enough members are reachable, with this one, for anything to be agreed on."""
+        return self.is_member and self._here >= self.members.configuration.quorum
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this node takes part; else it only follows."""
+        return self.key in self.members.configuration
+
+    @property
+    def nodes(self) -> int:
+        """How many members there are."""
+        return len(self.members.configuration.members)
+
+    @property
+    def _here(self) -> int:
+        return len(self._reachable & self.members.names.keys()) + self.is_member
+
+    def name(self, key: bytes) -> str:
+        """What people call a node, which may be a member no more."""
+        return self.members.names.get(key) or short(key)
+
+    def no_member_text(self) -> str:
+        """What this node is, if it is none of the members; for a person to read."""
+        return (
+            f"this node is no member of the cluster: it follows {self.nodes}, and takes part once"
+            " they have admitted it"
+        )
 
     def no_quorum_text(self) -> str:
         """Who is missing, for a person to read."""
         missing = [
             name
-            for key, name in sorted(self.names.items(), key=lambda item: item[1])
+            for key, name in sorted(self.members.names.items(), key=lambda item: item[1])
             if key != self.key and key not in self._reachable
         ]
         return (
-            f"no quorum: {len(self._reachable) + 1} of {len(self.names)} nodes reachable;"
+            f"no quorum: {self._here} of {self.nodes} nodes reachable;"
             f" waiting for {', '.join(missing)}"
         )
 
     def status(self) -> dict[str, Any]:
         """Where this node stands, in plain values; other members go by their names."""
         core, counters = self._core, self.counters
+        configuration = self.members.configuration
+        reachable = self._reachable & self.members.names.keys()
         return {
             "id": node_id(self.key),
-            "name": self.names[self.key],
-            "nodes": len(self.names),
-            "faulty_max": self.faulty_max,
-            "quorum": self.quorum,
+            "name": self.members.own_name,
+            "is_member": self.is_member,
+            "configuration": configuration.number,
+            "nodes": self.nodes,
+            "faulty_max": configuration.f,
+            "quorum": configuration.quorum,
             "has_quorum": self.has_quorum,
-            "reachable": sorted(self.names[key] for key in self._reachable),
+            "reachable": sorted(map(self.name, reachable)),
             "view": core.view,
             "primary": node_id(core.primary),
-            "primary_name": self.names[core.primary],
+            "primary_name": self.name(core.primary),
             "view_changing": core.changing,
             "halted": core.halted,
             "learning": core.learning,
@@ -352,7 +408,7 @@ class Replication:
             "scrubs": counters.scrubs,
             "messages_in": counters.messages_in,
             "messages_out": counters.messages_out,
-            "refused": {self.names[key]: count for key, count in counters.refused.items()},
+            "refused": {self.name(key): count for key, count in counters.refused.items()},
             "alarms": [*self.alarms.kept(), *self._learning_alarm()],
         }
 
@@ -366,14 +422,21 @@ class Replication:
     def _learning_alarm(self) -> Iterator[dict[str, str]]:
         until = self._core.learning
         if until is not None:
-            heard = witnesses(len(self.names), self.faulty_max)
+            configuration = self.members.configuration
+            heard = witnesses(self.nodes, configuration.f)
             when = (
-                f"batch {until} is stable, which takes {self.quorum} nodes that remember theirs"
+                f"batch {until} is stable, which takes {configuration.quorum} nodes that remember"
+                " theirs"
                 if until
                 else f"it has heard {heard} of the others"
             )
+            if self.nodes == 1:
+                when = (
+                    "others show it who came since; if nobody ever did, stop it, and start it with"
+                    " `aegis-edge run --alone`"
+                )
             reason = f"this node lost its memory of votes: it follows, and votes again once {when}"
-            yield {"about": self.names[self.key], "reason": reason}
+            yield {"about": self.members.own_name, "reason": reason}
 
     # --- for the node -----------------------------------------------------------------------
 
@@ -464,7 +527,7 @@ class Replication:
         self._step(RowsRotten(ROWS, tuple(row_item(label, 0) for label in rotten)))
         if self._core.rotten > known:
             log.error("the disk spoilt rows: %d are to be fetched from others", self._core.rotten)
-        if not self._core.stable:
+        if not self._core.stable_checkpoint:
             self._rows_from = self._executed
 
     def _set_timer(self, is_tick: bool) -> None:
@@ -503,7 +566,7 @@ class Replication:
         if (core.view, core.changing) != self._leading:
             self._leading = core.view, core.changing
             what = "is to lead, once enough agree" if core.changing else "leads"
-            log.info("view %d: %s %s", core.view, self.names[core.primary], what)
+            log.info("view %d: %s %s", core.view, self.name(core.primary), what)
 
     def _take(self, effects: Sequence[Effect]) -> None:
         """Do what may be done at once; the rest waits for a write, in order."""
@@ -531,7 +594,7 @@ class Replication:
             self._wires.post(peer, effect.raw)
 
     def _alarm(self, effect: Alarm) -> None:
-        about = self.names.get(effect.about, effect.about.hex())
+        about = self.name(effect.about)
         log.error(
             "alarm about %s: %s (envelopes of evidence: %s)",
             about,
@@ -600,7 +663,7 @@ class Replication:
     def _hang_up(self, peer: bytes, reason: str) -> None:
         """What came from `peer` is against the rules: hear nothing more of it on this link."""
         self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
-        log.warning("the link to %s is ended: %s", self.names.get(peer, "?"), reason)
+        log.warning("the link to %s is ended: %s", self.name(peer), reason)
         self._inbox.drop(peer)
         self._wires.close(peer, reason)
 
@@ -641,7 +704,8 @@ class Replication:
         """Give the replica what waits, as much as a bundle holds, while it has room."""
         callers = self._callers
         while callers.has_pending() and self.has_quorum and self._core.bundle_room > 0:
-            self._step(Submitted(callers.form()))
+            operations = callers.form()
+            self._step(Submitted(operations, callers.is_of_members))
 
     # --- to the disk ------------------------------------------------------------------------
 
@@ -699,6 +763,8 @@ class Replication:
                     if effect.is_signed:
                         self._checkpoints.took(effect.sequence)
                         follow.append(RootTaken(effect.sequence, value))
+                elif isinstance(effect, Settle):
+                    follow.append(self._settled(effect, *value))
                 elif isinstance(effect, Prune):
                     self._checkpoints.tell()
                 elif isinstance(effect, (JudgePart, MendRows)):
@@ -710,6 +776,29 @@ class Replication:
         self._take(held)
         for event in follow:
             self._step(event)
+
+    def _settled(self, effect: Settle, root: bytes, revision: int, roll: Roll) -> Settled:
+        """The members after a batch that was about them; if they are others, this is known now."""
+        self.root, self.root_sequence = root, effect.sequence
+        self._rise(revision)
+        before = self.members.configuration
+        if roll.number != before.number:
+            self.members = self._settle(roll)
+            self._shares.among(self.nodes)
+            self._checkpoints.tell()
+            log.info("configuration %d: %s", roll.number, self._members_text())
+            if self.key in before and not self.is_member:
+                log.warning("%s", self.no_member_text())
+                self._callers.refuse(NoMember(self.no_member_text()))
+        elif effect.is_signed:
+            self._checkpoints.took(effect.sequence)
+        now = self.members
+        return Settled(effect.sequence, root, now.configuration, now.parameters)
+
+    def _members_text(self) -> str:
+        configuration = self.members.configuration
+        who = ", ".join(map(self.name, configuration.members))
+        return f"{who}; {configuration.quorum} decide, {configuration.f} may be faulty"
 
     def _mended(self, answer: RowsMended) -> None:
         """Rows are on the disk again as they were agreed on; what is left changed meanwhile."""
@@ -749,7 +838,8 @@ class Replication:
         newest = self.revision
         for bundle, of_bundle in zip(effect.bundles, outcomes, strict=True):
             self.counters.operations += len(of_bundle)
-            newest = max([newest, *(o.revision for o in of_bundle)])
+            if not bundle.message.of_members:  # else `Settle` says it, for numbers differ there
+                newest = max([newest, *(o.revision for o in of_bundle)])
             if bundle.signer != self.key:
                 continue
             said = bundle.message

@@ -27,8 +27,12 @@ class Shares:
 
     def __init__(self, members: int) -> None:
         self.resting: dict[bytes, float] = {}
-        self._price = PRICE * members
         self._paid_at: dict[bytes, float] = {}
+        self.among(members)
+
+    def among(self, members: int) -> None:
+        """There are so many members from now on."""
+        self._price = PRICE * members
 
     @property
     def wake_at(self) -> float:

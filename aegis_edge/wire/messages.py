@@ -164,19 +164,24 @@ class Bundle(Signed):
 
     It executes at most once: exactly when (`incarnation`, `number`) follows the origin's last
     executed pair, i.e. the same incarnation and the next number, or a higher incarnation and 1.
+    Only one that is `of_members` can change who the members are: nobody executes the next batch
+    before it is known whether it did.
     """
 
     TAG: ClassVar[int] = 2
     incarnation: int
     number: int
     operations: tuple[bytes, ...]
+    of_members: bool = False
 
     def fields(self) -> tuple[Any, ...]:
-        return (self.incarnation, self.number, self.operations)
+        last = (True,) if self.of_members else ()
+        return (self.incarnation, self.number, self.operations, *last)
 
     @classmethod
     def parse(cls, fields: tuple[Any, ...], open_: Open) -> Bundle:
-        incarnation, number, operations = _count(fields, 3)
+        of_members = len(fields) == 4 and fields[3] is True
+        incarnation, number, operations = _count(fields[:3] if of_members else fields, 3)
         taken = tuple(
             _bytes(op, OPERATION_BYTES_MAX) for op in _array(operations, BUNDLE_OPERATIONS_MAX)
         )
@@ -184,7 +189,7 @@ class Bundle(Signed):
             raise WireError("a bundle without operations")
         if sum(map(len, taken)) > BUNDLE_BYTES_MAX:
             raise WireError("a bundle above its size bound")
-        return cls(_positive(incarnation), _positive(number), taken)
+        return cls(_positive(incarnation), _positive(number), taken, of_members)
 
 
 # --- agreement: the three phases -------------------------------------------------------------

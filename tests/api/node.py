@@ -12,11 +12,16 @@ from weakref import WeakSet
 
 import trio
 
+from aegis_edge import membership
 from aegis_edge.api import Node, open_listener, serve
 from aegis_edge.api.http import Server
 from aegis_edge.disk.reads import Changes, Entry, Listing, Pruned
 from aegis_edge.knowledge.operations import Delete, OperationError, Outcome, Put, Status, decode
+from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.knowledge.state import Version
+from aegis_edge.peers.identity import node_id
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord, Verified
 from tests import proofs
 
 AUTHOR = bytes(range(32))
@@ -35,6 +40,9 @@ class Database:
         self.rows: list[Version] = []
         self.newest: dict[str, Version] = {}
         self.oldest = 0
+        self.members = FOUNDERS
+        #: The roll as it is read, if that is not the one that counts by now.
+        self.shown: Roll | None = None
 
     def history(self, key: str, limit: int) -> list[Version]:
         return [row for row in reversed(self.rows) if row.key == key][:limit]
@@ -64,8 +72,25 @@ class Database:
         rows = self.rows[after : after + limit]
         return Changes([r for r in rows if r.key.startswith(prefix)], after + len(rows))
 
+    def roll(self) -> Roll:
+        return self.members if self.shown is None else self.shown
+
     def root(self) -> tuple[int, int, bytes]:
         return len(self.rows), len(self.rows), bytes(32)
+
+
+def _record(seed: int, name: str, *addresses: str) -> Verified[NodeRecord]:
+    signer = Signer(bytes([seed]) * 32, b"")
+    return signer.sign(NodeRecord(1, bytes([seed]) * 32, addresses, 9, name))
+
+
+_RECORDS = sorted(
+    (_record(seed, "", "tcp:192.0.2.1:8080") for seed in (1, 2)), key=lambda r: r.signer
+)
+FOUNDERS = Roll(tuple((record.signer, record.raw) for record in _RECORDS))
+NEWCOMER = _record(3, "new")
+NAMES = {FOUNDERS.members[0]: "n0", FOUNDERS.members[1]: "n1", NEWCOMER.signer: "new"}
+RULES = Rules(lambda n: n // 2 + 1, 7, membership.opened)
 
 
 class Ticket:
@@ -102,6 +127,9 @@ class Replication:
         self.more: dict[str, Any] = {}
         self.peers: list[dict[str, Any]] = []
         self.timeouts_s: list[float] = []
+        self.ballots: list[Any] = []
+        #: Which founder this node speaks for.
+        self.who = 0
 
     def apply(self, raw: bytes) -> Outcome:
         try:
@@ -130,14 +158,23 @@ class Replication:
         self.moved.set()
         self.moved = trio.Event()
 
-    async def submit(self, operation: bytes, *, timeout_s: float = math.inf) -> Outcome:
+    async def submit(
+        self, operation: bytes, *, timeout_s: float = math.inf, of_members: bool = False
+    ) -> Outcome:
         await trio.lowlevel.checkpoint()
         self.timeouts_s.append(timeout_s)
         if self.failing is not None:
             raise self.failing
         if self.held:
             await self.released.wait()
-        return self.apply(operation)
+        return self.decide(decode(operation)) if of_members else self.apply(operation)
+
+    def decide(self, ballot: Any) -> Outcome:
+        """As the member `who` says; the rules are the real ones."""
+        self.ballots.append(ballot)
+        roll, author = self.database.members, FOUNDERS.members[self.who]
+        self.database.members, status, number = roll.decide(author, TIME_MS, ballot, RULES)
+        return Outcome(status, number, TIME_MS)
 
     def enqueue(self, operation: bytes, done: Callable[[Any], None]) -> Ticket:
         if self.busy:
@@ -192,17 +229,21 @@ class Replication:
 
     def status(self) -> dict[str, Any]:
         said = {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
+        said |= {"quorum": 2, "faulty_max": 0, "is_member": True}
         return said | self.more
 
 
 def node_of(replication: Replication) -> Node:
     return Node(
         replication=replication,
-        author=lambda key: key.hex(),
+        author=lambda key: node_id(key) if key in NAMES else key.hex(),
         status=replication.status,
         peers=lambda: {"peers": replication.peers},
         config=lambda: {"settings": []},
         version=lambda: {"version": "0.1.0"},
+        name=lambda key: NAMES.get(key, "?"),
+        record=membership.opened,
+        may_admit=True,
         timeout_ticks=replication.timeout_ticks,
     )
 

@@ -167,7 +167,8 @@ PLAYS = {
     "too_large": put(VALUE_BYTES_MAX + 1),
     "headers_too_large": get("/" + "a" * 200_000),
     "internal": get("/v1/peers"),
-    **dict.fromkeys(("busy", "damaged", "halted", "no_quorum", "stopping", "timeout"), put(0)),
+    **dict.fromkeys(("busy", "damaged", "halted", "no_member", "no_quorum"), put(0)),
+    **dict.fromkeys(("stopping", "timeout", "unprovable"), put(0)),
 }
 
 

@@ -11,6 +11,7 @@ from aegis_edge.disk.database import Database, Step
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Delete, Operation, Put
 from aegis_edge.pbft.events import Deliver, Persist, Prune, Record, TakeRoot
+from tests.knowledge.founders import FOUNDERS, RULES, machine_of
 from tests.knowledge.histories import bundle
 from tests.knowledge.memory_state import MemoryState
 
@@ -23,6 +24,8 @@ def open_database(folder: Path, **changes: object) -> Database:
         "cluster_id": b"cluster",
         "node": b"node",
         "history_versions": KEPT,
+        "founders": FOUNDERS,
+        "rules": RULES,
         **changes,
     }
     return Database.open(folder / "node.db", **arguments)  # type: ignore[arg-type]
@@ -72,7 +75,7 @@ def steps(sequence: int) -> list[Sequence[Step]]:
 
 def replayed(executed: int) -> Machine:
     """What the state must be after that many batches of the history."""
-    machine = Machine(MemoryState(), KEPT)
+    machine = machine_of(MemoryState(), KEPT)
     for sequence in range(1, executed + 1):
         step = batch(sequence)
         machine.apply(sequence, step.time_ms, step.bundles)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from aegis_edge.disk.database import Database
-from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Operation, Put
 from aegis_edge.pbft.events import Deliver, TakeRoot
 from tests.disk.stage import deliver, info_of, open_database
+from tests.knowledge.founders import machine_of
 from tests.knowledge.histories import BATCHES, Numbers
 from tests.knowledge.memory_state import MemoryState
 
@@ -38,7 +38,7 @@ class Twins(RuleBasedStateMachine):
         self.kept = kept
         self.numbers = Numbers()
         self.twin = MemoryState()
-        self.machine = Machine(self.twin, kept)
+        self.machine = machine_of(self.twin, kept)
         self.open()
 
     def open(self) -> None:
@@ -88,7 +88,7 @@ TestTwins.settings = settings(stateful_step_count=10)
 
 def test_a_batch_of_any_size_is_all_there(tmp_path: Path) -> None:
     twin = MemoryState()
-    machine = Machine(twin, 2)
+    machine = machine_of(twin, 2)
     database = open_database(tmp_path, history_versions=2)
     for sequence, size in enumerate(SIZES, 1):
         puts = [Put(f"{number % 80}", bytes([number]) * number) for number in range(size)]

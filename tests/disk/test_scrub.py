@@ -12,11 +12,13 @@ from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost
 from aegis_edge.disk.scrub import Slice
 from aegis_edge.knowledge.merkle import label
-from aegis_edge.knowledge.operations import Put
+from aegis_edge.knowledge.operations import Dismiss, Propose, Put
 from aegis_edge.knowledge.parts import ROWS, row_item
 from aegis_edge.knowledge.state import Rotten
-from aegis_edge.pbft.events import MendRows, Prune, RowsMended, TakeRoot
+from aegis_edge.pbft.events import Deliver, MendRows, Prune, RowsMended, Settle, TakeRoot
+from aegis_edge.wire.messages import Bundle
 from tests.disk.stage import INTERVAL, check, deliver, info_of, open_database, steps
+from tests.knowledge.histories import origin, signer
 
 LAST = 5 * INTERVAL
 PEER = b"peer"
@@ -183,6 +185,21 @@ def test_what_no_peer_can_mend_is_the_end_of_the_database(
     assert info_of(database).rebuilt
     assert info_of(database).executed == 0
     database.close()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM roll", "UPDATE roll SET roll = x'00'"])
+def test_a_roll_of_members_that_rots_is_the_end_of_the_database(
+    database: Database, statement: str
+) -> None:
+    operations = (Propose(Dismiss(origin(1))).encode(),)
+    said = signer(0).sign(Bundle(1, LAST + 1, operations, of_members=True))
+    database.perform([Deliver(LAST + 1, 1000 * (LAST + 1), (said,), b"c"), Settle(LAST + 1)])
+    walk(database)
+    spoil(database, statement)
+    with pytest.raises(DatabaseDamaged, match="its roll of members is not what was written"):
+        walk(database)
+    with pytest.raises(DatabaseLost):
+        database.close()
 
 
 def test_a_page_of_a_tree_that_rots_is_found_past_what_is_in_memory(

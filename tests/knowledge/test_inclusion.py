@@ -13,7 +13,8 @@ from aegis_edge.knowledge import merkle
 from aegis_edge.knowledge.inclusion import Inclusion, InclusionError, Moment, Unprovable
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import VALUE_BYTES_MAX, Delete, Put
-from aegis_edge.knowledge.state import RETAINED_BYTES, Version, newest_retained
+from aegis_edge.knowledge.state import RETAINED_BYTES, TOTALS_BYTES_MIN, Version, newest_retained
+from tests.knowledge.founders import machine_of
 from tests.knowledge.histories import BATCHES, Numbers, bundle, origin
 from tests.knowledge.memory_state import MemoryState
 
@@ -36,7 +37,7 @@ class Standing:
 @pytest.fixture
 def standing() -> Standing:
     state = MemoryState()
-    machine = Machine(state, 2)
+    machine = machine_of(state, 2)
     writes = [Put("a", b"1"), Put("a", b"2", 1), Put("b", b"3"), Delete("b"), Put("a", b"4")]
     machine.apply(1, 77, (bundle(0, 1, *writes),))
     return Standing(state, machine)
@@ -51,7 +52,7 @@ def check(found: Inclusion, root: bytes) -> None:
 @given(BATCHES, st.integers(1, 3))
 def test_every_key_is_shown_after_every_history(batches: list[Any], kept: int) -> None:
     state, numbers = MemoryState(), Numbers()
-    machine = Machine(state, kept)
+    machine = machine_of(state, kept)
     for sequence, batch in enumerate(batches, 1):
         machine.apply(sequence, 10 * sequence, numbers.bundles(batch))
     now, moment = Standing(state, machine), machine.moment()
@@ -100,7 +101,7 @@ def test_of_two_keys_with_one_label_both_are_shown_and_a_third_cannot_be_denied(
 ) -> None:
     monkeypatch.setattr(merkle, "label", lambda key: b"samelabl")
     state = MemoryState()
-    machine = Machine(state, 2)
+    machine = machine_of(state, 2)
     machine.apply(1, 77, (bundle(0, 1, Put("a", b"1"), Put("b", b"2")),))
     now = Standing(state, machine)
     for key in "ab":
@@ -159,13 +160,13 @@ def test_a_key_never_borrows_what_shows_another(standing: Standing) -> None:
 
 def test_the_totals_are_bound(standing: Standing) -> None:
     found = standing.shows("a")
-    for totals in (found.totals[:-1], found.totals + b"\0", bytes(20)):
+    for totals in (found.totals[:-1], found.totals + b"\0", bytes(TOTALS_BYTES_MIN)):
         with pytest.raises(InclusionError, match="does not lead"):
             check(found._replace(totals=totals), standing.machine.root())
 
 
 GOOD_VERSION = (0, bytes(32), 0, 0, b"")
-GOOD = ("a", GOOD_VERSION, bytes(RETAINED_BYTES), bytes(40), bytes(384), bytes(20))
+GOOD = ("a", GOOD_VERSION, bytes(RETAINED_BYTES), bytes(40), bytes(384), bytes(TOTALS_BYTES_MIN))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ GOOD = ("a", GOOD_VERSION, bytes(RETAINED_BYTES), bytes(40), bytes(384), bytes(2
         ((*GOOD[:2], b"row", *GOOD[3:]), "wrong size"),
         ((*GOOD[:3], bytes(41), *GOOD[4:]), "wrong size"),
         ((*GOOD[:4], bytes(383), GOOD[5]), "wrong size"),
-        ((*GOOD[:5], bytes(19)), "too short"),
+        ((*GOOD[:5], bytes(TOTALS_BYTES_MIN - 1)), "too short"),
         ((*GOOD[:2], b"", *GOOD[3:]), "without a row"),
         ((GOOD[0], None, *GOOD[2:]), "without a version"),
         ((GOOD[0], b"version", *GOOD[2:]), "five fields"),

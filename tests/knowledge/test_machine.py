@@ -12,6 +12,7 @@ from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
+    Leave,
     Operation,
     OperationError,
     Outcome,
@@ -20,9 +21,12 @@ from aegis_edge.knowledge.operations import (
     decode,
 )
 from aegis_edge.knowledge.parts import Row
+from aegis_edge.knowledge.roll import Roll
 from aegis_edge.knowledge.state import Rotten, unpack_retained
 from aegis_edge.wire.codec import WireError
-from tests.knowledge.histories import BATCHES, Numbers, bundle, origin
+from aegis_edge.wire.messages import Bundle
+from tests.knowledge.founders import FOUNDERS, machine_of
+from tests.knowledge.histories import BATCHES, Numbers, bundle, origin, signer
 from tests.knowledge.memory_state import MemoryState
 from tests.knowledge.transfers import Node, share_labels
 
@@ -58,7 +62,7 @@ class Model:
 @given(BATCHES, st.integers(1, 4))
 def test_outcomes_and_contents_are_those_of_the_model(batches: list[Batch], kept: int) -> None:
     state, model, numbers = MemoryState(), Model(), Numbers()
-    machine = Machine(state, kept)
+    machine = machine_of(state, kept)
     for sequence, batch in enumerate(batches, 1):
         outcomes = machine.apply(sequence, 10 * sequence, numbers.bundles(batch))
         assert outcomes == [
@@ -82,17 +86,17 @@ def test_the_root_depends_on_history_alone(
     batches: list[Batch], kept: int, restarts: set[int], roots: set[int]
 ) -> None:
     state, numbers, other_numbers = MemoryState(), Numbers(), Numbers()
-    machine, plain = Machine(state, kept), Machine(MemoryState(), kept)
+    machine, plain = machine_of(state, kept), machine_of(MemoryState(), kept)
     for sequence, batch in enumerate(batches, 1):
         machine.apply(sequence, sequence, numbers.bundles(batch))
         plain.apply(sequence, sequence, other_numbers.bundles(batch))
         if sequence in roots:
             machine.root()
         if sequence in restarts:
-            machine = Machine(state.copy(), kept)
+            machine = machine_of(state.copy(), kept)
             state = machine._state  # type: ignore[assignment]
     assert machine.root() == plain.root()
-    assert Machine(state, kept).root() == plain.root()
+    assert machine_of(state, kept).root() == plain.root()
     assert (machine.executed, machine.time_ms, machine.revision, machine.origins) == (
         plain.executed, plain.time_ms, plain.revision, plain.origins,
     )  # fmt: skip
@@ -108,7 +112,7 @@ GOLDEN = (
 
 
 def golden(state: MemoryState) -> Machine:
-    machine = Machine(state, 3)
+    machine = machine_of(state, 3)
     for sequence, (time_ms, bundles) in enumerate(GOLDEN, 1):
         machine.apply(sequence, time_ms, bundles)
     return machine
@@ -117,10 +121,10 @@ def golden(state: MemoryState) -> Machine:
 def test_the_root_of_a_known_history_is_pinned() -> None:
     """A change here splits every running cluster: it needs a new protocol version."""
     assert golden(MemoryState()).root().hex() == (
-        "c729ca9fc2d7aa338732ef22058b35dc0035c87ef330eb45092cf791ba5ca0dd"
+        "a11575e2e5e88adcef406d413b459ff4cea16262d667097aa32aa3da6a631cfa"
     )
-    assert Machine(MemoryState(), 3).root().hex() == (
-        "38c65d4ff2972138a3506eccc4b453017d6e267f6145d022253f58cf61cbf548"
+    assert machine_of(MemoryState(), 3).root().hex() == (
+        "57f87d63ead751e2912d40523f1aa0d6cda509bd7c8216bd2f9c3997e163af45"
     )
 
 
@@ -132,6 +136,7 @@ def test_the_root_binds_time_revision_origins_and_every_kept_version() -> None:
         ("origins", {origin(0): (2, 1), origin(1): (1, 2)}),
         ("origins", {origin(0): (2, 1)}),
         ("origins", {}),
+        ("_roll_digest", FOUNDERS.after(4, Roll(())).digest()),
     ):
         machine = golden(MemoryState())
         setattr(machine, attribute, value)
@@ -142,10 +147,10 @@ def test_the_root_binds_time_revision_origins_and_every_kept_version() -> None:
         for at in range(len(row)):
             changed = state.copy()
             changed.retained_rows[key] = row[:at] + bytes([row[at] ^ 1]) + row[at + 1 :]
-            assert Machine(changed, 3).root() != base
+            assert machine_of(changed, 3).root() != base
     fewer = state.copy()
     del fewer.retained_rows["a"]
-    assert Machine(fewer, 3).root() != base
+    assert machine_of(fewer, 3).root() != base
 
 
 def test_a_null_batch_moves_nothing_but_the_sequence() -> None:
@@ -157,7 +162,7 @@ def test_a_null_batch_moves_nothing_but_the_sequence() -> None:
 
 
 def test_a_barrier_answers_with_the_last_revision_of_all() -> None:
-    machine = Machine(MemoryState(), 3)
+    machine = machine_of(MemoryState(), 3)
     outcomes = machine.apply(1, 7, (bundle(0, 1, Put("a", b""), Put("b", b""), Barrier()),))
     assert outcomes[0][2] == (Status.DONE, 2, 7)
 
@@ -171,7 +176,7 @@ def test_what_is_agreed_is_executed_once_in_order_and_in_time() -> None:
         (2, 10, (first,)),
         (2, 10, (bundle(0, 1, Barrier()),)),
     ):
-        machine = Machine(MemoryState(), 3)
+        machine = machine_of(MemoryState(), 3)
         machine.apply(1, 10, (first,))
         with pytest.raises(AssertionError):
             machine.apply(sequence, time_ms, bundles)
@@ -179,18 +184,36 @@ def test_what_is_agreed_is_executed_once_in_order_and_in_time() -> None:
 
 def test_a_key_keeps_at_least_one_version() -> None:
     with pytest.raises(AssertionError):
-        Machine(MemoryState(), 0)
+        machine_of(MemoryState(), 0)
     state = MemoryState()
-    machine = Machine(state, 1)
+    machine = machine_of(state, 1)
     machine.apply(1, 1, (bundle(0, 1, Put("a", b"1"), Put("a", b"2"), Delete("a")),))
     assert list(state.versions) == [3]
 
 
 def test_a_state_kept_with_more_versions_shrinks_to_fewer() -> None:
     state = MemoryState()
-    Machine(state, 3).apply(1, 1, (bundle(0, 1, *[Put("a", b"%d" % i) for i in range(3)]),))
-    Machine(state, 1).apply(2, 2, (bundle(0, 2, Put("a", b"new")),))
+    machine_of(state, 3).apply(1, 1, (bundle(0, 1, *[Put("a", b"%d" % i) for i in range(3)]),))
+    machine_of(state, 1).apply(2, 2, (bundle(0, 2, Put("a", b"new")),))
     assert list(state.versions) == [4]
+
+
+def test_only_a_bundle_of_members_changes_them_and_the_roll_is_kept_with_its_batch() -> None:
+    state = MemoryState()
+    machine = machine_of(state, 3)
+    leave = Leave().encode()
+    (plain,) = machine.apply(1, 1, (bundle(0, 1, leave),))
+    assert plain == ((Status.INVALID, 0, 1),)
+    assert (machine.roll, state.kept.roll) == (FOUNDERS, b"")
+    said = signer(0).sign(Bundle(1, 2, (leave, Put("a", b"1").encode()), of_members=True))
+    before = machine.root()
+    (outcomes,) = machine.apply(2, 2, (said,))
+    assert outcomes == ((Status.DONE, 0, 2), (Status.DONE, 1, 2))
+    assert (machine.roll.number, machine.roll.start) == (1, 2)
+    assert origin(0) not in machine.roll.members
+    assert machine.root() != before
+    again = machine_of(state, 3)
+    assert (again.roll, again.root()) == (machine.roll, machine.root())
 
 
 # --- what the disk spoils -------------------------------------------------------------------
@@ -199,7 +222,7 @@ def test_a_state_kept_with_more_versions_shrinks_to_fewer() -> None:
 def grown() -> tuple[Machine, MemoryState]:
     """One with two versions of `a`, and one of `b`."""
     state = MemoryState()
-    machine = Machine(state, 3)
+    machine = machine_of(state, 3)
     machine.apply(1, 1, (bundle(0, 1, Put("a", b"1"), Put("a", b"2"), Put("b", b"3")),))
     return machine, state
 

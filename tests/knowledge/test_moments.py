@@ -6,11 +6,11 @@ import pytest
 
 from aegis_edge.knowledge import merkle, moments
 from aegis_edge.knowledge.inclusion import Unprovable
-from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.moments import Moments
 from aegis_edge.knowledge.operations import Delete, Operation, Put
 from aegis_edge.knowledge.state import Rotten
 from aegis_edge.peers import genesis
+from tests.knowledge.founders import machine_of
 from tests.knowledge.histories import bundle
 from tests.knowledge.memory_state import MemoryState
 
@@ -20,7 +20,7 @@ class Node:
 
     def __init__(self) -> None:
         self.state = MemoryState()
-        self.machine = Machine(self.state, 1)
+        self.machine = machine_of(self.state, 1)
         self.moments = Moments(self.state.retained, self.state.versions.__getitem__)
         self.roots: dict[int, bytes] = {}
 

@@ -12,12 +12,14 @@ from aegis_edge.wire.codec import WireError
 
 BAD_HEADS = [
     (),
-    (1, 2, (), b""),
-    (1, 2, ((b"", 1),), bytes(2048)),
-    (1, 2, ((bytes(65), 1, 1),), bytes(2048)),
-    (1, 2, ((b"", 1, 1 << 63),), bytes(2048)),
-    (-1, 2, (), bytes(2048)),
-    (1, True, (), bytes(2048)),
+    (1, 2, (), bytes(2048)),
+    (1, 2, (), b"", b""),
+    (1, 2, ((b"", 1),), bytes(2048), b""),
+    (1, 2, ((bytes(65), 1, 1),), bytes(2048), b""),
+    (1, 2, ((b"", 1, 1 << 63),), bytes(2048), b""),
+    (-1, 2, (), bytes(2048), b""),
+    (1, True, (), bytes(2048), b""),
+    (1, 2, (), bytes(2048), ()),
 ]
 _GOOD = (1, 0, b"author", 5, 0, False, b"value")
 

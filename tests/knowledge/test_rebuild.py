@@ -7,11 +7,13 @@ import random
 import pytest
 
 from aegis_edge.knowledge import merkle, parts
-from aegis_edge.knowledge.operations import Put
+from aegis_edge.knowledge.operations import Approve, Dismiss, Leave, Propose, Put
 from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
 from aegis_edge.knowledge.state import Version, pack_retained, unpack_retained
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
+from tests.knowledge.founders import FOUNDERS
+from tests.knowledge.histories import origin
 from tests.knowledge.transfers import Node, fetch, history, let_go, same, share_labels, two
 
 
@@ -37,6 +39,34 @@ def test_what_was_missed_is_fetched_from_a_state_that_moves_on(seed: int) -> Non
     let_go(source)
     kept = {r.revision for row in source.state.retained_rows.values() for r in unpack_retained(row)}
     assert set(source.state.versions) == kept, "what was pruned late is pruned in the end"
+
+
+def test_who_the_members_are_comes_with_the_state_and_no_other_roll_is_believed() -> None:
+    source = Node()
+    source.execute(Put("a", b"1"))
+    behind, young = source.restarted(), source.restarted()
+    source.decide(0, Propose(Dismiss(origin(1))))
+    source.execute(Put("a", b"2"))
+    then = source.restarted()
+    source.machine.hold()
+    source = source.restarted()
+    source.decide(2, Leave())
+    answer = source.answers(3)
+    head = parts.read_head(answer(HEAD, [b""]))
+    assert head.roll == then.state.kept.roll != b""
+    young.begin(then)
+    for wrong in (b"", FOUNDERS.encoded(), source.state.kept.roll, b"none"):
+        with pytest.raises(WireError, match="not the certified one"):
+            young.machine.take(HEAD, [b""], parts.pack_head(head._replace(roll=wrong)))
+    behind.begin(then)
+    fetch(behind, answer)
+    behind.machine.install()
+    same(behind, then)
+    assert [p.author for p in behind.machine.roll.proposals] == [origin(0)]
+    behind.decide(2, Approve(1, True))
+    then.decide(2, Approve(1, True))
+    same(behind, then)
+    assert behind.machine.roll.number == 1, "the votes go on counting"
 
 
 def test_no_bit_of_any_answer_can_be_another() -> None:

@@ -68,4 +68,4 @@ def test_fields_that_no_version_has_stand_for_nothing(change: dict[str, object])
 
 
 def test_a_new_state_has_made_no_progress() -> None:
-    assert Progress() == (0, 0, 0, {})
+    assert Progress() == (0, 0, 0, {}, b"")

@@ -10,10 +10,11 @@ import pytest
 
 from aegis_edge.crypto import sodium
 from aegis_edge.knowledge import merkle, rebuild
-from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Delete, Operation, Put
 from aegis_edge.knowledge.parts import HEAD, Want
-from tests.knowledge.histories import bundle
+from aegis_edge.wire.messages import Bundle
+from tests.knowledge.founders import machine_of
+from tests.knowledge.histories import bundle, signer
 from tests.knowledge.memory_state import MemoryState
 
 KEPT = 3
@@ -26,11 +27,18 @@ class Node:
 
     def __init__(self, state: MemoryState | None = None) -> None:
         self.state = MemoryState() if state is None else state
-        self.machine = Machine(self.state, KEPT)
+        self.machine = machine_of(self.state, KEPT)
 
     def execute(self, *operations: Operation) -> None:
         sequence = self.machine.executed + 1
         made = bundle(0, sequence, *operations)
+        self.machine.apply(sequence, 1000 * sequence, (made,))
+
+    def decide(self, index: int, *operations: Operation) -> None:
+        """The next batch is about members: what this one of them wants."""
+        sequence = self.machine.executed + 1
+        raw = tuple(operation.encode() for operation in operations)
+        made = signer(index).sign(Bundle(1, sequence, raw, of_members=True))
         self.machine.apply(sequence, 1000 * sequence, (made,))
 
     def answers(self, sequence: int) -> Answer:
@@ -81,6 +89,7 @@ def same(one: Node, other: Node) -> None:
     assert one.machine.root() == other.machine.root()
     assert one.machine.live_keys == other.machine.live_keys
     assert one.machine.origins == other.machine.origins
+    assert one.machine.roll == other.machine.roll
     assert one.state.versions == other.state.versions
     assert one.state.retained_rows == other.state.retained_rows
     assert one.state.kept == other.state.kept

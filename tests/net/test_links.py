@@ -1129,3 +1129,44 @@ async def test_a_goodbye_is_the_reason_on_the_other_side() -> None:
 def test_the_reason_is_found_in_what_an_older_trio_wraps_it_in() -> None:
     reason = LinkError("a reason")
     assert links_module._failure(ExceptionGroup("", [ExceptionGroup("", [reason])])) is reason
+
+
+# --- members that come and go -----------------------------------------------------------------
+
+
+async def test_who_comes_is_linked_and_who_goes_hears_the_last_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    network = MemoryNetwork()
+    one, two = cluster(1, 2)
+    first, second = linked_pair(network, one, two)
+    links, other = one.links([], {"tcp": network}), second[0]
+    async with running((links, first[1]), second):
+        links.meet([one.record, two.record])
+        await until(links, LinkOpened)
+        await until(other, LinkOpened)
+        assert [peer.state for peer in links.statistics()] == ["linked"]
+        links.meet([one.record])
+        assert links.statistics() == ()
+        send(links, two.key, b"the last word")
+        assert await until(other, Arrived) == Arrived(one.key, b"the last word")
+        closed = await until(links, LinkClosed)
+        assert "no member any more" in closed.reason
+        await until(other, LinkClosed)
+        await trio.sleep(200)
+        assert drain(links) == []
+        links.meet([one.record, two.record])
+        await until(links, LinkOpened)
+
+
+async def test_who_is_let_in_again_at_once_keeps_its_link(autojump_clock: MockClock) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(), one, two)
+    links = first[0]
+    async with running(first, second):
+        await until(links, LinkOpened)
+        links.meet([one.record])
+        links.meet([one.record, two.record])
+        await trio.sleep(10)
+        assert drain(links) == []
+        assert [peer.state for peer in links.statistics()] == ["linked"]

@@ -16,6 +16,7 @@ from aegis_edge.pbft import journal, quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import (
     Alarm,
+    BatchesGone,
     Deliver,
     Effect,
     LinkDown,
@@ -28,6 +29,9 @@ from aegis_edge.pbft.events import (
     RootTaken,
     Send,
     SendCommitted,
+    SendPart,
+    Settle,
+    Settled,
     Submitted,
     TakeRoot,
     Tick,
@@ -61,6 +65,8 @@ class Actor:
         self.alive = False
         self.rebuilt = False
         self.spoil_root = False
+        #: Whether it has old batches for others.
+        self.keeps = True
         self.replica: Replica
 
     def lose_disk(self) -> None:
@@ -82,10 +88,25 @@ class Actor:
             self.rebuilt,
         )
         self.replica = Replica(
-            self.signer, self.stage.configuration, self.stage.parameters, restored, self.opener.open
+            self.signer, self.configuration, self.stage.parameters, restored, self.opener.open
         )
         self.alive = True
         self.step(Tick(self.stage.now, self.clock_ms))
+
+    @property
+    def configuration(self) -> Configuration:
+        """Who the members are after all that was executed here: see `Stage.change_members`."""
+        now = self.stage.configuration
+        for deliver in self.delivered:
+            members = set(now.members)
+            for bundle in deliver.bundles:
+                for op in bundle.message.operations if bundle.message.of_members else ():
+                    key = self.stage[op[1:].decode()].key
+                    members = members | {key} if op.startswith(b"+") else members - {key}
+            if members != set(now.members):
+                f = quorum.faults(len(members))
+                now = Configuration(now.number + 1, tuple(sorted(members)), f, deliver.sequence)
+        return now
 
     @property
     def operations(self) -> list[bytes]:
@@ -112,7 +133,13 @@ class Actor:
                 for peer in peers:
                     self.stage.post(self.key, peer, raw)
             case Deliver():
+                before = self.configuration
                 self.delivered.append(effect)
+                if self.configuration != before:
+                    self.records = {}
+            case Settle(sequence):
+                settled = Settled(sequence, self.root(), self.configuration, self.stage.parameters)
+                self.stage.later.append((self, settled))
             case TakeRoot(sequence):
                 self.stage.later.append((self, RootTaken(sequence, self.root())))
             case Prune(sequence):
@@ -122,6 +149,10 @@ class Actor:
                         record.kind == journal.CHECKPOINT and record.sequence < sequence
                     ):
                         del self.records[key]
+            case SendCommitted(peer, first) if not self.keeps:
+                self.stage.later.append((self, BatchesGone(peer, first)))
+            case SendPart():
+                self.stage.asked.append((self.key, effect))
             case SendCommitted(peer, first, last, bytes_max):
                 size = 0
                 for deliver in self.delivered[first - 1 : last]:
@@ -134,19 +165,23 @@ class Actor:
 
 
 class Stage:
-    def __init__(self, n: int, parameters: Parameters = PARAMETERS, start: bool = True) -> None:
+    def __init__(
+        self, n: int, parameters: Parameters = PARAMETERS, start: bool = True, outsiders: int = 0
+    ) -> None:
         self.parameters = parameters
         self.now = 0
         self.wire: deque[tuple[bytes, bytes, bytes]] = deque()
-        self.later: deque[tuple[Actor, RootTaken]] = deque()
+        self.later: deque[tuple[Actor, RootTaken | Settled | BatchesGone]] = deque()
+        #: Who was asked for which pieces of a state.
+        self.asked: list[tuple[bytes, SendPart]] = []
         self.lost: Callable[[bytes, bytes, bytes], bool] = lambda sender, to, raw: False
-        actors = [Actor(self, "", bytes([i + 1]) * 32) for i in range(n)]
+        actors = [Actor(self, "", bytes([i + 1]) * 32) for i in range(n + outsiders)]
         actors.sort(key=lambda a: a.key)
         for actor, name in zip(actors, "ABCDEFGHIJ", strict=False):
             actor.name = name
         self.actors = actors
         self.by_key = {a.key: a for a in actors}
-        self.configuration = Configuration(0, tuple(self.by_key), quorum.faults(n))
+        self.configuration = Configuration(0, tuple(self.by_key)[:n], quorum.faults(n))
         if start:
             for actor in actors:
                 actor.start()
@@ -196,6 +231,12 @@ class Stage:
 
     def submit(self, name: str, *operations: bytes, run: bool = True) -> None:
         self[name].step(Submitted(operations))
+        if run:
+            self.run()
+
+    def change_members(self, by: str, *changes: str, run: bool = True) -> None:
+        """`by` submits changes such as "+E" or "-A", each of which is in effect once executed."""
+        self[by].step(Submitted(tuple(change.encode() for change in changes), True))
         if run:
             self.run()
 

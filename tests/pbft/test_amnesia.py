@@ -246,13 +246,16 @@ def test_it_takes_part_in_no_new_view_and_follows_it() -> None:
     assert not set(said) & set(VOTES)
 
 
-def test_n_1_has_nobody_who_could_hold_its_votes_against_it() -> None:
+def test_n_1_votes_again_when_its_owner_says_that_there_never_were_others() -> None:
     stage = Stage(1)
     stage.submit("A", b"lost")
     stage.crash("A")
     stage["A"].lose_disk()
     stage.restart("A")
-    assert stage["A"].replica.learning is None
+    assert stage["A"].replica.learning == 0
+    stage.crash("A")
+    stage["A"].rebuilt = False
+    stage.restart("A")
     stage.submit("A", b"new")
     assert stage["A"].operations == [b"new"]
 

@@ -170,6 +170,25 @@ def test_nothing_is_asked_before_there_is_a_checkpoint_or_while_another_state_co
     assert play.asks() == [(A, question(b"one"))]
 
 
+def test_what_is_wanted_when_other_members_come_is_wanted_of_them() -> None:
+    play = Play()
+    play.wants(b"one")
+    now = Parts(executed=8)
+    now.voice, now.at.now_ticks = play.parts.voice, play.parts.at.now_ticks
+    play.mending.follow(now.at, now.log, now.catchup)
+    play.parts = now
+    play.part(A)
+    assert play.is_taken, "what was asked before may be answered"
+    play.mended(A, b"one")
+    assert play.asks() == [], "nobody said where it stands"
+    now.catchup.note(C, Status(0, 0, False, 8, 8, 5))
+    assert play.asks() == [(C, question(b"one"))], "they hold the last checkpoint of those before"
+    play.mended(C, b"one")
+    now.log.advance(16, stable(16))
+    now.catchup.note(B, Status(0, 0, False, 16, 16, 5))
+    assert play.asks() == [(B, FetchState(0, 16, KIND, (b"one",)))], "until there is one of theirs"
+
+
 def test_a_replica_mends_as_well_as_it_fetches() -> None:
     replica = Replica(SIGNERS[1], Configuration(0, KEYS[:4], 1), PARAMETERS, Restored(1, 8), OPEN)
 

@@ -12,7 +12,7 @@ from aegis_edge.pbft.reads import ANSWERS_A_TICK, Reads
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import AskReadIndex, ReadIndex, Verified
 from tests.pbft.parts import KEYS, OPEN, PARAMETERS, SIGNERS, Parts, batch, commits, stable
-from tests.pbft.stage import PACE, Stage, kind_of
+from tests.pbft.stage import PACE, Actor, Stage, kind_of
 
 LIFE = 5
 
@@ -230,3 +230,94 @@ def test_a_question_that_nobody_hears_ends_with_the_clock() -> None:
         stage.now = max(stage.now + 1, wake_at)
     assert found == [Confirmed(1, is_fresh=False)]
     assert stage.now <= PACE.resend_ticks
+
+
+# --- where the members change -----------------------------------------------------------------
+
+
+class Listening(Stage):
+    """Remembers what became of questions."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.found: list[tuple[str, Confirmed]] = []
+        for actor in self.actors:
+            self.listen(actor)
+
+    def listen(self, actor: Actor) -> None:
+        sound = actor.perform
+
+        def perform(effect: Any) -> None:
+            if isinstance(effect, Confirmed):
+                self.found.append((actor.name, effect))
+            sound(effect)
+
+        actor.perform = perform  # type: ignore[method-assign]
+
+    def number(self, name: str) -> int:
+        return self[name].replica.configuration.number
+
+
+def test_a_question_ends_with_its_configuration_and_nothing_is_fresh() -> None:
+    stage = Listening(4, outsiders=1)
+    stage.lost = lambda _, to, raw: kind_of(stage, raw) is messages.ReadIndex
+    stage["C"].step(Asked(1))
+    stage.run()
+    assert stage.found == []
+    stage.change_members("A", "+E")
+    assert stage.number("C") == 1
+    assert stage.found == [("C", Confirmed(1, is_fresh=False))]
+    stage.lost = lambda *_: False
+    stage["C"].step(Asked(2))
+    stage.run()
+    stage.wait(1_000)
+    assert stage.found[1:] == [("C", Confirmed(2, is_fresh=True))]
+
+
+def test_a_quorum_of_members_of_before_makes_nothing_fresh_that_those_of_today_wrote_over() -> None:
+    """D hears nobody while the others go on without it, and answers of theirs that are late."""
+    stage = Listening(4, outsiders=3)
+    d = stage["D"]
+    stage.lost = lambda sender, to, raw: to == d.key and kind_of(stage, raw) is not ReadIndex
+    stage.change_members("A", "+E", "+F", "+G")
+    stage.wait(2_000)
+    stage.submit("E", b"of today")
+    assert stage["E"].operations[-1] == b"of today"
+    d.step(Asked(1))
+    stage.run()
+    assert (stage.number("D"), stage.number("A")) == (0, 1)
+    assert stage.found == [], "nobody answers in a configuration that has ended"
+    stage.lost = lambda sender, to, raw: to == d.key
+    stage.wait(PACE.resend_ticks)
+    assert stage.found == [("D", Confirmed(1, is_fresh=False))]
+
+
+def test_who_only_signed_a_commit_for_the_last_batch_of_a_configuration_names_it() -> None:
+    """B went over and acknowledged more; A, C and D have not seen the commits yet."""
+    stage = Listening(4, outsiders=1)
+    keys = {name: stage[name].key for name in "ABCDE"}
+    stage.lost = lambda _, to, raw: to != keys["B"] and kind_of(stage, raw) is messages.Commit
+    stage.change_members("B", "+E")
+    assert [stage.number(name) for name in "ABCD"] == [0, 1, 0, 0]
+    stage["D"].step(Asked(1))
+    stage.run()
+    assert stage.found == [], "all that answer name a batch that is not here"
+    stage.lost = lambda *_: False
+    for name in "ACD":
+        stage["B"].step(Received(keys[name], stage_status(stage, name)))
+    stage.wait(PACE.resend_ticks)
+    assert stage.number("D") == 1
+    assert stage.found == [("D", Confirmed(1, is_fresh=False))]
+
+
+def test_who_is_no_member_has_no_answer_and_gives_none() -> None:
+    stage = Listening(5)
+    stage.change_members("A", "-B")
+    stage["B"].step(Asked(1))
+    stage["C"].step(Asked(1))
+    stage.run()
+    assert stage.found == [("C", Confirmed(1, is_fresh=True))]
+    asked = stage["C"].signer.sign(AskReadIndex(1, 1, 9))
+    assert stage["B"].step(Received(stage["C"].key, asked)) == []
+    stage.wait(PACE.resend_ticks)
+    assert stage.found[1:] == [("B", Confirmed(1, is_fresh=False))]

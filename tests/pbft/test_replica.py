@@ -479,10 +479,11 @@ def test_a_body_that_nobody_asked_for_is_ignored() -> None:
     assert stage["A"].step(Received(stage["B"].key, Body(extra))) == []
 
 
-def test_statuses_of_strangers_and_other_configurations_are_ignored() -> None:
-    stage = Stage(4)
-    a, b = stage["A"], stage["B"]
-    assert a.step(Received(b.key, b.signer.sign(Status(1, 0, False, 0, 99, 5)))) == []
+def test_statuses_of_strangers_and_those_passed_on_are_ignored() -> None:
+    stage = Stage(4, outsiders=1)
+    a, b, e = stage["A"], stage["B"], stage["E"]
+    assert a.step(Received(e.key, e.signer.sign(Status(0, 0, False, 0, 99, 5)))) == []
+    assert a.step(Received(b.key, a.signer.sign(Status(1, 0, False, 0, 99, 5)))) == []
     assert a.step(Received(b.key, a.signer.sign(Status(0, 0, False, 0, 99, 5)))) == []
     assert a.replica.catchup.request is None
 

@@ -28,7 +28,7 @@ OWN = SIGNERS[3]
 
 
 def read(*records: Record) -> Memory:
-    return remember(records, PARAMETERS, OPEN)
+    return remember(records, 0, PARAMETERS, OPEN)
 
 
 def new_view(view: int, *digests: bytes) -> Verified[NewView]:

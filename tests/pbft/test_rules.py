@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.operations import Put
 from aegis_edge.pbft import journal, log, view_change
 from aegis_edge.pbft.configuration import Parameters
@@ -41,6 +40,7 @@ from aegis_edge.wire.messages import (
     Verified,
     ViewChange,
 )
+from tests.knowledge.founders import machine_of
 from tests.knowledge.memory_state import MemoryState
 from tests.pbft.stage import CLOCK_MS, PACE, Actor, Stage, kind_of
 
@@ -408,7 +408,7 @@ def test_s8_19_what_fails_fails_everywhere_alike_and_stops_nothing() -> None:
     stage.submit("C", Put("key", b"more").encode())
     outcomes, roots = [], set()
     for actor in stage.actors:
-        machine = Machine(MemoryState(), 4)
+        machine = machine_of(MemoryState(), 4)
         outcomes.append([machine.apply(d.sequence, d.time_ms, d.bundles) for d in actor.delivered])
         roots.add(machine.root())
     assert outcomes[0] == outcomes[1] == outcomes[2] == outcomes[3]

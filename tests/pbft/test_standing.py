@@ -17,6 +17,7 @@ WRITERS = {
     "executed": "execution",
     "fetching": "transfer",
     "time_ms": "execution",
+    "settling": "execution",
     "now_ticks": "replica",
     "clock_ms": "replica",
 }

@@ -380,6 +380,12 @@ def test_who_asks_for_what_is_gone_is_told_so_with_the_checkpoint() -> None:
     assert play.said(StableCheckpoint) == [(B, StableCheckpoint(()))]
 
 
+def test_who_is_no_member_is_given_pieces_as_well() -> None:
+    play = Play(claims=())
+    play.hears(4, FetchState(0, 36, 1, (b"\x01",)))
+    assert play.effects == [SendPart(KEYS[4], 36, 1, (b"\x01",))]
+
+
 def test_pieces_are_given_to_who_asks_for_some() -> None:
     play = Play(claims=())
     play.hears(1, FetchState(0, 36, 1, (b"\x01",)))

@@ -298,9 +298,9 @@ def test_a_view_change_on_a_rebuilt_disk_says_that_nothing_is_forgotten_since() 
 
 
 @pytest.mark.parametrize(
-    ("n", "rebuilt", "votes"), [(1, True, True), (2, True, False), (2, False, True)]
+    ("n", "rebuilt", "votes"), [(1, True, False), (2, True, False), (2, False, True)]
 )
-def test_without_records_votes_were_forgotten_if_there_was_anybody_to_vote_with(
+def test_without_records_votes_were_forgotten_even_if_nobody_else_is_known(
     n: int, rebuilt: bool, votes: bool
 ) -> None:
     made = Parts(own=0, n=n)

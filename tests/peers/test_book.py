@@ -424,3 +424,70 @@ def test_a_good_link_is_a_new_start(pair: tuple[Record, Record]) -> None:
     assert book.deaf_ticks(other.signer, 1) == 0
     book.call_failed(other.signer, STEADY_TICKS)
     assert book.deaf_ticks(other.signer, STEADY_TICKS) == 0
+
+
+# --- who comes and who goes -------------------------------------------------------------------
+
+
+def test_who_is_admitted_is_dialled_at_once(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own)
+    book.admit(own, 5)
+    assert book.members == ()
+    book.admit(other, 5)
+    assert book.members == (other.signer,)
+    assert book.dials(5) == (Dial(other.signer, other.message.addresses[0]),)
+    entry = book[other.signer]
+    book.admit(other, 9)
+    assert book[other.signer] is entry, "it is a member already"
+
+
+def test_who_is_dismissed_is_not_dialled_and_gets_no_link(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    (dial,) = book.dials(0)
+    book.dismiss(other.signer)
+    assert other.signer not in book
+    assert book.members == ()
+    assert book.wake_at is None
+    assert not book.opened(dial.peer, True, 1), "it was on its way"
+    book.dial_failed(other.signer, 2, "refused", 0.5)
+    assert book.dials(10**9) == ()
+    assert not book.opened(other.signer, False, 3)
+
+
+def test_the_end_of_a_link_to_who_was_dismissed_brings_no_dial(
+    pair: tuple[Record, Record],
+) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    book.dials(0)
+    assert book.opened(other.signer, True, 1)
+    book.dismiss(other.signer)
+    book.closed(other.signer, 5, "it is no member any more", 0.5)
+    assert book.wake_at is None
+
+
+def test_who_comes_back_is_known_by_the_newest_record(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2)
+    newer = make_record(2, version=2, addresses=("tcp:192.0.2.9:1",))
+    book = book_of(own, other)
+    book.dials(0)
+    assert book.opened(other.signer, True, 1)
+    book.learn(newer)
+    book.dismiss(other.signer)
+    book.admit(other, 2)
+    entry = book[other.signer]
+    assert entry.record == newer
+    assert entry.link is not None, "the old one is still there"
+    assert book.wake_at is None
+    book.closed(other.signer, 3, "gone", 0.0)
+    assert book.dials(3) == (Dial(other.signer, "tcp:192.0.2.9:1"),)
+
+
+def test_who_calls_and_is_admitted_without_an_address_is_waited_for(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, addresses=())
+    book = book_of(own)
+    book.admit(other, 0)
+    assert book.wake_at is None
+    assert book.opened(other.signer, False, 1)

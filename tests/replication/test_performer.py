@@ -22,10 +22,12 @@ from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.knowledge.parts import ROWS, row_item
+from aegis_edge.knowledge.roll import Roll
 from aegis_edge.knowledge.state import Rotten
 from aegis_edge.net import links
 from aegis_edge.net.links import Arrived, LinkClosed, LinkOpened
 from aegis_edge.net.poller import Poller
+from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import (
     Alarm,
     Asked,
@@ -54,6 +56,8 @@ from aegis_edge.pbft.events import (
     Send,
     SendCommitted,
     SendPart,
+    Settle,
+    Settled,
     Submitted,
     TakeRoot,
     Tick,
@@ -62,7 +66,10 @@ from aegis_edge.replication import (
     Busy,
     Damaged,
     Halted,
+    Members,
+    NoMember,
     NoQuorum,
+    OtherMembers,
     Replication,
     ReplicationError,
     Stopped,
@@ -75,6 +82,7 @@ from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Claim, Signer
 from aegis_edge.wire.messages import Bundle, Checkpoint, Commit, StatePart, Verified
 from tests import proofs
+from tests.pbft.parts import stable
 from tests.replication.many import submit_many
 
 SIGNERS = {
@@ -141,6 +149,8 @@ class Store:
     searches: int = 3
     #: Whether rows are not mended with what is given.
     left: bool = False
+    #: What the next ones to settle are told.
+    rolls: list[Roll] = field(default_factory=list)
     #: What shows a key, and from which checkpoint on it does.
     shown: tuple[Inclusion, int] | None = None
     asked: list[tuple[str, int, int]] = field(default_factory=list)
@@ -169,6 +179,8 @@ class Store:
             return RowsMended(step.peer, None, step.items if self.left else (), not self.left)
         if isinstance(step, InstallState):
             return 77, {ME: (1, 1)}
+        if isinstance(step, Settle):
+            return b"root", self.revision, self.rolls.pop(0)
         if not isinstance(step, Deliver):
             return None
         outcomes = []
@@ -265,6 +277,14 @@ def read(raw: bytes) -> Any:
     return raw
 
 
+def members(number: int = 0, *keys: bytes, quorum: int = 3, start: int = 0) -> Members:
+    """Who takes part in configuration `number`: these, or all."""
+    configuration = Configuration(number, tuple(sorted(keys or NAMES)), 0 if keys else 1, start)
+    object.__setattr__(configuration, "quorum", quorum)
+    names = {key: NAMES[key] for key in configuration.members}
+    return Members(configuration, Parameters(), names, "me")
+
+
 class Stage:
     """One node under test, running."""
 
@@ -274,11 +294,12 @@ class Stage:
         self.disk = Disk(eager=eager)
         #: What the thread of the node has used of the processor, as far as a test says so.
         self.busy_s = 0.0
+        #: The members by the number of the roll that says so.
+        self.successors: dict[int, Members] = {}
         self.node = Replication(
             key=ME,
-            names=NAMES,
-            quorum=quorum,
-            faulty_max=1,
+            members=members(quorum=quorum),
+            settle=self.settle,
             core=self.core,
             store=self.store,
             wires=self.wires,
@@ -288,6 +309,9 @@ class Stage:
             wall_ms=lambda: 1_000_000,
             busy_s=lambda: self.busy_s,
         )
+
+    def settle(self, roll: Any) -> Members:
+        return self.successors[roll.number]
 
     @asynccontextmanager
     async def running(self, *peers: bytes) -> AsyncIterator[Stage]:
@@ -625,7 +649,6 @@ async def test_what_a_read_finds_rotten_is_refused_told_and_fetched(
 ) -> None:
     wanted = RowsRotten(ROWS, (row_item(ROTTEN, 0),))
     async with Stage().running() as stage:
-        stage.core.stable = 64
 
         def plays(event: Event) -> Sequence[Effect]:
             stage.core.rotten = 1
@@ -655,7 +678,7 @@ async def test_where_no_checkpoint_has_the_row_the_next_one_is_brought_about(
     """None was agreed on yet, or the key was written since."""
     async with Stage().running(ANNA, BERT) as stage:
         stage.core.bundle_room = 100
-        stage.core.stable = 0 if is_first else 64
+        stage.core.stable_checkpoint = () if is_first else stable(64)
         stage.core.rotten = 1
         with pytest.raises(Damaged):
             await stage.node.read(spoilt(ROTTEN))
@@ -776,7 +799,7 @@ async def test_the_replica_learns_how_long_a_way_is_by_now() -> None:
         stage.brings(links.Measured(ANNA, 900))
         await stage.quiet()
         assert stage.core.heard[-1] == Measured(ANNA, 900)
-        assert stage.node.status()["reachable"] == [stage.node.names[ANNA]]
+        assert stage.node.status()["reachable"] == [NAMES[ANNA]]
 
 
 async def test_no_message_closes_the_link_of_its_sender_and_no_other() -> None:
@@ -1386,3 +1409,69 @@ async def test_status_is_plain_data() -> None:
 
 def submitted(stage: Stage) -> list[tuple[bytes, ...]]:
     return [event.operations for event in stage.core.heard if isinstance(event, Submitted)]
+
+
+# --- who the members are ----------------------------------------------------------------------
+
+
+async def test_what_is_about_members_goes_in_bundles_of_its_own() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        for name in "ab":
+            stage.node.enqueue(name.encode(), lambda _: None)
+        stage.node.enqueue(b"ballot", lambda _: None, of_members=True)
+        stage.node.enqueue(b"c", lambda _: None)
+        stage.core.bundle_room = 3
+        stage.node.notify()
+        await stage.quiet()
+        assert [e for e in stage.core.heard if isinstance(e, Submitted)] == [
+            Submitted((b"a", b"b")),
+            Submitted((b"ballot",), of_members=True),
+            Submitted((b"c",)),
+        ]
+
+
+async def test_other_members_are_known_before_the_replica_goes_on() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.successors[1] = successor = members(1, ME, ANNA, quorum=2, start=1)
+        stage.store.rolls = [Roll((), 1, 1)]
+        number = SIGNERS[ANNA].sign(Bundle(1, 1, (b"x",) * 9, of_members=True))
+        await stage.heard(Deliver(1, 1, (number,), b"certificate"), Settle(1))
+        settled = Settled(1, b"root", successor.configuration, successor.parameters)
+        assert stage.core.heard[-1] == settled
+        status = stage.node.status()
+        assert (status["nodes"], status["quorum"], status["configuration"]) == (2, 2, 1)
+        assert status["reachable"] == ["anna"], "bert has a link still, and does not count"
+        assert status["has_quorum"]
+        assert stage.node.name(BERT) != "bert"
+        with pytest.raises(OtherMembers, match="others than those of the genesis"):
+            await stage.node.prove("key")
+
+
+async def test_a_batch_about_members_that_changes_none_is_settled_too() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.store.rolls = [Roll(()), Roll(())]
+        await stage.heard(Settle(1), Settle(2, is_signed=True))
+        now = members().configuration
+        assert [e.sequence for e in stage.core.heard if isinstance(e, Settled)] == [1, 2]
+        assert all(e.configuration == now for e in stage.core.heard if isinstance(e, Settled))
+        assert (stage.node.root, stage.node.root_sequence) == (b"root", 2)
+
+
+async def test_who_is_no_member_any_more_says_so_to_all_who_wait() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        answers: list[Any] = []
+        stage.core.bundle_room = 1
+        stage.node.enqueue(b"under way", answers.append)
+        await stage.quiet()
+        stage.node.enqueue(b"in line", answers.append)
+        stage.successors[1] = members(1, ANNA, BERT, CARL, quorum=2, start=1)
+        stage.store.rolls = [Roll((), 1, 1)]
+        await stage.heard(Settle(1))
+        assert [type(answer) for answer in answers] == [NoMember, NoMember]
+        assert not stage.node.status()["is_member"]
+        assert not stage.node.has_quorum, "two of three are reachable, and it is none of them"
+        with pytest.raises(NoMember, match="no member"):
+            await stage.node.barrier()
+        assert not any(isinstance(event, Asked) for event in stage.core.heard)
+        with pytest.raises(NoMember, match="no member of the cluster: it follows 3"):
+            stage.node.enqueue(b"late", answers.append)

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         if not options.canaries:
             seeds = range(options.start, options.start + options.seeds)
-            results = _run_seeds(pool, seeds, options.n)
+            results = _run_seeds(pool, seeds, options.n, options.siege)
             figures = _summary(results, time.monotonic() - started)
             failed = any(result.violations for result in results)
         if options.canaries or not options.no_canaries:
@@ -57,6 +57,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=int, default=0, help="the first seed (0)")
     parser.add_argument("--n", type=_numbers, default=(), help="cluster sizes, such as 4,7")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--siege", action="store_true", help="let members come and go as well")
     parser.add_argument("--canaries", action="store_true", help="fly the canaries only")
     parser.add_argument("--no-canaries", action="store_true", help="fly no canaries")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
@@ -89,6 +90,8 @@ def replay(options: argparse.Namespace) -> int:
         print(f"no such canary; there are: {', '.join(c.name for c in CANARIES)}")
         return 2
     plan = plans.make(options.seed, options.n) if canary is None else canary.plan(options.seed)
+    if options.siege:
+        plan = plans.besieged(plan)
     if options.keep is not None:
         plan = plan.keeping(frozenset(options.keep))
     if options.heal_at is not None:
@@ -97,7 +100,9 @@ def replay(options: argparse.Namespace) -> int:
         plan = plan.calm()
     if options.operations is not None:
         plan = plan.with_operations(options.operations)
-    print(f"seed {plan.seed}: n={plan.n}, f={plan.f}, liars {list(plan.liars) or 'none'}")
+    print(
+        f"seed {plan.seed}: n={len(plan.founders)} of {plan.n}, liars {list(plan.liars) or 'none'}"
+    )
     for part in plan.faults + plan.vices:
         print(f"  {part}")
     trace = print if options.trace else None
@@ -114,26 +119,30 @@ def replay(options: argparse.Namespace) -> int:
 # --- many seeds -----------------------------------------------------------------------------
 
 
-def _one(what: tuple[int, tuple[int, ...]]) -> Result:
-    seed, sizes = what
-    return World(plans.make(seed, sizes), REAL).run()
+def _plan(seed: int, sizes: tuple[int, ...], siege: bool) -> Plan:
+    plan = plans.make(seed, sizes)
+    return plans.besieged(plan) if siege else plan
 
 
-def _run_seeds(pool: Any, seeds: range, sizes: tuple[int, ...]) -> list[Result]:
+def _one(what: tuple[int, tuple[int, ...], bool]) -> Result:
+    return World(_plan(*what), REAL).run()
+
+
+def _run_seeds(pool: Any, seeds: range, sizes: tuple[int, ...], siege: bool) -> list[Result]:
     results: list[Result] = []
     started = time.monotonic()
-    work = [(seed, sizes) for seed in seeds]
+    work = [(seed, sizes, siege) for seed in seeds]
     for result in pool.imap_unordered(_one, work, chunksize=4):
         results.append(result)
         if result.violations:
-            _report(result, sizes, shrunk=sum(bool(r.violations) for r in results) <= SHRINK_MAX)
+            shrunk = sum(bool(r.violations) for r in results) <= SHRINK_MAX
+            _report(result, _plan(result.seed, sizes, siege), shrunk=shrunk)
         _progress(len(results), len(work), started, results)
     return sorted(results, key=lambda r: r.seed)
 
 
-def _report(result: Result, sizes: tuple[int, ...], *, shrunk: bool) -> None:
+def _report(result: Result, plan: Plan, *, shrunk: bool) -> None:
     """What was broken, the command that shows it, and the smallest one that does, if asked."""
-    plan = plans.make(result.seed, sizes)
     violation = result.violations[0]
     print(f"\nseed {result.seed} (n={result.n}) VIOLATED {violation}")
     print(f"  replay: {command(plan)}", flush=True)

@@ -14,8 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aegis_edge.knowledge.operations import Delete, Put
+from aegis_edge.knowledge.operations import (
+    Admit,
+    Approve,
+    Delete,
+    Dismiss,
+    Leave,
+    Propose,
+    Put,
+)
 from aegis_edge.wire import messages as wire
+from tests.sim import signing
 from tests.sim.describe import kind as kind_of
 from tests.sim.disk import Disk
 from tests.sim.plan import Fault
@@ -67,9 +76,9 @@ class Coalition:
             clock = liar.node.clock_ms()
             if self.world.configuration.primary(view) != liar.node.key:
                 for victim in victims:
-                    liar.say(victim, wire.Prepare(0, view, sequence, digest))
+                    liar.say(victim, wire.Prepare(liar.number, view, sequence, digest))
             for victim in victims:
-                liar.say(victim, wire.Commit(0, view, sequence, digest, clock))
+                liar.say(victim, wire.Commit(liar.number, view, sequence, digest, clock))
 
 
 class Liar:
@@ -195,6 +204,12 @@ class Liar:
         return replica.executed if replica is not None else 0
 
     @property
+    def number(self) -> int:
+        """The configuration that its replica is in."""
+        replica = self.node.replica
+        return replica.configuration.number if replica is not None else 0
+
+    @property
     def is_primary(self) -> bool:
         return self.world.configuration.primary(self.view) == self.node.key
 
@@ -286,7 +301,7 @@ class Vice:
         return wire.Batch(evidence, tuple(bundles[: wire.BATCH_BUNDLES_MAX]))
 
     def propose(self, view: int, sequence: int, batch: wire.Batch) -> bytes:
-        pre_prepare = wire.PrePrepare(0, view, sequence, batch.digest)
+        pre_prepare = wire.PrePrepare(self.liar.number, view, sequence, batch.digest)
         return wire.Proposal(self.liar.node.signer.sign(pre_prepare), batch).pack()
 
 
@@ -398,7 +413,9 @@ class Forge(Vice):
             at = len(raw) - 1 - self.chance.randrange(64)
             forged = raw[:at] + bytes((raw[at] ^ 1,)) + raw[at + 1 :]
         else:
-            said = wire.Commit(0, self.liar.view, self.liar.executed + 1, self.digest(), 0)
+            said = wire.Commit(
+                self.liar.number, self.liar.view, self.liar.executed + 1, self.digest(), 0
+            )
             mine = self.liar.sign(said)
             other = self.world.keys[self.somebody()]
             forged = mine.replace(self.liar.node.key, other, 1)
@@ -424,20 +441,22 @@ class Flood(Vice):
         digest = self.digest()
         choice = self.chance.randrange(8)
         if choice == 0:
-            return wire.Prepare(0, view, sequence, digest)
+            return wire.Prepare(self.liar.number, view, sequence, digest)
         if choice == 1:
-            return wire.Commit(0, view, sequence, digest, self.chance.randrange(1 << 50))
+            return wire.Commit(
+                self.liar.number, view, sequence, digest, self.chance.randrange(1 << 50)
+            )
         if choice == 2:
-            return wire.Checkpoint(0, sequence, digest)
+            return wire.Checkpoint(self.liar.number, sequence, digest)
         if choice == 3:
-            return wire.Status(0, view, self.likely(0.5), sequence, sequence, far)
+            return wire.Status(self.liar.number, view, self.likely(0.5), sequence, sequence, far)
         if choice == 4:
-            return wire.FetchBatches(0, 1 + self.chance.randrange(40), 41)
+            return wire.FetchBatches(self.liar.number, 1 + self.chance.randrange(40), 41)
         if choice == 5:
-            return wire.FetchBody(0, digest)
+            return wire.FetchBody(self.liar.number, digest)
         if choice == 6:
             return wire.Bundle(far, 1 + self.chance.randrange(20), (self.liar.operation(),))
-        return wire.ViewChange(0, max(1, view), 0, (), ())
+        return wire.ViewChange(self.liar.number, max(1, view), 0, (), ())
 
 
 class LieInViewChange(Vice):
@@ -467,7 +486,7 @@ class LieInViewChange(Vice):
             at, stable = 0, ()
         elif choice == 5:
             at += 2 * self.world.plan.checkpoint_interval
-            false = wire.Checkpoint(0, at, self.digest())
+            false = wire.Checkpoint(self.liar.number, at, self.digest())
             stable = (self.liar.node.signer.sign(false),) * self.world.configuration.quorum
         elif choice == 6:
             prepared = prepared[::-1]
@@ -479,7 +498,7 @@ class LieInViewChange(Vice):
                     old.message.stable_sequence,
                     old.message.stable,
                 )
-        return wire.ViewChange(0, view, at, stable, prepared)
+        return wire.ViewChange(self.liar.number, view, at, stable, prepared)
 
     def _invented(self, view: int, chance: random.Random) -> wire.PreparedCertificate:
         """A certificate for what nobody prepared, as good as the liars can make it."""
@@ -489,8 +508,11 @@ class LieInViewChange(Vice):
         primary = self.world.configuration.primary(view)
         signer = next((node for node in liars if node.key == primary), self.liar.node)
         digest = chance.choice((wire.NULL_BATCH.digest, self.digest()))
-        pre_prepare = signer.signer.sign(wire.PrePrepare(0, view, sequence, digest))
-        prepares = [node.signer.sign(wire.Prepare(0, view, sequence, digest)) for node in liars]
+        pre_prepare = signer.signer.sign(wire.PrePrepare(self.liar.number, view, sequence, digest))
+        prepares = [
+            node.signer.sign(wire.Prepare(self.liar.number, view, sequence, digest))
+            for node in liars
+        ]
         real = self.liar.recall("Prepare")
         if real is not None:
             prepares.append(real)
@@ -504,7 +526,7 @@ class LieInViewChange(Vice):
             ahead = self.chance.choice((1, 1, 1, 2, 3, 50, 10**9))
             base = self.liar.recall("ViewChange")
             held = base.message.prepared if base is not None and self.likely(0.5) else ()
-            change = wire.ViewChange(0, self.liar.view + ahead, 0, (), held)
+            change = wire.ViewChange(self.liar.number, self.liar.view + ahead, 0, (), held)
             for peer in self.liar.peers:
                 if self.likely(0.7):
                     self.liar.say(peer, change, self.name)
@@ -531,10 +553,12 @@ class LieInNewView(Vice):
             at = self.chance.randrange(len(opens))
             said = opens[at].message
             digest = self.chance.choice((wire.NULL_BATCH.digest, self.digest()))
-            opens[at] = sign(wire.PrePrepare(0, said.view, said.sequence, digest))
+            opens[at] = sign(wire.PrePrepare(self.liar.number, said.view, said.sequence, digest))
         elif choice == 2:
             last = opens[-1].message.sequence if opens else self.liar.executed
-            opens.append(sign(wire.PrePrepare(0, new.view, last + 1, wire.NULL_BATCH.digest)))
+            opens.append(
+                sign(wire.PrePrepare(self.liar.number, new.view, last + 1, wire.NULL_BATCH.digest))
+            )
         elif choice == 3:
             changes = changes[:-1]
         elif choice == 4:
@@ -542,16 +566,16 @@ class LieInNewView(Vice):
         elif choice == 5:
             opens = self._lowest(new)
         elif choice == 6:
-            mine = wire.ViewChange(0, new.view, 0, (), ())
+            mine = wire.ViewChange(self.liar.number, new.view, 0, (), ())
             at = next((i for i, c in enumerate(changes) if c.signer == self.liar.node.key), -1)
             if at >= 0:
                 changes[at] = sign(mine)
         elif choice == 7:
-            changes = [sign(wire.ViewChange(0, new.view, 0, (), ()))] * len(changes)
+            changes = [sign(wire.ViewChange(self.liar.number, new.view, 0, (), ()))] * len(changes)
             opens = []
         else:
             opens = []
-        return wire.NewView(0, new.view, tuple(changes), tuple(opens))
+        return wire.NewView(self.liar.number, new.view, tuple(changes), tuple(opens))
 
     def _lowest(self, new: wire.NewView) -> list[wire.Verified[wire.PrePrepare]]:
         """As if the lowest prepared view won."""
@@ -600,7 +624,7 @@ class LieAtCheckpoint(Vice):
     def bend(self, target: int, raw: bytes, message: wire.Message) -> Bent:
         said = self.own(message)
         if isinstance(said, wire.Checkpoint) and self.likely(0.7):
-            raw = self.liar.sign(wire.Checkpoint(0, said.sequence, self.digest()))
+            raw = self.liar.sign(wire.Checkpoint(self.liar.number, said.sequence, self.digest()))
         elif isinstance(message, wire.StableCheckpoint) and self.likely(0.7):
             raw = wire.StableCheckpoint(self._others(message.checkpoints)).pack()
         yield raw, 0
@@ -609,7 +633,7 @@ class LieAtCheckpoint(Vice):
         self, checkpoints: tuple[wire.Verified[wire.Checkpoint], ...]
     ) -> tuple[wire.Verified[wire.Checkpoint], ...]:
         if not checkpoints or self.likely(0.5):
-            false = wire.Checkpoint(0, self._ahead(), self.digest())
+            false = wire.Checkpoint(self.liar.number, self._ahead(), self.digest())
             return (self.liar.node.signer.sign(false),) * self.world.configuration.quorum
         return checkpoints[:1] * len(checkpoints)
 
@@ -619,7 +643,7 @@ class LieAtCheckpoint(Vice):
 
     def act(self) -> None:
         if self.likely(0.5):
-            said = wire.Checkpoint(0, self._ahead(), self.digest())
+            said = wire.Checkpoint(self.liar.number, self._ahead(), self.digest())
             self.liar.say(self.somebody(), said, self.name)
         if self.likely(0.3):
             self.liar.did("StableCheckpoint", self.name)
@@ -701,14 +725,18 @@ class OddClock(Vice):
         sign = self.liar.node.signer.sign
         view, sequence = self.liar.view, max(1, self.liar.executed)
         odd = [
-            member.node.signer.sign(wire.Commit(0, view, sequence, self.digest(), wire.COUNTER_MAX))
+            member.node.signer.sign(
+                wire.Commit(self.liar.number, view, sequence, self.digest(), wire.COUNTER_MAX)
+            )
             for _, member in sorted(self.liar.coalition.members.items())
         ]
         old = [self.liar.recall(self.chance.choice(("Commit", "Status"))) for _ in range(9)]
         distinct = {e.signer: e for e in old if e is not None}
         choice = self.chance.randrange(4)
         if choice == 0:
-            return (sign(wire.Commit(0, view, sequence, self.digest(), 10**15)),) * quorum
+            return (
+                sign(wire.Commit(self.liar.number, view, sequence, self.digest(), 10**15)),
+            ) * quorum
         if choice == 1:
             return tuple(odd)
         distinct.update((e.signer, e) for e in odd)
@@ -779,6 +807,31 @@ class DoubleBundle(Vice):
         for peer in self.liar.peers:
             said = wire.Bundle(incarnation, number, (self.liar.operation(),))
             self.liar.say(peer, said, self.name)
+
+
+class Coup(Vice):
+    """Wants honest members out and its friends in, and votes for and against whatever there is."""
+
+    name = "coup"
+
+    def act(self) -> None:
+        node = self.liar.node
+        if not node.is_member or node.is_balloting:
+            return
+        keys = self.world.keys
+        records = dict(signing.records(self.world.plan.n))
+        choice = self.chance.random()
+        ballot: Propose | Approve | Leave
+        if choice < 0.3:
+            ballot = Propose(Dismiss(keys[self.somebody()]))
+        elif choice < 0.5:
+            ballot = Propose(Admit(records[keys[self.somebody()]], keys[self.somebody()]))
+        elif choice < 0.7:
+            ballot = Propose(Admit(records[keys[self.somebody()]]))
+        else:
+            ballot = Approve(1 + self.chance.randrange(12), self.likely(0.5))
+        self.liar.did("Bundle", self.name)
+        node.vote(ballot.encode())
 
 
 class Stuff(Vice):
@@ -880,7 +933,7 @@ class FalseAnswers(Vice):
             kept = real.commits[:-1]
             commits = self.chance.choice((kept, (kept + kept)[:quorum], ()))
             return wire.Committed(tuple(commits), real.batch).pack()
-        said = wire.Commit(0, self.liar.view, sequence, batch.digest, 0)
+        said = wire.Commit(self.liar.number, self.liar.view, sequence, batch.digest, 0)
         own = [m.node.signer.sign(said) for _, m in sorted(self.liar.coalition.members.items())]
         return wire.Committed(tuple((own * quorum)[:quorum]), batch).pack()
 
@@ -924,7 +977,7 @@ class Usurp(Vice):
             self.liar.send(peer, self.propose(wanted, sequence, batch))
             sign = self.liar.node.signer.sign
             changes = [
-                m.node.signer.sign(wire.ViewChange(0, max(1, wanted), 0, (), ()))
+                m.node.signer.sign(wire.ViewChange(self.liar.number, max(1, wanted), 0, (), ()))
                 for _, m in sorted(self.liar.coalition.members.items())
             ]
             heard = self.liar.recall("ViewChange")
@@ -933,8 +986,12 @@ class Usurp(Vice):
             quorum = self.world.configuration.quorum
             distinct = list({change.signer: change for change in changes}.values())
             changes = self.chance.choice(((changes * quorum)[:quorum], distinct))
-            opens = (sign(wire.PrePrepare(0, wanted, sequence, batch.digest)),)
-            self.liar.say(peer, wire.NewView(0, max(1, wanted), tuple(changes), opens), self.name)
+            opens = (sign(wire.PrePrepare(self.liar.number, wanted, sequence, batch.digest)),)
+            self.liar.say(
+                peer,
+                wire.NewView(self.liar.number, max(1, wanted), tuple(changes), opens),
+                self.name,
+            )
 
 
 class Twins(Vice):
@@ -1009,6 +1066,7 @@ VICES: dict[str, type[Vice]] = {
         MutePrimary,
         SlowPrimary,
         DoubleBundle,
+        Coup,
         Stuff,
         LieInStatus,
         FalseAnswers,

@@ -31,13 +31,24 @@ from aegis_edge.pbft import (
     view_change,
     views,
 )
-from aegis_edge.pbft.events import Alarm, Confirmed, Effect, LinkDown, LinkUp, Restored, Send
+from aegis_edge.pbft.events import (
+    Alarm,
+    Confirmed,
+    Effect,
+    Event,
+    LinkDown,
+    LinkUp,
+    Restored,
+    Send,
+    Settled,
+)
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.wire import messages as wire
 from aegis_edge.wire.codec import WireError
 from tests.sim import plan as plans
 from tests.sim.builds import REAL
 from tests.sim.clients import Client
+from tests.sim.disk import Disk
 from tests.sim.linearizability import Call
 from tests.sim.machine import Applied
 from tests.sim.node import FalseRows, FalseSource, Node
@@ -78,6 +89,8 @@ class Canary:
     turbulent: bool = False
     #: Seeds with many callers of one key: see `plans.busy`.
     busy: bool = False
+    #: Seeds in which members come and go.
+    besieged: bool = False
     #: What lines carry in a tick; 0: what the seed says.
     bytes_a_tick: int = 0
 
@@ -95,6 +108,8 @@ class Canary:
 
     def plan(self, seed: int) -> Plan:
         made = plans.make(seed, self.sizes)
+        if self.besieged:
+            made = plans.besieged(made)
         if self.vice and made.liars:
             vices = tuple(
                 replace(v, kind=self.vice, at=0, lasts=1 << 30) if v.index == 100 else v
@@ -210,6 +225,12 @@ class MoodyMachine(Applied):
         super().__init__(plan)
 
 
+class AnyVoiceCounts(Applied):
+    """One yes is enough to change who the members are."""
+
+    rules = replace(Applied.rules, quorum=lambda n: 1)
+
+
 # --- replicas -------------------------------------------------------------------------------
 
 
@@ -235,6 +256,30 @@ def _forgetting(*kinds: int) -> type[Replica]:
             super().__init__(signer, configuration, parameters, poorer, open_)
 
     return Forgets
+
+
+class DoesNotWait(Replica):
+    """Goes on with the next batch before it is known who the members are."""
+
+    def step(self, event: Event) -> list[Effect]:
+        if isinstance(event, Settled):
+            effects = self._voice.begin()
+            if event.configuration.number > self.configuration.number:
+                self._succeed(event.configuration, event.parameters)
+            return effects
+        effects = super().step(event)
+        while self._at.settling:
+            self._at.settling = False
+            self.execution.run()
+        return effects
+
+
+class ForgetsThatItForgot(Replica):
+    """Without its memory of votes it votes in the next configuration."""
+
+    def _succeed(self, configuration: Any, parameters: Any) -> None:
+        self.views.is_forgetful = False
+        super()._succeed(configuration, parameters)
 
 
 class VotesAtOnce(Replica):
@@ -489,6 +534,39 @@ def _replica(broken: Callable[..., Any]) -> Build:
 
 
 CANARIES: tuple[Canary, ...] = (
+    Canary(
+        "does_not_wait_for_the_members",
+        "a batch is executed before it is known whose votes count for it",
+        AGREEMENT | _PROOF | frozenset({"order", "no traceback", "members"}),
+        _replica(DoesNotWait),
+        besieged=True,
+    ),
+    Canary(
+        "keeps_the_records_of_the_last_configuration",
+        "what was voted in one configuration is taken for votes in the next",
+        CONTRADICTION | AGREEMENT | frozenset({"no traceback", "progress"}),
+        patches=((Disk, "_forget_records", lambda self: None),),
+        besieged=True,
+        seeds=150,
+    ),
+    Canary(
+        "forgets_that_it_forgot",
+        "a member that lost its votes votes in the next configuration",
+        CONTRADICTION | AGREEMENT | frozenset({"views"}),
+        _replica(ForgetsThatItForgot),
+        besieged=True,
+        fault="disk_lost",
+        seeds=400,
+    ),
+    Canary(
+        "any_voice_counts",
+        "one member alone changes who the members are",
+        frozenset({"members"}),
+        replace(REAL, machine=AnyVoiceCounts),
+        besieged=True,
+        vice="coup",
+        blind=frozenset({"determinism"}),
+    ),
     Canary(
         "speaks_before_it_writes",
         "a message leaves before its record is durable",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aegis_edge.knowledge.state import unpack_retained
+from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.events import Alarm, Deliver, InstallState, Restored
 from aegis_edge.wire import messages as wire
 from tests.sim import linearizability
@@ -48,6 +49,7 @@ class Entry:
     """What was decided for one sequence number, as the first honest node delivered it."""
 
     sequence: int
+    configuration: int
     view: int
     digest: bytes
     time_ms: int
@@ -58,21 +60,32 @@ class Entry:
 
 
 @dataclass
+class Term:
+    """What one honest node ever said in one configuration."""
+
+    votes: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
+    commits: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    view_changes: dict[int, wire.ViewChange] = field(default_factory=dict)
+    new_views: dict[int, bytes] = field(default_factory=dict)
+    left_for: int = 0
+    #: Commits, and views left for, that were on a disk which is lost.
+    forgotten: set[tuple[int, int]] = field(default_factory=set)
+    forgotten_changes: set[int] = field(default_factory=set)
+
+
+@dataclass
 class Promises:
     """Everything that one honest node ever said, over all its lives."""
 
     last_delivered: int = 0
     heard: set[bytes] = field(default_factory=set)
-    votes: dict[tuple[str, int, int], bytes] = field(default_factory=dict)
-    commits: dict[int, tuple[int, bytes]] = field(default_factory=dict)
-    view_changes: dict[int, wire.ViewChange] = field(default_factory=dict)
-    new_views: dict[int, bytes] = field(default_factory=dict)
+    #: Of each configuration.
+    terms: dict[int, Term] = field(default_factory=dict)
     bundles: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    left_for: int = 0
     submitted: set[tuple[bytes, ...]] = field(default_factory=set)
-    #: Commits, and views left for, that were on a disk which is lost.
-    forgotten: set[tuple[int, int]] = field(default_factory=set)
-    forgotten_changes: set[int] = field(default_factory=set)
+
+    def term(self, number: int) -> Term:
+        return self.terms.setdefault(number, Term())
 
 
 class Judges:
@@ -84,17 +97,18 @@ class Judges:
         self.ledger: list[Entry] = []
         self.alarms: Counter[str] = Counter()
         self._promises = [Promises() for _ in range(world.plan.n)]
-        self._model = Model()
+        self._model = Model(world.plan)
         self._roots: dict[int, tuple[bytes, int]] = {}
         self._executed_names: dict[tuple[bytes, int, int], int] = {}
         #: States that were fetched and installed.
         self.transfers = 0
         self._moment = 0
         self._bad_clocks: set[int] = set(world.plan.liars)
+        self._time_is_good = True
         self._newest_time_ms = 0
         self._rest: tuple[int, int, int, bool] | None = None
         self._certificates: set[bytes] = set()
-        self._highest_view = 0
+        self._highest_view: dict[int, int] = {}
         self._rest_view = -1
 
     def fail(self, promise: str, text: str) -> None:
@@ -127,9 +141,9 @@ class Judges:
 
         It may ask for a view again, and say what is true now instead of what was true then.
         """
-        promises = self._promises[node.index]
-        promises.forgotten.update(place[1:] for place in promises.votes if place[0] == "Commit")
-        promises.forgotten_changes.update(promises.view_changes)
+        for term in self._promises[node.index].terms.values():
+            term.forgotten.update(place[1:] for place in term.votes if place[0] == "Commit")
+            term.forgotten_changes.update(term.view_changes)
 
     def alarmed(self, node: Node, alarm: Alarm) -> None:
         """An alarm is fine when there is a liar to raise it about."""
@@ -178,12 +192,13 @@ class Judges:
             return
         self._check_new(node, deliver, carrier.batch)
         outcomes = self._model.execute(deliver.time_ms, deliver.bundles)
-        view, digest = carrier.commits[0].message.view, carrier.batch.digest
+        number, view = carrier.commits[0].message.fields()[:2]
         self.ledger.append(
             Entry(
                 sequence,
+                number,
                 view,
-                digest,
+                carrier.batch.digest,
                 deliver.time_ms,
                 raws,
                 outcomes,
@@ -226,9 +241,10 @@ class Judges:
         said = {
             (c.message.configuration, c.message.view, c.message.sequence) for c in carrier.commits
         }
-        n, f = world.plan.n, world.plan.f
-        enough = 2 * len(signers) > n + f and signers <= set(world.keys)
-        if not enough or len(said) != 1 or next(iter(said))[2] != deliver.sequence:
+        now = world.configuration_at(deliver.sequence)
+        n, f = len(now.members), (len(now.members) - 1) // 3
+        enough = 2 * len(signers) > n + f and signers <= set(now.members)
+        if not enough or len(said) != 1 or next(iter(said))[::2] != (now.number, deliver.sequence):
             self.fail(
                 "proof", f"node {node.index}'s certificate for {deliver.sequence} proves nothing"
             )
@@ -241,7 +257,7 @@ class Judges:
             place = (commit.message.view, deliver.sequence)
             remembers = (
                 signer.liar
-                or place in self._promises[signer.index].forgotten
+                or place in self._promises[signer.index].term(now.number).forgotten
                 or max(signer.disk.synced, signer.disk.stable) >= deliver.sequence
                 or (PREPARED_RECORD, commit.message.view, deliver.sequence) in signer.disk.records
             )
@@ -265,6 +281,8 @@ class Judges:
             if bundle.signer not in world.index_of:
                 self.fail("validity", f"a stranger's bundle was executed at {sequence}")
                 continue
+            if bundle.signer not in world.configuration_at(sequence):
+                self.fail("validity", f"a bundle of no member was executed at {sequence}")
             origin = world.nodes[world.index_of[bundle.signer]]
             promises = self._promises[origin.index]
             if not origin.liar and bundle.message.operations not in promises.submitted:
@@ -289,7 +307,7 @@ class Judges:
             self.fail(
                 "agreed time", f"it goes back at {deliver.sequence}: {before} to {deliver.time_ms}"
             )
-        if len(self._bad_clocks) <= world.plan.f and deliver.time_ms > world.EPOCH_MS + world.now:
+        if self._time_is_good and deliver.time_ms > world.EPOCH_MS + world.now:
             ahead = deliver.time_ms - world.EPOCH_MS - world.now
             self.fail("agreed time", f"{ahead} ms ahead of every good clock at {deliver.sequence}")
 
@@ -297,9 +315,10 @@ class Judges:
         """Once things are calm, an honest primary's batches carry the time that it is."""
         world = self._world
         last = self.ledger[-1] if self.ledger else None
-        if last is None or not world.rested or len(self._bad_clocks) > world.plan.f:
+        if last is None or not world.rested or not self._time_is_good:
             return
-        primary = world.nodes[last.view % world.plan.n]
+        now = world.configuration_at(last.sequence)
+        primary = world.nodes[world.index_of[now.primary(last.view)]]
         lag = world.EPOCH_MS + last.tick - last.time_ms
         bound = TIME_STEP_MS + 2 * world.plan.status_ticks + world.plan.timeout_ticks
         # A new view orders again, clocks and all, what an earlier one had prepared.
@@ -317,14 +336,38 @@ class Judges:
             return
         if not plan.bytes_a_tick or 8 * SLOW_SYNCS * plan.sync_ticks > plan.timeout_ticks:
             return
-        later = [n.index for n in world.honest if n.replica.view > self._rest_view]
-        if len(later) > plan.f:  # one alone may have had its reasons, and nobody follows it
+        now = world.configuration
+        later = [n.index for n in world.members if n.replica.view > self._rest_view]
+        if len(later) > now.f:  # one alone may have had its reasons, and nobody follows it
             self.fail("steady", f"nodes {later} leave view {self._rest_view} without a reason")
 
     def clock_changed(self) -> None:
         for node in self._world.nodes:
             if node.clock_offset:
                 self._bad_clocks.add(node.index)
+        self._judge_clocks()
+
+    def _judge_clocks(self) -> None:
+        """More bad clocks than may be, at any time, and the agreed time may be wrong for good."""
+        now = self._world.configuration
+        bad = sum(self._world.keys[index] in now for index in self._bad_clocks)
+        self._time_is_good = self._time_is_good and bad <= now.f
+
+    # --- who the members are ---
+
+    def settled(self, node: Node, configuration: Configuration) -> None:
+        """What an honest node takes for the members is what all take for them, and was wanted."""
+        known = self._world.configurations
+        if node.liar:
+            return
+        if configuration.number < len(known):
+            if configuration != known[configuration.number]:
+                self.fail("agreement", f"node {node.index} has other members than the others")
+            return
+        if frozenset(configuration.members) not in self._world.operator.wished:
+            self.fail("members", f"nobody wanted {len(configuration.members)} such members")
+        known.append(configuration)
+        self._judge_clocks()
 
     def executed(self, node: Node, deliver: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """An execution is durable at a node; all answers must be those of the model."""
@@ -357,7 +400,7 @@ class Judges:
     def _said(self, node: Node, promises: Promises, signed: wire.Verified[Any]) -> None:
         said = signed.message
         if isinstance(said, (wire.PrePrepare, wire.Prepare, wire.Commit)):
-            self._voted(node, promises, said)
+            self._voted(node, promises.term(said.configuration), said)
         elif isinstance(said, wire.Checkpoint):
             root, by = self._roots.setdefault(said.sequence, (said.root, node.index))
             if root != said.root:
@@ -365,15 +408,17 @@ class Judges:
             if said.sequence > node.disk.synced:
                 self.fail("durability", f"node {node.index} signs a root of what it may forget")
         elif isinstance(said, wire.ViewChange):
-            if said.view > self._highest_view + 1:
+            highest = self._highest_view.get(said.configuration, 0)
+            if said.view > highest + 1:
                 self.fail("views", f"node {node.index} asks for view {said.view} on a liar's word")
-            self._highest_view = max(self._highest_view, said.view)
-            self._left(node, promises, said)
+            self._highest_view[said.configuration] = max(highest, said.view)
+            self._left(node, promises.term(said.configuration), said)
         elif isinstance(said, wire.NewView):
-            if promises.new_views.setdefault(said.view, signed.raw) != signed.raw:
+            term = promises.term(said.configuration)
+            if term.new_views.setdefault(said.view, signed.raw) != signed.raw:
                 self.fail("no contradiction", f"node {node.index} opens view {said.view} twice")
             for pre_prepare in said.pre_prepares:
-                self._voted(node, promises, pre_prepare.message, late=True)
+                self._voted(node, term, pre_prepare.message, late=True)
         elif isinstance(said, wire.Bundle):
             name = (said.incarnation, said.number)
             if promises.bundles.setdefault(name, signed.raw) != signed.raw:
@@ -386,7 +431,7 @@ class Judges:
     def _voted(
         self,
         node: Node,
-        promises: Promises,
+        promises: Term,
         vote: wire.PrePrepare | wire.Prepare | wire.Commit,
         *,
         late: bool = False,
@@ -404,7 +449,10 @@ class Judges:
             )
         if vote.sequence <= len(self.ledger):
             entry = self.ledger[vote.sequence - 1]
-            if vote.view > entry.view and vote.digest != entry.digest:
+            if (vote.configuration, entry.digest != vote.digest) == (
+                entry.configuration,
+                True,
+            ) and vote.view > entry.view:
                 self.fail(
                     "agreement",
                     f"node {node.index}: {kind} in view {vote.view} for another batch at"
@@ -423,7 +471,7 @@ class Judges:
                 f" {promises.left_for}",
             )
 
-    def _left(self, node: Node, promises: Promises, said: wire.ViewChange) -> None:
+    def _left(self, node: Node, promises: Term, said: wire.ViewChange) -> None:
         """A view change must not hide anything that its sender helped to commit."""
         if said.view in promises.forgotten_changes:
             promises.view_changes[said.view] = said
@@ -440,7 +488,8 @@ class Judges:
         """A commit of a lower view, whenever it is shown, must be in the view change."""
         if sequence <= said.stable_sequence or view >= said.view:
             return
-        forgotten = (view, sequence) in self._promises[node.index].forgotten
+        term = self._promises[node.index].term(said.configuration)
+        forgotten = (view, sequence) in term.forgotten
         if forgotten and self._world.plan.n == 2:
             return  # the other one remembers: two commit nothing without each other
         named = next(
@@ -476,29 +525,30 @@ class Judges:
             waiting.append(f"{len(calls)} calls, such as {calls[0]}")
         elif not all(client.finished for client in world.clients):
             waiting.append("calls not yet made")
-        executed = [node.disk.machine.executed for node in world.honest]
+        if world.operator.waits:
+            waiting.append("a change of members")
+        members = world.members
+        executed = [node.disk.machine.executed for node in members]
         if len(set(executed)) > 1:
             waiting.append(f"executed {executed}")
-        waiting += [
-            f"node {node.index} has {node.waits_for}" for node in world.honest if not node.idle
-        ]
+        waiting += [f"node {node.index} has {node.waits_for}" for node in members if not node.idle]
         interval = world.plan.checkpoint_interval
         due = max(executed) // interval * interval
-        stable = [node.replica.stable for node in world.honest]
+        stable = [node.replica.stable for node in members]
         if min(stable) < due:
             waiting.append(f"stable {stable} of {due}")
         return waiting
 
     def rest_begins(self) -> None:
         """Everything is done: from now on there is hardly anything to say, and nothing to write."""
-        honest = self._world.honest
-        self._rest_view = max(node.replica.view for node in honest)
+        members = self._world.members
+        self._rest_view = max(node.replica.view for node in members)
         if not self._world.plan.liars:
             self._rest = (
-                sum(node.disk.writes for node in honest),
+                sum(node.disk.writes for node in members),
                 self._world.network.sent,
                 len(self.ledger),
-                any(node.replica.changing for node in honest),
+                any(node.replica.changing for node in members),
             )
 
     def conclude(self) -> None:
@@ -521,7 +571,7 @@ class Judges:
             writes, sent, batches, changing = self._rest
             if len(self.ledger) > batches:
                 return  # a bundle of some earlier life was still on its way
-            if not changing and sum(node.disk.writes for node in world.honest) > writes:
+            if not changing and sum(node.disk.writes for node in world.members) > writes:
                 self.fail("rest", "something is written although nothing happens")
             pairs = world.plan.n * (world.plan.n - 1)
             if world.network.sent - sent > pairs * IDLE_MESSAGES * 3:

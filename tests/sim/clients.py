@@ -85,9 +85,9 @@ class Client:
 
     def _node(self) -> Node | None:
         """The caller's own node, or one that runs."""
-        if self._home.alive and self._random() < 0.95:
+        if self._home.is_member and self._random() < 0.95:
             return self._home
-        running = [node for node in self._world.honest if node.alive]
+        running = [node for node in self._world.honest if node.is_member]
         return running[int(self._random() * len(running))] if running else None
 
     def _choose(self) -> Call:
@@ -112,7 +112,7 @@ class Client:
             life = node.life
 
             def confirmed(is_fresh: bool | None) -> None:
-                if is_fresh is False and node.life == life:
+                if is_fresh is False and node.life == life and node.is_member:
                     self._order(node, call)
                 else:
                     done = is_fresh and node.life == life

@@ -18,6 +18,7 @@ from aegis_edge.pbft.events import (
     Prune,
     Record,
     Restored,
+    Settle,
     Step,
     TakeRoot,
 )
@@ -46,8 +47,11 @@ class Disk:
         #: The highest stable checkpoint: what lies at or under it is certain without a record.
         self.stable = 0
 
-        # The state and the certificates as the disk has them, while it has less than was executed.
-        self._synced: tuple[int, Any, dict[int, bytes]] | None = None
+        # The state, the certificates and the records as the disk has them, while it has less than
+        # was executed.
+        self._synced: (
+            tuple[int, Any, dict[int, bytes], dict[tuple[int, int, int], Record]] | None
+        ) = None
 
     @property
     def synced(self) -> int:
@@ -60,7 +64,12 @@ class Disk:
             self.sync()
         elif self._synced is None:
             machine = self.machine
-            self._synced = (machine.executed, machine.state.copy(), dict(self.certificates))
+            self._synced = (
+                machine.executed,
+                machine.state.copy(),
+                dict(self.certificates),
+                dict(self.records),
+            )
 
     def sync(self) -> None:
         self._synced = None
@@ -68,7 +77,7 @@ class Disk:
     def lose_power(self) -> None:
         """Back to what was synced."""
         if self._synced is not None:
-            _, state, self.certificates = self._synced
+            _, state, self.certificates, self.records = self._synced
             self.machine = self.machine.reborn(state)
             self._synced = None
 
@@ -89,7 +98,11 @@ class Disk:
         )
 
     def perform(self, step: Step) -> Any:
-        """Make one step durable; outcomes per bundle for `Deliver`, the root for `TakeRoot`."""
+        """Make one step durable.
+
+        Gives outcomes per bundle for `Deliver`, the root for `TakeRoot`, the root and the roll for
+        `Settle`.
+        """
         machine = self.machine
         if type(step) is BeginTransfer:
             machine.begin(step.sequence, step.root)
@@ -106,7 +119,16 @@ class Disk:
             return None
         if type(step) is Deliver:
             self.certificates[step.sequence] = step.certificate
-            return self.machine.apply(step.sequence, step.time_ms, step.bundles)
+            number = self.machine.roll.number
+            outcomes = self.machine.apply(step.sequence, step.time_ms, step.bundles)
+            if self.machine.roll.number != number:
+                self._forget_records()
+            return outcomes
+        if type(step) is Settle:
+            assert self.machine.executed == step.sequence, "settled right after its batch"
+            if step.is_signed:
+                machine.hold()
+            return self.machine.root(), self.machine.roll
         if type(step) is TakeRoot:
             assert self.machine.executed == step.sequence, "a root is taken right after its batch"
             machine.hold()
@@ -152,6 +174,10 @@ class Disk:
         except WireError:
             return b""
         return found
+
+    def _forget_records(self) -> None:
+        """All are of the configuration that ended."""
+        self.records.clear()
 
     def certified(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates of a range, to the first that is missing or to `max_bytes`.

@@ -8,11 +8,29 @@ from __future__ import annotations
 from copy import copy
 
 from aegis_edge.knowledge.machine import Machine
+from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.knowledge.state import Version, newest_retained
+from aegis_edge.pbft import quorum
+from aegis_edge.pbft.configuration import Configuration
+from aegis_edge.peers.identity import open_record
+from aegis_edge.wire.messages import MEMBERS_MAX
 from tests.knowledge.memory_state import MemoryState
+from tests.sim import signing
 from tests.sim.plan import Plan
 
 HISTORY_VERSIONS = 3
+
+
+RULES = Rules(
+    quorum=lambda n: quorum.quorum(n, quorum.faults(n)),
+    members_max=MEMBERS_MAX,
+    open_record=lambda raw: open_record(raw, signing.open_record),
+)
+
+
+def configuration_of(roll: Roll) -> Configuration:
+    """What a roll means for the agreement."""
+    return Configuration(roll.number, roll.members, quorum.faults(len(roll.members)), roll.start)
 
 
 class DictState(MemoryState):
@@ -27,16 +45,18 @@ class Applied(Machine):
     """The state machine, and a way to read what it wrote."""
 
     history_versions = HISTORY_VERSIONS
+    rules = RULES
 
     def __init__(self, plan: Plan) -> None:
         self.state = DictState()
-        super().__init__(self.state, self.history_versions)
+        self.founders = Roll(tuple(signing.records(plan.n)[i] for i in plan.founders))
+        super().__init__(self.state, self.history_versions, self.founders, self.rules)
 
     def reborn(self, state: DictState) -> Applied:
         """The machine that a restart would make of `state`."""
         other = copy(self)
         other.state = state
-        Machine.__init__(other, state, self.history_versions)
+        Machine.__init__(other, state, self.history_versions, self.founders, self.rules)
         return other
 
     def get(self, key: str) -> tuple[int, bytes | None]:

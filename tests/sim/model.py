@@ -7,24 +7,128 @@ Knows revisions, conditions and which bundle of an origin comes next.  It is the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aegis_edge.knowledge.operations import Barrier, Delete, OperationError, Put, decode
+from aegis_edge.knowledge.operations import (
+    Admit,
+    Approve,
+    Barrier,
+    Delete,
+    Dismiss,
+    Leave,
+    OperationError,
+    Propose,
+    Put,
+    decode,
+)
 from aegis_edge.wire.messages import Bundle, Verified
+from tests.sim import signing
+from tests.sim.plan import Plan
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-DONE, CONFLICT, ABSENT, INVALID = range(4)
+DONE, CONFLICT, ABSENT, INVALID, REFUSED = range(5)
 
 Said = tuple[tuple[tuple[int, int], ...], ...]
+
+
+@dataclass
+class Motion:
+    """A proposal that is open."""
+
+    change: Admit | Dismiss
+    author: bytes
+    until_ms: int
+    votes: dict[bytes, bool]
+
+
+class Members:
+    """Who belongs, and what is put to the vote."""
+
+    WEEK_MS = 604_800_000
+
+    def __init__(self, plan: Plan) -> None:
+        records = signing.records(plan.n)
+        self._key_of = {record: key for key, record in records}
+        self._now = {records[i][0] for i in plan.founders}
+        self._motions: dict[int, Motion] = {}
+        self._last = 0
+        self._number = 0
+        self._before = self._now
+
+    def ended(self) -> None:
+        """A batch is over: if the members are others, a configuration begins."""
+        self._number += self._now != self._before
+        self._before = self._now
+
+    def ballot(self, who: bytes, time_ms: int, asked: Propose | Approve | Leave) -> tuple[int, int]:
+        if who not in self._now:
+            return REFUSED, 0
+        if not isinstance(asked, Approve) and asked.expected not in (None, self._number):
+            return CONFLICT, self._number
+        self._motions = {k: m for k, m in self._motions.items() if time_ms < m.until_ms}
+        if isinstance(asked, Leave):
+            if self._now == {who}:
+                return REFUSED, 0
+            self._become(self._now - {who})
+            return DONE, 0
+        if isinstance(asked, Approve):
+            return self._vote(who, asked.number, asked.yes)
+        refused, _ = self._outcome(asked.change)
+        if refused is not None:
+            return refused, 0
+        for number, motion in self._motions.items():
+            if motion.change == asked.change:
+                return self._vote(who, number, True)
+        if [m.author for m in self._motions.values()].count(who) == 4:
+            return REFUSED, 0
+        self._last += 1
+        self._motions[self._last] = Motion(asked.change, who, time_ms + self.WEEK_MS, {})
+        return self._vote(who, self._last, True)
+
+    def _vote(self, who: bytes, number: int, yes: bool) -> tuple[int, int]:
+        motion = self._motions.get(number)
+        if motion is None:
+            return ABSENT, 0
+        motion.votes[who] = yes
+        n = len(self._now)
+        needed = (n + (n - 1) // 3) // 2 + 1
+        said = [motion.votes.get(member) for member in self._now]
+        if said.count(True) >= needed:
+            self._become(self._outcome(motion.change)[1])
+        elif n - said.count(False) < needed:
+            del self._motions[number]
+        return DONE, number
+
+    def _outcome(self, change: Admit | Dismiss) -> tuple[int | None, set[bytes]]:
+        """Why it cannot be made (None: it can), and who the members would be."""
+        if isinstance(change, Dismiss):
+            if change.key not in self._now:
+                return ABSENT, self._now
+            return (REFUSED if len(self._now) == 1 else None), self._now - {change.key}
+        new = self._key_of.get(change.record)
+        if new is None:
+            return INVALID, self._now
+        if change.instead_of is not None and change.instead_of not in self._now:
+            return ABSENT, self._now
+        rest = self._now - {change.instead_of or b""}
+        return (CONFLICT if new in rest else None), rest | {new}
+
+    def _become(self, members: set[bytes]) -> None:
+        self._now = members
+        self._motions = {
+            k: m for k, m in self._motions.items() if self._outcome(m.change)[0] is None
+        }
 
 
 class Model:
     """The knowledge base as of the last agreed batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.revision = 0
+        self._members = Members(plan)
         #: Revision to (key, value); None for a deletion.
         self.writes: dict[int, tuple[str, bytes | None]] = {}
         self._now: dict[str, int] = {}
@@ -44,16 +148,23 @@ class Model:
 
     def execute(self, time_ms: int, bundles: Sequence[Verified[Bundle]]) -> Said:
         """The (status, revision) of every operation of every bundle."""
-        return tuple(
-            tuple(self._operation(bundle.signer, raw) for raw in bundle.message.operations)
+        said = tuple(
+            tuple(self._operation(time_ms, bundle, raw) for raw in bundle.message.operations)
             for bundle in bundles
         )
+        self._members.ended()
+        return said
 
-    def _operation(self, origin: bytes, raw: bytes) -> tuple[int, int]:
+    def _operation(self, time_ms: int, bundle: Verified[Bundle], raw: bytes) -> tuple[int, int]:
+        origin = bundle.signer
         try:
             asked = decode(raw)
         except OperationError:
             return INVALID, 0
+        if isinstance(asked, (Propose, Approve, Leave)):
+            if not bundle.message.of_members:
+                return INVALID, 0
+            return self._members.ballot(origin, time_ms, asked)
         if isinstance(asked, Barrier):
             return DONE, self.revision
         current = self._now.get(asked.key, 0)

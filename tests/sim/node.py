@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aegis_edge.knowledge.operations import Barrier
 from aegis_edge.knowledge.parts import GROUP, HEAD, PARTITION, ROWS
+from aegis_edge.knowledge.roll import Roll
 from aegis_edge.pbft.events import (
     Alarm,
     Asked,
@@ -37,17 +38,20 @@ from aegis_edge.pbft.events import (
     Send,
     SendCommitted,
     SendPart,
+    Settle,
+    Settled,
     Submitted,
     TakeRoot,
     Tick,
 )
 from aegis_edge.wire.messages import StatePart
 from tests.sim.disk import Disk
+from tests.sim.machine import configuration_of
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-DURABLE = (Persist, Deliver, TakeRoot, Prune, BeginTransfer, JudgePart, InstallState)
+DURABLE = (Persist, Deliver, TakeRoot, Settle, Prune, BeginTransfer, JudgePart, InstallState)
 
 #: How often a coarse shell tells the time while there is traffic.
 COARSE_TICKS = 100
@@ -84,7 +88,9 @@ class Node:
         self._random = world.plan.random(f"node {index}").random
         self._queue: list[Effect] = []
         self._writing: list[Effect] = []
-        self._calls: deque[tuple[bytes, Done]] = deque()
+        self._calls: deque[tuple[bytes, Done, bool]] = deque()
+        #: From when its owner wants to change the members until that is executed, or lost.
+        self.is_balloting = False
         self._waiting: dict[tuple[int, int], list[Done]] = {}
         self._submitting: list[Done] = []
         self._readers: list[Done] = []
@@ -104,6 +110,11 @@ class Node:
     def alive(self) -> bool:
         return self.replica is not None
 
+    @property
+    def is_member(self) -> bool:
+        """It runs, and believes that it may take part."""
+        return self.alive and self.key in self.replica.configuration
+
     def clock_ms(self) -> int:
         return max(0, self.world.EPOCH_MS + self.world.now + self.clock_offset)
 
@@ -118,7 +129,7 @@ class Node:
         try:
             self.replica = world.build.replica(
                 self.signer,
-                world.configuration,
+                configuration_of(self.disk.machine.roll),
                 world.parameters(self.index),
                 restored,
                 world.reader.opener.open,
@@ -149,24 +160,31 @@ class Node:
         self.life += 1
         self._queue, self._writing, self._armed, self._unsafe = [], [], None, 0
         self._serving.clear()
-        orphans = [done for _, done in self._calls]
+        self._abandon()
+        self._questions = 0
+        self.crash_when_writing = False
+        self.world.note(self, "crashes", survived)
+        self.world.network.crashed(self.index)
+
+    def _abandon(self) -> None:
+        """Callers never learn what became of what they asked for."""
+        orphans = [done for _, done, _ in self._calls]
         orphans += [done for _, waiting in sorted(self._waiting.items()) for done in waiting]
         for done in orphans + self._submitting + self._asking + self._readers:
             self.world.at(self.world.now, done, None)
         self._calls.clear()
-        self._asking, self._readers, self._questions = [], [], 0
+        self._asking, self._readers = [], []
         self._waiting.clear()
         self._submitting = []
-        self.crash_when_writing = False
-        self.world.note(self, "crashes", survived)
-        self.world.network.crashed(self.index)
 
     def lose_disk(self) -> None:
         """The card is gone; a real node's first incarnation on a new one is the time of day."""
         assert not self.alive
         incarnation = self.disk.incarnation
         plan = self.world.plan
-        self.disk = Disk(self.world.build.machine(plan), rebuilt=True, kept=plan.kept)
+        # Of one alone its owner says that there never were others.
+        machine, rebuilt = self.world.build.machine(plan), plan.n > 1
+        self.disk = Disk(machine, rebuilt=rebuilt, kept=plan.kept)
         self.disk.incarnation = incarnation
         self.forgetful = True
 
@@ -254,17 +272,31 @@ class Node:
 
     # --- callers ---
 
-    def call(self, operation: bytes, done: Done) -> None:
+    def call(self, operation: bytes, done: Done, *, of_members: bool = False) -> None:
         """Have an operation executed; `done` is called when its outcome is durable here."""
-        self._calls.append((operation, done))
+        self._calls.append((operation, done, of_members))
         self._submit()
+
+    def vote(self, ballot: bytes) -> None:
+        """Have an operation about members executed, one at a time."""
+        self.is_balloting = True
+        self.call(ballot, self._voted, of_members=True)
+
+    def _voted(self, _: Any) -> None:
+        self.is_balloting = False
 
     def _submit(self) -> None:
         while self._calls and self.alive and self.replica.bundle_room > 0:
-            taken = [self._calls.popleft() for _ in range(min(BUNDLE_OPERATIONS, len(self._calls)))]
-            self._submitting = [done for _, done in taken]
-            self.world.judges.submitted(self, tuple(operation for operation, _ in taken))
-            self.step(Submitted(tuple(operation for operation, _ in taken)))
+            of_members = self._calls[0][2]
+            taken = []
+            while self._calls and self._calls[0][2] == of_members:
+                taken.append(self._calls.popleft())
+                if len(taken) == BUNDLE_OPERATIONS:
+                    break
+            self._submitting = [done for _, done, _ in taken]
+            operations = tuple(operation for operation, _, _ in taken)
+            self.world.judges.submitted(self, operations)
+            self.step(Submitted(operations, of_members))
 
     def read(self, done: Done) -> None:
         """`done` is called with whether all that was acknowledged before is readable here."""
@@ -334,7 +366,7 @@ class Node:
         delay = int(self._random() * (sync + 1)) + self.disk_slower
         if self._random() < 0.01:
             delay += SLOW_SYNCS * sync
-        self.disk.writes += 1
+        self.disk.writes += any(type(effect) in DURABLE for effect in self._writing)
         if self.crash_when_writing:
             world.at(world.now + int(self._random() * (delay + 1)), self._fail, self.life)
         world.at(world.now + delay, self._written, self.life)
@@ -354,6 +386,8 @@ class Node:
                 result = self._make_durable(effect)
                 if type(effect) is TakeRoot and result is not None:
                     follow.append(RootTaken(effect.sequence, result))
+                elif type(effect) is Settle and result is not None:
+                    follow.append(self._settled(effect, *result))
                 elif type(effect) is JudgePart and result is not None:
                     follow.append(result)
                 if self.world.judges.violations:
@@ -368,7 +402,15 @@ class Node:
             self.step(event)
             if not self.alive:
                 return
+        if follow and not self.is_member:
+            self._abandon()
         self._submit()
+
+    def _settled(self, settle: Settle, root: bytes, roll: Roll) -> Settled:
+        configuration = configuration_of(roll)
+        self.world.judges.settled(self, configuration)
+        parameters = self.world.parameters(self.index)
+        return Settled(settle.sequence, root, configuration, parameters)
 
     def _begin(self, effects: list[Effect]) -> None:
         steps = [effect for effect in effects if type(effect) in DURABLE]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
+#: More batches than any cluster makes.
+KEPT_ALL = 1 << 30
 #: The sizes that seeds take in turn: mostly the two that bear faults, the small ones as well.
 SIZES = (4, 7, 4, 4, 7, 3, 4, 7, 2, 4, 7, 4, 1, 4, 7, 3, 4, 7, 4, 4)
 
@@ -113,7 +115,6 @@ class Plan:
 
     seed: int
     n: int
-    f: int
     heal_at: int
     weather: Weather
     sync_ticks: int
@@ -141,6 +142,10 @@ class Plan:
     mixed: bool
     #: Batches under the stable checkpoint that a node keeps for others.
     kept: int
+    #: Who is a member from the beginning; the others may become one.
+    founders: tuple[int, ...]
+    #: When somebody wants to change who the members are.
+    moves: tuple[int, ...] = ()
     #: The command-line flags that make this plan from its seed again.
     flags: tuple[str, ...] = field(default=())
 
@@ -232,7 +237,6 @@ def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
     return Plan(
         seed=seed,
         n=n,
-        f=f,
         heal_at=heal_at,
         weather=weather,
         sync_ticks=chance.choice((0, 1, 4, 12, 40)),
@@ -252,7 +256,8 @@ def _make(seed: int, sizes: tuple[int, ...]) -> Plan:
         skim=chance.random() < 0.5,
         bytes_a_tick=lines.choice((20, 40, 100)) if lines.random() < 1 / SLOW_LINES else 0,
         mixed=lines.random() < 1 / MIXED,
-        kept=random.Random(f"{seed} kept").choice((1 << 30, 1 << 30, 0, interval)),
+        kept=random.Random(f"{seed} kept").choice((KEPT_ALL, KEPT_ALL, 0, interval)),
+        founders=tuple(range(n)),
         flags=flags,
     )
 
@@ -301,7 +306,37 @@ def forgetful(plan: Plan) -> Plan:
 
     Who missed a batch fetches the state; see `node.FalseSource`.  Of fewer than four nobody lies.
     """
-    return replace(plan, kept=0, liars=(0,) if plan.f else (), vices=())
+    return replace(plan, kept=0, liars=(0,) if plan.n > 3 else (), vices=())
+
+
+#: What liars do where members come and go, beside all else.
+SIEGE_VICES = (*VICES, "coup", "coup", "coup")
+
+
+def besieged(plan: Plan) -> Plan:
+    """The plan with members who come and go; a cluster may begin as one board.
+
+    The liars are some of all boards, and no more of the founders than those bear.  Nobody gives
+    away a batch: who comes anew needs all, for no checkpoint is proven across configurations yet.
+    """
+    chance = plan.random("siege")
+    n = max(plan.n, chance.choice((2, 4, 5, 6, 7)))
+    count = chance.choice((1, 1, 2, 3, 4, 4, 5, 6, 7))
+    liars = tuple(sorted(chance.sample(range(n), chance.randint(0, (n - 1) // 3))))
+    honest = [index for index in range(n) if index not in liars]
+    f = (min(count, n) - 1) // 3
+    lying = chance.sample(liars, min(f, len(liars)))
+    founders = (lying + chance.sample(honest, len(honest)))[: min(count, n)]
+    return replace(
+        plan,
+        n=n,
+        founders=tuple(sorted(founders)),
+        liars=liars,
+        vices=_vices(plan.random("vices"), n, liars, plan.heal_at, SIEGE_VICES),
+        kept=KEPT_ALL,
+        moves=tuple(chance.randrange(50, plan.heal_at) for _ in range(10)),
+        flags=_with_flags(plan.flags, ("--siege",)),
+    )
 
 
 def _weather(chance: random.Random) -> Weather:
@@ -343,11 +378,15 @@ def _faults(chance: random.Random, n: int, heal_at: int, troubled: bool) -> tupl
 
 
 def _vices(
-    chance: random.Random, n: int, liars: tuple[int, ...], heal_at: int
+    chance: random.Random,
+    n: int,
+    liars: tuple[int, ...],
+    heal_at: int,
+    kinds: tuple[str, ...] = VICES,
 ) -> tuple[Fault, ...]:
     vices = []
     for liar in liars:
-        for kind in chance.sample(VICES, chance.choice((1, 2, 2, 3, 4))):
+        for kind in chance.sample(kinds, chance.choice((1, 2, 2, 3, 4))):
             at = chance.choice((0, 0, chance.randrange(heal_at)))
             vices.append(
                 Fault(

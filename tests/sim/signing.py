@@ -14,7 +14,7 @@ from typing import Any
 from aegis_edge.crypto import sodium
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Claim, Opener, Signer, claimed
-from aegis_edge.wire.messages import Message, read
+from aegis_edge.wire.messages import COUNTER_MAX, Message, NodeRecord, read
 
 CLUSTER_ID = bytes(range(32))
 
@@ -42,6 +42,24 @@ def signers(n: int) -> tuple[Signer, ...]:
         _SECRETS[public] = secret
         made.append(signer)
     return tuple(sorted(made, key=lambda s: s.public))
+
+
+@cache
+def records(n: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The key and the node record of each of them."""
+    return tuple(
+        (
+            signer.public,
+            signer.sign(
+                NodeRecord(1, hashlib.sha256(signer.public).digest(), (), COUNTER_MAX, "")
+            ).raw,
+        )
+        for signer in signers(n)
+    )
+
+
+_RECORDS = Opener(b"", verify=verify)
+open_record = _RECORDS.open
 
 
 class Reader:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from tests.sim import byzantine, signing
 from tests.sim.checkers import Judges, Violation
@@ -21,6 +22,7 @@ from tests.sim.clients import Client
 from tests.sim.describe import describe
 from tests.sim.network import Network
 from tests.sim.node import Node
+from tests.sim.operator import Operator
 from tests.sim.plan import Fault, Plan, Weather
 
 #: After healing: how many time-outs of the cluster may pass until everything that waits is done.
@@ -87,7 +89,9 @@ class World:
         signers = signing.signers(plan.n)
         self.keys = tuple(s.public for s in signers)
         self.index_of = {key: index for index, key in enumerate(self.keys)}
-        self.configuration = Configuration(0, self.keys, plan.f)
+        #: As far as an honest node has come: the last one is in force.
+        founders = tuple(self.keys[i] for i in plan.founders)
+        self.configurations = [Configuration(0, founders, quorum.faults(len(founders)))]
         self._distance = plan.random("distance")
         self._parameters = Parameters(
             checkpoint_interval=plan.checkpoint_interval,
@@ -123,6 +127,7 @@ class World:
         for liar in plan.liars:
             self.nodes[liar].liar = True
             self.coalition.corrupt(self.nodes[liar], [v for v in plan.vices if v.node == liar])
+        self.operator = Operator(self)
         self.clients = [build.client(self, number) for number in range(plan.clients)]
 
     def parameters(self, index: int) -> Parameters:
@@ -167,6 +172,8 @@ class World:
         for client in self.clients:
             client.begin()
         self.coalition.begin()
+        for tick in self.plan.moves:
+            self.at(tick, self.operator.wish, None)
         self.at(self.plan.heal_at, self._heal, None)
         events = 0
         while self._heap and not self._finished:
@@ -198,8 +205,22 @@ class World:
         )
 
     @property
+    def configuration(self) -> Configuration:
+        """The one in force."""
+        return self.configurations[-1]
+
+    @property
     def honest(self) -> list[Node]:
         return [node for node in self.nodes if not node.liar]
+
+    @property
+    def members(self) -> list[Node]:
+        """The honest ones."""
+        return [node for node in self.honest if node.key in self.configuration]
+
+    def configuration_at(self, sequence: int) -> Configuration:
+        """The one that orders `sequence`."""
+        return next(c for c in reversed(self.configurations) if c.start < sequence)
 
     # --- what happens ---
 
@@ -313,28 +334,43 @@ class World:
     def _lose_disk(self, fault: Fault) -> None:
         """A card breaks, and an empty one takes its place; unless that could not be borne."""
         node = self.nodes[fault.node]
-        if node.liar or self._forgetful(node) + len(self.plan.liars) >= max(1, self.plan.f):
+        if node.liar or not self._may_forget(node):
             self.faults_done[fault.kind] -= 1
             return
         self.crash(node.index, fault.lasts)
         self.judges.forgot(node)
         node.lose_disk()
 
-    def _forgetful(self, node: Node) -> int:
-        """How many others are as good as faulty, for they forgot their votes.
+    def _may_forget(self, node: Node) -> bool:
+        """Whether it can be borne that this one is as good as faulty, for it forgets its votes.
 
-        There may be f together with the liars or, in clusters that bear no liar, one alone.  Of two
-        nodes one votes again before it knows all that the other knows, and one alone knows all.
+        There may be f such together with the liars or, in clusters that bear no liar, one alone.
+        Of two nodes one votes again before it knows all that the other knows, and one alone, who
+        may have been one of more, knows all.
         """
         others = [other for other in self.honest if other is not node]
+        if self.plan.moves and (
+            self.operator.waits
+            or self.configuration.f == 0
+            or node.key not in self.configuration
+            or self.plan.founders == (node.index,)  # its owner would be asked
+        ):
+            return False
         if self.plan.n == 2:
-            return sum(other.disk.rebuilt for other in others)
-        return sum(other.forgetful for other in others) if others else 1
+            return not any(other.disk.rebuilt for other in others)
+        forgetful = sum(other.forgetful for other in others) if others else 1
+        liars = sum(self.keys[liar] in self.configuration for liar in self.plan.liars)
+        return forgetful + liars < max(1, self.configuration.f)
 
     def _primary(self) -> int:
         """The primary of the highest view that an honest node is in."""
-        view = max((node.replica.view for node in self.honest if node.alive), default=0)
-        return view % self.plan.n
+        now = self.configuration
+        views = (
+            node.replica.view
+            for node in self.honest
+            if node.alive and node.replica.configuration.number == now.number
+        )
+        return self.index_of[now.primary(max(views, default=0))]
 
     def _offset(self, value: int) -> int:
         day = 86_400_000

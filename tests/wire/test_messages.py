@@ -205,6 +205,16 @@ def test_the_number_of_fields_is_exact(kind: type[Signed]) -> None:
             parse(kind, *wrong)
 
 
+def test_a_bundle_of_members_says_so_and_no_other_says_anything_of_it() -> None:
+    fields = (*GOOD[Bundle], True)
+    assert parse(Bundle, *fields) == Bundle(*fields)
+    assert parse(Bundle, *fields).fields() == fields
+    assert parse(Bundle, *GOOD[Bundle]) == Bundle(*GOOD[Bundle], of_members=False)
+    for wrong in (False, 1, b"", None):
+        with pytest.raises(WireError, match="4 fields where 3"):
+            parse(Bundle, *GOOD[Bundle], wrong)
+
+
 @pytest.mark.parametrize(
     ("kind", "place", "value"),
     [(kind, place, value) for kind, place, wrong in BAD for value in wrong],

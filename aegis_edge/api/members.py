@@ -1,0 +1,175 @@
+"""The routes about members: who they are, what is proposed, and what an owner wants of both.
+
+Knows the JSON of members, of proposals and of wishes.  Refuses to know what a quorum is, and who is
+let in: that is for `knowledge.roll` on every member.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from aegis_edge.api.messages import Refusal, Reply, Request, allow, json_reply, seconds
+from aegis_edge.api.port import PATIENCE_S_MAX, Node
+from aegis_edge.knowledge.operations import (
+    Admit,
+    Approve,
+    Dismiss,
+    Leave,
+    OperationError,
+    Outcome,
+    Propose,
+    Status,
+)
+from aegis_edge.knowledge.roll import PROPOSAL_MS, PROPOSALS_MAX
+from aegis_edge.peers.identity import IdentityError, parse_node_id, records_from_text
+
+#: Room for the text of a record.
+BODY_BYTES_MAX = 16 * 1024
+WITH_BODY = ("/v1/proposals", "/v1/vote", "/v1/leave")
+
+#: What came of a wish, where it is not done: the code and the words.
+_WORDS = {
+    Status.CONFLICT: ("conflict", "it is so already, or the members have changed meanwhile"),
+    Status.ABSENT: ("not_found", "there is no such member, or no such open proposal"),
+    Status.INVALID: ("invalid", "the record is not valid"),
+    Status.REFUSED: (
+        "conflict",
+        "the rules do not allow it: the last member stays, nobody has more than"
+        f" {PROPOSALS_MAX} open proposals, and there is an upper bound of members",
+    ),
+}
+
+
+async def members(node: Node, request: Request) -> Reply:
+    """Who takes part, and since when."""
+    allow(request.query)
+    roll = await node.replication.read(lambda database: database.roll())
+    links = {peer["peer"]: peer["state"] for peer in node.peers()["peers"]}
+    status = node.status()
+    return json_reply(
+        {
+            "configuration": roll.number,
+            "start": roll.start,
+            "quorum": status["quorum"],
+            "faulty_max": status["faulty_max"],
+            "is_member": status["is_member"],
+            "members": [
+                {
+                    "id": node.author(key),
+                    "name": node.name(key),
+                    "addresses": list(node.record(raw).message.addresses),
+                    "state": links.get(node.author(key), "here"),
+                }
+                for key, raw in roll.records
+            ],
+        }
+    )
+
+
+async def proposals(node: Node, request: Request) -> Reply:
+    """What waits for votes, the oldest first."""
+    allow(request.query)
+    roll = await node.replication.read(lambda database: database.roll())
+    return json_reply({"proposals": [_described(node, each) for each in roll.proposals]})
+
+
+def _described(node: Node, proposal: Any) -> dict[str, Any]:
+    change = proposal.change
+    if isinstance(change, Admit):
+        record = node.record(change.record)
+        what: dict[str, Any] = {
+            "change": "add",
+            "id": node.author(record.signer),
+            "name": record.message.name,
+            "addresses": list(record.message.addresses),
+        }
+    else:
+        what = {"change": "remove", "id": node.author(change.key), "name": node.name(change.key)}
+    return {
+        "number": proposal.number,
+        **what,
+        "author": node.name(proposal.author),
+        "time_ms": proposal.time_ms,
+        "until_ms": proposal.time_ms + PROPOSAL_MS,
+        "yes": [node.name(key) for key in proposal.yes],
+        "no": [node.name(key) for key in proposal.no],
+        "needed": node.status()["quorum"],
+    }
+
+
+async def propose(node: Node, request: Request) -> Reply:
+    """Put to the vote what the body says: {"add": RECORD} or {"remove": NODE ID}."""
+    wanted = _wanted(request, "add", "remove")
+    number = await _configuration(node)
+    if "add" in wanted:
+        if not node.may_admit:
+            raise Refusal(
+                "invalid",
+                "through Tor, members are those of the genesis",
+                "make a new cluster of all boards, or use transport direct",
+            )
+        operation = Propose(Admit(_record(wanted["add"])), number)
+    else:
+        operation = Propose(Dismiss(_key(wanted["remove"])), number)
+    return await _decide(node, request, operation)
+
+
+async def vote(node: Node, request: Request) -> Reply:
+    """Say yes or no to a proposal: {"number": N, "yes": true}."""
+    wanted = _wanted(request, "number", "yes", all_of=True)
+    return await _decide(node, request, Approve(wanted["number"], wanted["yes"]))
+
+
+async def leave(node: Node, request: Request) -> Reply:
+    """This node goes, and asks nobody."""
+    return await _decide(node, request, Leave(await _configuration(node)))
+
+
+async def _configuration(node: Node) -> int:
+    roll = await node.replication.read(lambda database: database.roll())
+    return int(roll.number)
+
+
+async def _decide(node: Node, request: Request, ballot: Propose | Approve | Leave) -> Reply:
+    allow(request.query, "timeout")
+    timeout_s = seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
+    try:
+        raw = ballot.encode()
+    except OperationError as error:
+        raise Refusal("invalid", str(error)) from None
+    outcome: Outcome = await node.replication.submit(raw, timeout_s=timeout_s, of_members=True)
+    if outcome.status is not Status.DONE:
+        raise Refusal(*_WORDS[outcome.status], "see aegis-edge members, and aegis-edge proposals")
+    roll = await node.replication.read(lambda database: database.roll())
+    is_open = any(each.number == outcome.revision for each in roll.proposals)
+    return json_reply({"number": outcome.revision, "open": is_open, "time_ms": outcome.time_ms})
+
+
+def _wanted(request: Request, *names: str, all_of: bool = False) -> dict[str, Any]:
+    """The object in the body: one of `names`, or `all_of` them."""
+    try:
+        said = json.loads(request.body)
+    except (ValueError, RecursionError):
+        said = None
+    is_right = isinstance(said, dict) and said.keys() <= set(names)
+    if not is_right or len(said) != (len(names) if all_of else 1):
+        raise Refusal("invalid", f"the body must be a JSON object of {' and '.join(names)}")
+    return dict(said)
+
+
+def _record(text: Any) -> bytes:
+    try:
+        (record,) = records_from_text(str(text))
+    except (IdentityError, ValueError) as error:
+        raise Refusal(
+            "invalid", f"no record: {error}", "give what `aegis-edge record` prints on that board"
+        ) from None
+    return record.raw
+
+
+def _key(text: Any) -> bytes:
+    try:
+        return parse_node_id(str(text))
+    except IdentityError as error:
+        raise Refusal("invalid", str(error), "see aegis-edge members") from None

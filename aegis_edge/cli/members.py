@@ -1,0 +1,124 @@
+"""`aegis-edge members`, `remove` and `leave`: who takes part, and how that changes.
+
+Knows how members are shown, and how people name one.  Refuses to decide: a quorum of them does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from aegis_edge.cli import screen
+from aegis_edge.cli.meant import Group
+
+
+@click.group("members", cls=Group, invoke_without_command=True)
+@screen.common
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Who takes part in the cluster.
+
+    \b
+    Examples:
+      aegis-edge members
+      aegis-edge members add attic.record
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    with screen.client() as client:
+        said = client.members()
+    if screen.wants_json():
+        screen.print_json(said)
+        return
+    rows = [
+        [
+            screen.short(member["id"]),
+            screen.shown(member["name"]),
+            _state(member["state"]),
+            screen.shown(", ".join(member["addresses"])),
+        ]
+        for member in said["members"]
+    ]
+    screen.table(["NODE", "NAME", "STATE", "ADDRESS"], rows)
+    needed = f"{said['quorum']} of them decide, {said['faulty_max']} may be faulty"
+    screen.say(f"configuration {said['configuration']}: {needed}")
+    if not said["is_member"]:
+        screen.say(screen.bad("this node is none of them"))
+
+
+def _state(state: str) -> str:
+    return screen.good(state) if state in ("linked", "here") else screen.bad(state)
+
+
+@command.command("add")
+@click.argument("file", metavar="RECORD", type=click.Path())
+@screen.common
+def add(file: str) -> None:
+    """Propose a board as a member, by its record from `aegis-edge record`.
+
+    It has the genesis of this cluster installed, and runs: let in, its vote is needed.
+
+    \b
+    Example:
+      aegis-edge members add attic.record
+    """
+    try:
+        text = Path(file).read_text(encoding="ascii")
+    except UnicodeDecodeError:
+        raise screen.Failure(f"{file}: is not a text file", "is it the right file?") from None
+    with screen.client() as client:
+        told(client.propose_addition(text), "it is a member now")
+
+
+@click.command("remove")
+@click.argument("node", metavar="NODE")
+@screen.common
+def remove(node: str) -> None:
+    """Propose that a member goes: NODE is its name, or the beginning of its id.
+
+    \b
+    Example:
+      aegis-edge remove attic
+    """
+    with screen.client() as client:
+        node_id = _named(node, client.members()["members"])
+        told(client.propose_removal(node_id), "it is no member any more")
+
+
+@click.command("leave")
+@screen.common
+def leave() -> None:
+    """Have this node go; nobody is asked.
+
+    It holds what it holds, follows no longer, and can be admitted again.
+
+    \b
+    Example:
+      aegis-edge leave
+    """
+    with screen.client() as client:
+        told(client.leave(), "this node is no member any more")
+
+
+def _named(node: str, members: list[dict[str, Any]]) -> str:
+    """The id of the one member that is meant."""
+    found = [m["id"] for m in members if node in (m["name"], m["id"])]
+    if not found and node:
+        found = [m["id"] for m in members if m["id"].startswith(node.lower())]
+    if len(found) != 1:
+        what = "is more than one member" if found else "is no member"
+        raise screen.Failure(f"{screen.shown(node)} {what}", "aegis-edge members shows their ids")
+    return str(found[0])
+
+
+def told(said: dict[str, Any], done: str) -> None:
+    """What came of a wish."""
+    if screen.wants_json():
+        screen.print_json(said)
+    elif said["open"]:
+        number = said["number"]
+        screen.say(f"proposal {number} waits for others: aegis-edge approve {number}")
+    else:
+        screen.say(done)

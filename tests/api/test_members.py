@@ -1,0 +1,131 @@
+"""The routes about members, over a node whose roll a test writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aegis_edge.api.messages import Refusal, Reply, Request
+from aegis_edge.api.routes import INDEX, answer
+from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, decode
+from aegis_edge.knowledge.roll import PROPOSAL_MS
+from aegis_edge.peers.identity import node_id, record_to_text
+from tests.api.node import FOUNDERS, NEWCOMER, TIME_MS, Replication, node_of
+
+
+async def ask(node: Replication, method: str, path: str, body: object = None, **more: Any) -> Any:
+    raw = b"" if body is None else json.dumps(body).encode()
+    request = Request(method, f"/v1/{path}", {}, True, raw)
+    reply: Reply = await answer(replace(node_of(node), **more), request)
+    return json.loads(reply.body)
+
+
+def keys(node: Replication) -> list[str]:
+    return [node_id(key) for key in node.database.members.members]
+
+
+async def test_who_takes_part_is_listed_with_the_links_to_them() -> None:
+    node = Replication()
+    first, second = keys(node)
+    node.peers = [{"peer": second, "state": "linked"}]
+    said = await ask(node, "GET", "members")
+    assert [(m["id"], m["name"], m["state"]) for m in said["members"]] == [
+        (first, "n0", "here"),
+        (second, "n1", "linked"),
+    ]
+    assert said["members"][1]["addresses"] == ["tcp:192.0.2.1:8080"]
+    assert (said["configuration"], said["start"], said["is_member"]) == (0, 0, True)
+
+
+async def test_an_addition_is_proposed_shown_and_approved() -> None:
+    node = Replication()
+    said = await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)})
+    assert said == {"number": 1, "open": True, "time_ms": TIME_MS}
+    assert node.ballots == [Propose(Admit(NEWCOMER.raw), 0)]
+    (shown,) = (await ask(node, "GET", "proposals"))["proposals"]
+    assert shown == {
+        "number": 1,
+        "change": "add",
+        "id": node_id(NEWCOMER.signer),
+        "name": "new",
+        "addresses": [],
+        "author": "n0",
+        "time_ms": TIME_MS,
+        "until_ms": TIME_MS + PROPOSAL_MS,
+        "yes": ["n0"],
+        "no": [],
+        "needed": 2,
+    }
+    node.who = 1
+    said = await ask(node, "POST", "vote", {"number": 1, "yes": True})
+    assert not said["open"]
+    assert node.ballots[-1] == Approve(1, True)
+    assert node_id(NEWCOMER.signer) in keys(node)
+    assert (await ask(node, "GET", "proposals")) == {"proposals": []}
+
+
+async def test_a_removal_is_proposed_and_a_node_leaves() -> None:
+    node = Replication()
+    await ask(node, "POST", "proposals", {"remove": keys(node)[1]})
+    (shown,) = (await ask(node, "GET", "proposals"))["proposals"]
+    assert (shown["change"], shown["name"]) == ("remove", "n1")
+    assert node.ballots == [Propose(Dismiss(FOUNDERS.members[1]), 0)]
+    await ask(node, "POST", "leave")
+    assert node.ballots[-1] == Leave(0)
+    assert node.database.members.members == FOUNDERS.members[1:]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code", "words"),
+    [
+        ("proposals", None, "invalid", "add and remove"),
+        ("proposals", [1], "invalid", "add and remove"),
+        ("proposals", {}, "invalid", "add and remove"),
+        ("proposals", {"add": "", "remove": ""}, "invalid", "add and remove"),
+        ("proposals", {"other": 1}, "invalid", "add and remove"),
+        ("proposals", {"add": "nonsense"}, "invalid", "no record"),
+        ("proposals", {"add": 7}, "invalid", "no record"),
+        ("proposals", {"remove": "short"}, "invalid", "node id"),
+        ("proposals", {"remove": node_id(NEWCOMER.signer)}, "not_found", "no such member"),
+        ("proposals", {"add": record_to_text(NEWCOMER) * 2}, "invalid", "no record"),
+        ("vote", {"number": 1}, "invalid", "number and yes"),
+        ("vote", {"number": 0, "yes": True}, "invalid", "from 1 on"),
+        ("vote", {"number": "1", "yes": True}, "invalid", "from 1 on"),
+        ("vote", {"number": 9, "yes": False}, "not_found", "no such open proposal"),
+    ],
+)
+async def test_what_cannot_be_wanted_is_refused_with_words(
+    path: str, body: Any, code: str, words: str
+) -> None:
+    node = Replication()
+    with pytest.raises(Refusal, match=words) as refused:
+        await ask(node, "POST", path, body)
+    assert refused.value.code == code
+    assert node.database.members.members == FOUNDERS.members
+
+
+async def test_through_tor_nobody_is_let_in_whom_nobody_could_reach() -> None:
+    node = Replication()
+    with pytest.raises(Refusal, match="through Tor"):
+        await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)}, may_admit=False)
+    assert node.ballots == []
+    await ask(node, "POST", "proposals", {"remove": keys(node)[1]}, may_admit=False)
+
+
+async def test_what_came_too_late_is_a_conflict() -> None:
+    node = Replication()
+    asked = node.database.members
+    node.database.shown = asked
+    node.database.members = replace(asked, number=3)
+    with pytest.raises(Refusal, match="meanwhile") as refused:
+        await ask(node, "POST", "leave")
+    assert refused.value.code == "conflict"
+
+
+def test_each_route_is_in_the_index() -> None:
+    for path in ("GET /v1/members", "GET /v1/proposals"):
+        assert path in INDEX
+    assert decode(Leave(0).encode()) == Leave(0)

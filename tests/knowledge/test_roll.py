@@ -1,0 +1,303 @@
+"""The roll of members: who may change it, with how many, and what a lone traitor cannot do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegis_edge.knowledge.operations import (
+    Admit,
+    Approve,
+    Change,
+    Dismiss,
+    Leave,
+    OperationError,
+    Propose,
+    Status,
+    decode,
+)
+from aegis_edge.knowledge.roll import PROPOSAL_MS, PROPOSALS_MAX, Ballot, Roll, Rules, decoded
+from aegis_edge.peers.identity import open_record
+from aegis_edge.wire import codec
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import Opener, Signer
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+SIGNERS = sorted((Signer(bytes([i]) * 32, b"") for i in range(1, 10)), key=lambda s: s.public)
+KEYS = [signer.public for signer in SIGNERS]
+MEMBERS_MAX = 7
+
+
+def record(number: int, noise: int | None = None) -> bytes:
+    noise_key = bytes([number if noise is None else noise]) * 32
+    return SIGNERS[number].sign(NodeRecord(1, noise_key, (), 9, "")).raw
+
+
+def _open(raw: bytes) -> Verified[NodeRecord]:
+    return open_record(raw, Opener(b"").open)
+
+
+RULES = Rules(lambda n: (n + (n - 1) // 3) // 2 + 1, MEMBERS_MAX, _open)
+
+
+def roll_of(n: int, **more: Any) -> Roll:
+    return Roll(tuple((KEYS[i], record(i)) for i in range(n)), **more)
+
+
+class Assembly:
+    """A roll, and members who speak one after another."""
+
+    def __init__(self, n: int) -> None:
+        self.roll = roll_of(n)
+        self.now_ms = 1000
+
+    def says(self, who: int, ballot: Ballot) -> tuple[Status, int]:
+        assert decode(ballot.encode()) == ballot
+        self.roll, status, number = self.roll.decide(KEYS[who], self.now_ms, ballot, RULES)
+        assert decoded(self.roll.encoded()) == self.roll
+        return status, number
+
+    @property
+    def members(self) -> list[int]:
+        return [KEYS.index(key) for key in self.roll.members]
+
+
+def test_a_lone_member_decides_alone() -> None:
+    house = Assembly(1)
+    assert house.says(0, Propose(Admit(record(1)))) == (Status.DONE, 1)
+    assert house.members == [0, 1] and not house.roll.proposals
+
+
+def test_a_quorum_of_four_is_three_and_one_alone_changes_nothing() -> None:
+    house = Assembly(4)
+    assert house.says(0, Propose(Admit(record(4)))) == (Status.DONE, 1)
+    assert house.says(0, Approve(1, True)) == (Status.DONE, 1)
+    assert house.says(0, Propose(Admit(record(4)))) == (Status.DONE, 1)
+    assert house.members == [0, 1, 2, 3]
+    assert house.says(1, Approve(1, True)) == (Status.DONE, 1)
+    assert house.members == [0, 1, 2, 3]
+    assert house.says(2, Propose(Admit(record(4)))) == (Status.DONE, 1)
+    assert house.members == [0, 1, 2, 3, 4]
+    assert house.says(3, Approve(1, True)) == (Status.ABSENT, 0)
+
+
+def test_one_member_takes_the_place_of_another() -> None:
+    house = Assembly(4)
+    for who in (0, 1, 3):
+        house.says(who, Propose(Admit(record(5), instead_of=KEYS[2])))
+    assert house.members == [0, 1, 3, 5]
+
+
+def test_a_member_is_dismissed_against_its_will() -> None:
+    house = Assembly(4)
+    house.says(0, Propose(Dismiss(KEYS[3])))
+    house.says(3, Approve(1, False))
+    house.says(1, Approve(1, True))
+    house.says(2, Approve(1, True))
+    assert house.members == [0, 1, 2]
+
+
+def test_who_leaves_asks_nobody_but_the_last_one_stays() -> None:
+    house = Assembly(2)
+    assert house.says(1, Leave()) == (Status.DONE, 0)
+    assert house.says(0, Leave()) == (Status.REFUSED, 0)
+    assert house.says(0, Propose(Dismiss(KEYS[0]))) == (Status.REFUSED, 0)
+    assert house.members == [0]
+
+
+def test_a_proposal_without_hope_is_closed() -> None:
+    house = Assembly(4)
+    house.says(0, Propose(Dismiss(KEYS[3])))
+    house.says(1, Approve(1, False))
+    assert len(house.roll.proposals) == 1
+    house.says(3, Approve(1, False))
+    assert not house.roll.proposals
+
+
+def test_a_vote_may_be_changed_until_it_is_decided() -> None:
+    house = Assembly(4)
+    house.says(0, Propose(Dismiss(KEYS[3])))
+    house.says(1, Approve(1, True))
+    house.says(1, Approve(1, False))
+    house.says(2, Approve(1, True))
+    assert house.members == [0, 1, 2, 3]
+    house.says(1, Approve(1, True))
+    assert house.members == [0, 1, 2]
+
+
+def test_a_proposal_is_void_after_a_week() -> None:
+    house = Assembly(4)
+    house.says(0, Propose(Dismiss(KEYS[3])))
+    house.now_ms += PROPOSAL_MS - 1
+    assert house.says(1, Approve(1, True)) == (Status.DONE, 1)
+    house.now_ms += 1
+    assert house.says(2, Approve(1, True)) == (Status.ABSENT, 0)
+    assert house.members == [0, 1, 2, 3]
+
+
+def test_an_author_has_few_open_proposals() -> None:
+    house = Assembly(4)
+    for number in range(PROPOSALS_MAX):
+        change = Dismiss(KEYS[number]) if number < 3 else Admit(record(4))
+        assert house.says(0, Propose(change))[0] is Status.DONE
+    assert house.says(0, Propose(Admit(record(5)))) == (Status.REFUSED, 0)
+    assert house.says(1, Propose(Admit(record(5)))) == (Status.DONE, PROPOSALS_MAX + 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (Dismiss(KEYS[8]), Status.ABSENT),
+        (Admit(record(5), instead_of=KEYS[8]), Status.ABSENT),
+        (Admit(record(1)), Status.CONFLICT),
+        (Admit(b"nobody's"), Status.INVALID),
+        (Admit(record(5, noise=1)), Status.REFUSED),
+    ],
+)
+def test_what_nobody_could_do_is_not_put_to_the_vote(change: Change, status: Status) -> None:
+    house = Assembly(4)
+    assert house.says(0, Propose(change)) == (status, 0)
+    assert house.roll == roll_of(4)
+
+
+def test_there_is_an_end_to_members() -> None:
+    house = Assembly(MEMBERS_MAX)
+    assert house.says(0, Propose(Admit(record(8)))) == (Status.REFUSED, 0)
+    assert house.says(0, Propose(Admit(record(8), instead_of=KEYS[1])))[0] is Status.DONE
+
+
+def test_a_member_shows_a_new_record_of_itself_in_its_own_place() -> None:
+    house = Assembly(1)
+    new = SIGNERS[0].sign(NodeRecord(2, bytes(32), (), 9, "")).raw
+    assert house.says(0, Propose(Admit(new, instead_of=KEYS[0])))[0] is Status.DONE
+    assert dict(house.roll.records)[KEYS[0]] == new
+
+
+def test_strangers_and_the_dismissed_have_no_voice() -> None:
+    house = Assembly(4)
+    assert house.says(5, Propose(Admit(record(5)))) == (Status.REFUSED, 0)
+    house.says(0, Propose(Dismiss(KEYS[1])))
+    house.says(3, Leave())
+    assert house.says(3, Approve(1, True)) == (Status.REFUSED, 0)
+    assert house.says(3, Leave()) == (Status.REFUSED, 0)
+
+
+def test_votes_of_the_dismissed_count_no_more() -> None:
+    house = Assembly(5)  # four decide
+    house.says(0, Propose(Dismiss(KEYS[4])))
+    house.says(1, Approve(1, True))
+    house.says(2, Approve(1, True))
+    house.says(2, Leave())  # now three of four
+    assert house.members == [0, 1, 3, 4]
+    house.says(4, Approve(1, False))
+    assert house.members == [0, 1, 3, 4]
+    house.says(3, Approve(1, True))
+    assert house.members == [0, 1, 3]
+
+
+def test_a_change_closes_what_has_become_impossible() -> None:
+    house = Assembly(4)
+    house.says(0, Propose(Dismiss(KEYS[3])))
+    house.says(1, Propose(Admit(record(5), instead_of=KEYS[3])))
+    house.says(2, Propose(Admit(record(6))))
+    house.says(3, Leave())
+    assert [p.change for p in house.roll.proposals] == [Admit(record(6))]
+
+
+def test_a_batch_closes_with_another_configuration_only_if_members_changed() -> None:
+    before = roll_of(4)
+    voted, _, _ = before.decide(KEYS[0], 1, Propose(Dismiss(KEYS[3])), RULES)
+    assert voted.after(7, before) is voted
+    left, _, _ = before.decide(KEYS[0], 1, Leave(), RULES)
+    after = left.after(7, before)
+    assert (after.number, after.start) == (1, 7)
+    assert len({roll.digest() for roll in (before, voted, left, after)}) == 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5),
+            st.one_of(
+                st.builds(Propose, st.builds(Dismiss, st.sampled_from(KEYS[:6]))),
+                st.builds(Propose, st.builds(Admit, st.integers(0, 5).map(record))),
+                st.builds(Approve, st.integers(1, 9), st.booleans()),
+            ),
+        ),
+        max_size=40,
+    )
+)
+def test_no_f_traitors_outvote_the_honest(spoken: list[tuple[int, Ballot]]) -> None:
+    """Of four, one may say what it likes: without two of the others nothing changes."""
+    house = Assembly(4)
+    for who, ballot in spoken:
+        house.says(0 if who % 2 else 5, ballot)
+    assert house.members == [0, 1, 2, 3]
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_on_the_disk_give_a_roll_or_a_wire_error(data: bytes) -> None:
+    try:
+        decoded(data)
+    except WireError:
+        pass
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, (), ((), 0, 0, ((1, 2),), 0), ((), 0, 0, ((1, b"", 2, (9, 9, 9, 9), (), ()),), 0)],
+)
+def test_what_is_no_roll_is_refused(value: object) -> None:
+    with pytest.raises(WireError):
+        decoded(codec.encode(value))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (4,),
+        (4, 1),
+        (4, (), None),
+        (4, (1, b"", b"short"), None),
+        (4, (1, "text", None), None),
+        (4, (1, bytes(4096), None), None),
+        (4, (2, b"short"), None),
+        (4, (2, "text"), None),
+        (4, (3, bytes(32)), None),
+        (4, (2, bytes(32))),
+        (4, (2, bytes(32)), -1),
+        (4, (2, bytes(32)), "now"),
+        (4, (2, bytes(32)), 0, 0),
+        (6,),
+        (6, -1),
+        (6, True),
+        (6, 1, 1),
+        (5, 0, True),
+        (5, 1, 1),
+        (5, 1),
+    ],
+)
+def test_bad_ballots_are_no_operations(fields: tuple[Any, ...]) -> None:
+    with pytest.raises(OperationError):
+        decode(codec.encode(fields))
+
+
+def test_what_comes_late_changes_no_later_configuration() -> None:
+    house = Assembly(3)
+    house.roll = replace(house.roll, number=5)
+    for late in (Propose(Dismiss(KEYS[2]), 4), Propose(Dismiss(KEYS[2]), 6), Leave(4)):
+        assert house.says(0, late) == (Status.CONFLICT, 5)
+    assert house.roll == replace(roll_of(3), number=5)
+    assert house.says(0, Propose(Dismiss(KEYS[2]), 5)) == (Status.DONE, 1)
+    assert house.says(0, Leave(5)) == (Status.DONE, 0)
+    assert house.members == [1, 2]
+
+
+def test_what_is_out_of_bounds_is_not_encoded() -> None:
+    for bad in (Propose(Dismiss(b"")), Propose(Admit(bytes(4096))), Approve(0, True), Leave(-1)):
+        with pytest.raises(OperationError):
+            bad.encode()
