@@ -105,7 +105,7 @@ def test_who_the_members_are_is_given_with_a_checkpoint_that_was_settled(tmp_pat
     source = open_database(tmp_path / "source")
     source.perform([said(2, 1, Leave()), Settle(2)])
     into.perform([BeginTransfer(1, root)])
-    while (head := source.part(1, *FIRST[:1], FIRST[1:])) is None:
+    while (head := source.part(b"peer", 1, *FIRST[:1], FIRST[1:])) is None:
         continue
     (judged,) = into.perform([JudgePart(b"peer", 1, FIRST[0], FIRST[1:], head)])
     assert isinstance(judged, PartJudged)
