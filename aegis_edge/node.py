@@ -37,7 +37,7 @@ from aegis_edge.net.clock import now_ticks
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.configuration import Parameters
-from aegis_edge.pbft.pace import Pace
+from aegis_edge.pbft.pace import Pace, bundle_bytes_max
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
@@ -270,6 +270,7 @@ async def _replication(
         thread=thread,
         read=partial(messages.read, open_=opener.open),
         revision=revision,
+        bundle_bytes_max=bundle_bytes_max(parameters),
         alarms=links.alarms,
     )
 

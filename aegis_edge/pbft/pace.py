@@ -25,6 +25,7 @@ from collections.abc import Mapping
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import FETCH_BYTES_MAX
+from aegis_edge.wire.messages import BUNDLE_BYTES_MAX
 
 #: A put takes four messages one after another; and three times as long is no reason for suspicion.
 TIMEOUT_HOPS = 12
@@ -42,6 +43,18 @@ WAITS = 4
 MEMBER = 2
 #: How far a measure may be from `Parameters.way_ticks`, as a factor.
 SPREAD = 4
+
+
+def bundle_bytes_max(parameters: Parameters) -> int:
+    """What one bundle of a correct member measures at most.
+
+    Where links carry little, no line is busy with it for more than half of the shortest time-out:
+    else its primary would look as if it were dead to all whose requests come behind it.
+    """
+    if not parameters.bytes_a_second:
+        return BUNDLE_BYTES_MAX
+    least_ticks = max(parameters.timeout_ticks, TIMEOUT_HOPS * parameters.turn_ticks)
+    return min(parameters.bytes_a_second * least_ticks // 2_000, BUNDLE_BYTES_MAX)
 
 
 class Pace:

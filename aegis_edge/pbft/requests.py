@@ -9,6 +9,7 @@ when no answer comes; s6_13 (tests/pbft/test_checklist.py).
 from __future__ import annotations
 
 from aegis_edge.pbft.events import Bundled
+from aegis_edge.pbft.pace import bundle_bytes_max
 from aegis_edge.pbft.pacing import Pacing
 from aegis_edge.pbft.pool import Name, Pool
 from aegis_edge.pbft.standing import Standing
@@ -50,8 +51,12 @@ class Requests:
         """How many bundles of this node's may still be on their way."""
         if self._at.settling or self._at.key not in self._at.configuration:
             return 0
-        in_flight = len(self._pool.waiting(self._at.key))
-        return max(0, self._at.parameters.bundles_in_flight - in_flight)
+        in_flight = [bundle for bundle, _ in self._pool.waiting(self._at.key)]
+        parameters = self._at.parameters
+        size_bytes = sum(len(bundle.raw) for bundle in in_flight)
+        if parameters.bytes_a_second and size_bytes > bundle_bytes_max(parameters) // 2:
+            return 0
+        return max(0, parameters.bundles_in_flight - len(in_flight))
 
     def submit(self, operations: tuple[bytes, ...], of_members: bool = False) -> None:
         """Make the next bundle, and hand it to the primary."""

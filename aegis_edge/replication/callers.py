@@ -18,6 +18,8 @@ from aegis_edge.wire.messages import BUNDLE_BYTES_MAX, BUNDLE_OPERATIONS_MAX, OP
 PENDING_OPERATIONS_MAX = 16 * 1024
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 
+_LEVEL = " at this SECURITY_LEVEL, whose links carry little on purpose"
+
 #: Called once, from the owner's task, with the outcome of an operation or why there is none.
 #: It must be quick and must not raise.
 Done = Callable[["Outcome | ReplicationError"], None]
@@ -43,10 +45,12 @@ class Ticket:
 class Callers:
     """All operations of this node's callers that have no outcome yet; the owner's task calls.
 
-    Its length: how many of them may still happen.
+    Its length: how many of them may still happen.  `bundle_bytes_max`: what goes at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bundle_bytes_max: int = BUNDLE_BYTES_MAX) -> None:
+        self._bundle_bytes_max = bundle_bytes_max
+        self._operation_bytes_max = min(bundle_bytes_max, OPERATION_BYTES_MAX)
         self._pending: deque[Ticket] = deque()
         self._pending_bytes = 0
         self._forming: list[Ticket] = []
@@ -63,8 +67,11 @@ class Callers:
         Raises `Busy` (see `room`) or `TooLarge`.
         """
         size = len(operation)
-        if size > OPERATION_BYTES_MAX:
-            raise TooLarge(f"an operation of {size} bytes; the bound is {OPERATION_BYTES_MAX}")
+        if size > self._operation_bytes_max:
+            why = "" if self._operation_bytes_max == OPERATION_BYTES_MAX else _LEVEL
+            raise TooLarge(
+                f"an operation of {size} bytes; the bound is {self._operation_bytes_max}{why}"
+            )
         if self._is_full(size):
             raise Busy(f"{len(self._pending)} operations wait already")
         ticket = Ticket(operation, done, of_members)
@@ -99,7 +106,7 @@ class Callers:
             ticket = pending[0]
             if ticket.done is not None:
                 size += len(ticket.operation)
-                if size > BUNDLE_BYTES_MAX or self._is_of_another_kind(ticket):
+                if size > self._bundle_bytes_max or self._is_of_another_kind(ticket):
                     break
                 ticket.taken = True
                 self._forming.append(ticket)

@@ -26,7 +26,10 @@ class TooLarge(ReplicationError):
     """One operation is above the bound; nothing was taken."""
 
     code = "too_large"
-    advice = f"split the value: one entry holds at most {VALUE_BYTES_MAX // 1024} KiB"
+    advice = (
+        f"split the value: one entry holds at most {VALUE_BYTES_MAX // 1024} KiB, and at HIGH and"
+        " PARANOID so much less that no link is busy with it for long"
+    )
 
 
 class NoQuorum(ReplicationError):

@@ -87,7 +87,7 @@ from aegis_edge.replication.steps import Steps
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
-from aegis_edge.wire.messages import Message, StatePart
+from aegis_edge.wire.messages import BUNDLE_BYTES_MAX, Message, StatePart
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class Replication:
     `key`: this node's public key; `members`: who takes part, and `settle` what follows from another
     roll, called before anything is done among those members;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
-    `revision`: the newest revision in `store`; `poller`: is ready when `wires` have something;
+    `revision`: the newest revision in `store`; `bundle_bytes_max`: what may go at a time;
+    `poller`: is ready when `wires` have something;
     `alarms`: where others, such as the links, raise theirs too; `busy_s`: seconds that this thread
     has used of the processor.
     """
@@ -160,6 +161,7 @@ class Replication:
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
+        bundle_bytes_max: int = BUNDLE_BYTES_MAX,
         alarms: Alarms | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         busy_s: Callable[[], float] = time.thread_time,
@@ -187,7 +189,7 @@ class Replication:
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
         self._tick_at = 0
-        self._callers = Callers()
+        self._callers = Callers(bundle_bytes_max)
         self._readers = Readers()
         self._checkpoints = Checkpoints()
         self._is_stirring = False

@@ -6,7 +6,8 @@ import pytest
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import LinkDown, LinkUp, Measured
-from aegis_edge.pbft.pace import Pace
+from aegis_edge.pbft.pace import Pace, bundle_bytes_max
+from aegis_edge.wire.messages import BUNDLE_BYTES_MAX
 from tests.pbft.stage import Stage
 
 KEYS = tuple(bytes([i]) * 32 for i in range(7))
@@ -15,6 +16,13 @@ FAR = Parameters(turn_ticks=4_600, way_ticks=2_000)
 
 def pace(parameters: Parameters = FAR, n: int = 4, f: int = 1) -> Pace:
     return Pace(KEYS[0], Configuration(0, KEYS[:n], f), parameters)
+
+
+def test_a_bundle_keeps_no_line_busy_for_more_than_half_of_the_shortest_time_out() -> None:
+    assert bundle_bytes_max(Parameters()) == BUNDLE_BYTES_MAX
+    assert bundle_bytes_max(Parameters(bytes_a_second=400)) == 15 * 400
+    assert bundle_bytes_max(Parameters(bytes_a_second=400, turn_ticks=5_000)) == 30 * 400
+    assert bundle_bytes_max(Parameters(bytes_a_second=10**9)) == BUNDLE_BYTES_MAX
 
 
 def test_where_messages_take_no_time_the_settings_decide() -> None:

@@ -1,5 +1,7 @@
 """Bundles go to the primary; to everybody where it cannot be reached, or does not serve them."""
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft.events import Alarm, Bundled, Effect, Send
@@ -55,6 +57,14 @@ def test_a_primary_tells_nobody_unless_it_may_not_propose() -> None:
     made.at.voting = False
     _, *rest = made.said(made.requests.submit, (b"b",))
     assert [to for to, _, _ in sent(rest)] == [KEYS[1:4]]
+
+
+def test_where_links_carry_little_there_is_room_for_little() -> None:
+    slow = replace(PARAMETERS, bytes_a_second=400)  # 600 bytes in half of the time-out
+    for bytes_a_second, size, room in ((400, 100, 3), (400, 300, 0), (0, 300, 3)):
+        made = Parts(parameters=replace(slow, bytes_a_second=bytes_a_second))
+        made.said(made.requests.submit, (bytes(size),))
+        assert made.requests.room() == room
 
 
 def test_there_is_room_for_a_few() -> None:

@@ -67,6 +67,19 @@ def test_what_waits_is_bounded_in_bytes_and_each_operation_too() -> None:
         waiting.enqueue(bytes(OPERATION_BYTES_MAX), ignore)
 
 
+def test_where_links_carry_little_no_bundle_is_large() -> None:
+    waiting = Callers(1000)
+    with pytest.raises(TooLarge, match="the bound is 1000 at this SECURITY_LEVEL"):
+        waiting.enqueue(bytes(1001), ignore)
+    for size in (1000, 400, 600, 1):
+        waiting.enqueue(bytes(size), ignore)
+    formed = []
+    for number in range(3):
+        formed.append([len(operation) for operation in waiting.form()])
+        waiting.bundled(1, number)
+    assert formed == [[1000], [400, 600], [1]]
+
+
 @pytest.mark.parametrize("way", ["formed", "given up", "refused"])
 async def test_those_who_wait_for_room_hear_of_it(
     way: str, monkeypatch: pytest.MonkeyPatch
