@@ -775,6 +775,7 @@ CANARIES: tuple[Canary, ...] = (
         "one more than f answers make a read fresh",
         frozenset({"linearizability"}),
         patches=((reads.Reads, "conclude", _content_with_few),),
+        vice="lie_in_status",
         busy=True,
     ),
     Canary(
