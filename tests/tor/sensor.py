@@ -21,6 +21,14 @@ ETH_P_ALL = 3
 OUTGOING = 4  # PACKET_OUTGOING: what goes round is seen twice
 READY = b"ready\n"
 
+#: To an address that is nobody's, port 9.
+LAST = """
+import socket
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"last", ("192.0.2.99", 9))
+"""
+LAST_PLACE = socket.inet_aton("192.0.2.99")
+HEARD = b"heard\n"
+
 #: As root, or in a user namespace where the kernel lets anybody make one.
 WAYS = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
 ROUTES = (
@@ -41,12 +49,17 @@ def unshare() -> list[str] | None:
 class Sensed:
     """`inside`: the words before a command that run it where the sensor hears."""
 
-    def __init__(self, pid: int, file: Path, *, mapped: bool) -> None:
+    def __init__(self, sensor: subprocess.Popen[bytes], file: Path, *, mapped: bool) -> None:
+        assert sensor.stdout is not None
         joins = ["--user", "--preserve-credentials"] if mapped else []
-        self.inside = ["nsenter", f"--target={pid}", *joins, "--net", "--"]
+        self.inside = ["nsenter", f"--target={sensor.pid}", *joins, "--net", "--"]
+        self._says = sensor.stdout.readline
         self._file = file
 
     def packets(self) -> list[dict[str, Any]]:
+        """All that left before this call: a last one of our own is waited for, and left out."""
+        subprocess.run([*self.inside, sys.executable, "-c", LAST], check=True)
+        assert self._says() == HEARD, "the sensor hears nothing any more"
         return [json.loads(line) for line in self._file.read_text().splitlines()]
 
 
@@ -58,7 +71,7 @@ def sensed(folder: Path, way: list[str]) -> Iterator[Sensed]:
         assert process.stdout is not None
         try:
             assert process.stdout.readline() == READY, "the sensor did not start"
-            yield Sensed(process.pid, file, mapped="--map-root-user" in way)
+            yield Sensed(process, file, mapped="--map-root-user" in way)
         finally:
             process.kill()
 
@@ -73,7 +86,10 @@ def main() -> None:
             sys.stdout.flush()
             while True:
                 data, (_, protocol, kind, *_) = heard.recvfrom(65_535)
-                if kind == OUTGOING:
+                if kind == OUTGOING and LAST_PLACE in data:
+                    sys.stdout.buffer.write(HEARD)
+                    sys.stdout.flush()
+                elif kind == OUTGOING:
                     said = {"protocol": protocol, "data": data[14:].hex()}
                     file.write(json.dumps(said) + "\n")
 
