@@ -7,10 +7,11 @@ Follows: Castro and Liskov (OSDI '99) section 4.5.2 for doubling timers; s8_10
 
 A primary that stays just under the timer does not keep the place either: each request that takes
 more than half of it halves the timer for the next, down to a quarter.  A halving lapses with each
-whole time-out in which none was slow: what made it so may be over.  A primary's own requests say
-nothing of how it serves others.  Where more than f primaries were given up in a row, with nothing
-quick between, one of them was correct, so it is the cluster that is slow: then the next has the
-whole timer to itself.
+whole time-out in which none was slow: what made it so may be over.  So one that is slow for one
+time-out and quick for the next keeps the place, and is slow half of the time.  What a primary asks
+for itself says nothing of how it serves others.  Where more than f primaries were given up in a
+row, with nothing quick between, one of them was correct, so it is the cluster that is slow: then
+the next has the whole timer to itself.
 
 Two time-outs: the full one, and a much shorter one for a primary whose link is lost, since a broken
 link is much stronger evidence than silence, or which by its own word lost its disk.  Neither runs
