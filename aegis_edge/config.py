@@ -7,7 +7,6 @@ Follows: TOML 1.0 (tomllib); precedence is flag, then environment, then file, th
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import socket
@@ -525,6 +524,8 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 
 
 def _nearest(key: str, known: list[str]) -> str:
+    import difflib  # which no node needs whose settings are right
+
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(known)}"
 

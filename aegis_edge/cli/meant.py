@@ -6,8 +6,6 @@ Refuses to run what was only guessed.
 
 from __future__ import annotations
 
-import difflib
-
 import click
 
 #: What other programs call our commands.
@@ -42,6 +40,8 @@ class Group(click.Group):
 
 def nearest(name: str, ctx: click.Context) -> str:
     """The whole command that was most likely meant, in this group or in any; empty if none is."""
+    import difflib  # which no running node needs
+
     top = ctx.find_root()
     here = _paths(ctx.command, ctx, ctx.command_path)
     everywhere = _paths(top.command, top, top.command_path) | here
