@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trio
 
+import grow
 from aegis_edge.client import Client
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
@@ -30,6 +33,7 @@ from cluster import free_ports
 from tests.test_node import PROGRAM, Running, agree, cluster, home, put, root
 
 TIMEOUT_S = 60.0
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def boards(path: Path, size: int) -> list[Config]:
@@ -310,3 +314,46 @@ def test_owners_make_one_board_four_and_throw_one_out(tmp_path: Path) -> None:
         caller.end()
         for board in running:
             board.stop()
+
+
+# --- the script that shows it ----------------------------------------------------------------
+
+
+def grown(tmp_path: Path, *words: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the figures of `scripts/grow.py`."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "scripts" / "grow.py"), *words, "--json", str(figures)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, json.loads(figures.read_text())
+
+
+def test_a_cluster_of_processes_grows_and_shrinks_under_load(tmp_path: Path) -> None:
+    small = ["--boards", "2", "--left", "1", "--keys", "100", "--seconds", "0.5"]
+    code, figures = grown(tmp_path, *small)
+    assert (code, figures["wrong"]) == (0, [])
+    assert [step["members"] for step in figures["steps"]] == [2, 1]
+    assert all(step["puts_per_s"] > 0 for step in figures["steps"])
+
+
+async def test_a_write_that_a_member_lacks_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = grow.options_of(["--boards", "2", "--left", "1", "--keys", "0", "--seconds", "0.5"])
+    growth = grow.Growth(tmp_path, options)
+    revisions = grow._revisions
+
+    def without_one(node: Any) -> dict[str, int]:
+        return {key: n for key, n in revisions(node).items() if key != "grow/n1/0"}
+
+    monkeypatch.setattr(grow, "_revisions", without_one)
+    with trio.fail_after(TIMEOUT_S):
+        await growth.run()
+    assert growth.wrong == ["n1 does not have grow/n1/0"]
+
+
+async def test_a_call_that_waits_counts_before_it_is_answered() -> None:
+    caller = grow.Caller(cast(Any, None))
+    caller.waits = [(trio.current_time() - 5, 9.0), (trio.current_time(), 1.0)]
+    assert caller.longest_s(trio.current_time() - 1) == 1.0
+    caller._called = trio.current_time() - 3
+    assert caller.longest_s(trio.current_time() - 1) >= 3.0
