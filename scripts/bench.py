@@ -21,6 +21,7 @@ from typing import Any
 
 import etcd
 from cluster import Cluster, ClusterError, ending_in_order
+from sizes import Sizes
 
 CALLERS = (1, 8, 64)
 KEYS = 100_000
@@ -258,6 +259,9 @@ def options_of(words: list[str] | None = None) -> argparse.Namespace:
         "--directory", type=Path, metavar="DIR", help="where the nodes keep their data"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", help="another table: clusters of so many nodes"
+    )
     parser.add_argument("--no-etcd", action="store_true", help="measure aegis-edge alone")
     options = parser.parse_args(words)
     options.keys, options.idle_s = KEYS, 20.0
@@ -266,8 +270,42 @@ def options_of(words: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+def measure_sizes(options: argparse.Namespace) -> int:
+    """The other table: see `sizes`."""
+    directory = Path(tempfile.mkdtemp(prefix="aegis-edge-bench.", dir=options.directory))
+    (directory / "etcd").mkdir()
+    other = etcd.Cluster(directory / "etcd")
+    beside = other if other.version() and not options.no_etcd else None
+    measured = Sizes(
+        directory,
+        options.seconds,
+        lambda name, pids, target, folder: Side(name, pids, target, (), folder),
+        progress,
+    )
+    with ending_in_order():
+        try:
+            if beside is not None:
+                beside.start()
+            for nodes in options.sizes:
+                measured.measure(nodes, beside)
+        except (ClusterError, etcd.EtcdError) as error:
+            print(f"FAILED: {error}", file=sys.stderr)
+            return 1
+        finally:
+            other.stop()
+            shutil.rmtree(directory, ignore_errors=True)
+    print(measured.table() + "\n")
+    for reached, text in measured.goals():
+        print(f"{'reached' if reached else 'MISSED '}  {text}")
+    if options.json:
+        options.json.write_text(json.dumps(measured.report(), indent=2) + "\n")
+    return 0
+
+
 def main() -> int:
     options = options_of()
+    if options.sizes:
+        return measure_sizes(options)
     directory = Path(tempfile.mkdtemp(prefix="aegis-edge-bench.", dir=options.directory))
     for name in ("aegis", "etcd"):
         (directory / name).mkdir()

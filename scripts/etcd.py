@@ -75,20 +75,26 @@ class Caller:
         self._buffer = b""
         self._next_stream = 1
         self._answered: set[int] = set()
+        #: Answers that came before `start` had room for all that it sends.
+        self._early: list[int] = []
         self._room_bytes = 65535  # what etcd lets us send; it tops this up as it reads
 
     def start(self, requests: Iterable[bytes]) -> list[int]:
-        """Sends calls in one write; returns a ticket per call."""
-        out, tickets = [], []
+        """Sends calls, in one write where there is room; returns a ticket per call."""
+        out: list[bytes] = []
+        tickets = []
         for body in requests:
+            if self._room_bytes < len(body):
+                self._socket.sendall(b"".join(out))
+                out.clear()
+                while self._room_bytes < len(body):
+                    self._early += self._read()
             stream = self._next_stream
             self._next_stream += 2
             out.append(_frame(_HEADERS, _END_HEADERS, stream, self._headers))
             out.append(_frame(_DATA, _END_STREAM, stream, body))
             self._room_bytes -= len(body)
             tickets.append(stream)
-        while self._room_bytes < 0:
-            self._read()
         self._socket.sendall(b"".join(out))
         return tickets
 
@@ -97,7 +103,7 @@ class Caller:
 
         A call that ends without a message has failed (gRPC sends the message only with OK).
         """
-        done: list[int] = []
+        done, self._early = self._early, []
         while not done:
             done = self._read()
         return done

@@ -1,20 +1,22 @@
 """One closed loop of callers in a process of its own: puts of 100 bytes, as fast as they return.
 
-Four kinds, all on one thread, so that what is measured is the cluster and not its client: each
+Five kinds, all on one thread, so that what is measured is the cluster and not its client: each
 sends what its callers have to say in one write, and takes all answers that one read brings.
-Prints one line of JSON.
+`bulk` is one program that writes as fast as a pipeline takes it: nobody waits for a single put, so
+its latencies are 0.  Prints one line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import selectors
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import trio
@@ -22,7 +24,7 @@ import trio
 import aegis_edge.client
 import etcd
 from aegis_edge.client import ClientError, protocol
-from aegis_edge.client.flight import Flight
+from aegis_edge.client.flight import FRAME_OPERATIONS, Flight
 
 VALUE = b"v" * 100
 #: What was asked longer ago than this is not coming.
@@ -86,6 +88,28 @@ class Pipeline:
             if not data:
                 raise ClientError("the node closed the pipeline")
             self._inbox.feed(data)
+
+
+class Bulk(Pipeline):
+    """The same pipeline, as full as it may be; counts answers and does not look for each."""
+
+    def fill(self, keys: Iterator[str], until: float) -> int:
+        """Puts until it is full, or time or keys are up; how many answers came meanwhile."""
+        flight = self._flight
+        while not flight.full and time.perf_counter() < until:
+            for key in itertools.islice(keys, FRAME_OPERATIONS):
+                flight.put(key, VALUE)
+            frame = flight.frame()
+            if not frame:
+                break
+            self._socket.sendall(frame)
+        if flight.open:
+            self._drain(flight.answers(self._inbox))
+        return len(flight.all_written(flight.landed()))
+
+    @property
+    def open(self) -> int:
+        return self._flight.open
 
 
 class Http:
@@ -163,6 +187,16 @@ class Loop:
             self.latencies.extend(now - born.pop(ticket) for ticket in done)
             room = len(done)
 
+    def bulk(self, target: str, seconds: float, count: int) -> float:
+        """As many puts as go; the seconds that passed."""
+        caller = Bulk(target)
+        began = time.perf_counter()
+        keys = (self.key() for _ in range(count))
+        while True:
+            self.latencies += [0.0] * caller.fill(keys, began + seconds)
+            if not caller.open:
+                return time.perf_counter() - began
+
     async def tasks(self, target: str, callers: int, seconds: float, count: int) -> float:
         """The same with a Trio task for each caller, sharing a pipeline as a program would."""
         began = time.perf_counter()
@@ -193,7 +227,7 @@ KINDS: dict[str, type[Etcd] | type[Pipeline] | type[Http]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=[*KINDS, "tasks"])
+    parser.add_argument("kind", choices=[*KINDS, "bulk", "tasks"])
     parser.add_argument("target", help="a port of etcd, or a node's socket")
     parser.add_argument("prefix", help="of the keys, which are all different")
     parser.add_argument("--callers", type=int, default=1)
@@ -204,6 +238,8 @@ def main() -> int:
     bounds = (options.callers, options.seconds, options.count)
     if options.kind == "tasks":
         seconds = trio.run(loop.tasks, options.target, *bounds, strict_exception_groups=True)
+    elif options.kind == "bulk":
+        seconds = loop.bulk(options.target, options.seconds, options.count)
     else:
         seconds = loop.run(KINDS[options.kind](options.target), *bounds)
     used = resource.getrusage(resource.RUSAGE_SELF)
