@@ -46,7 +46,7 @@ from aegis_edge import config, node
 settings = config.load({"home": sys.argv[1]}, {})
 sys.exit(node.main(settings, ready=lambda _: print("ready", flush=True)))
 """
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def home(path: Path, port: int, *more: str) -> Config:
