@@ -16,14 +16,15 @@ Every transmission has one of the sizes in `SIZE_BUCKETS`, or fills a cell of To
 in clear the protocol version and a proof that its sender knows the cluster id: who does not know it
 gets no answer.  The answer and the proof carry the signed node records.  The handshake's keys and
 hash seed the ratchet, the responder's first ratchet key is its Noise ephemeral, and the initiator's
-first frame confirms the keys.  A link delivers in order, so a gap in the ratchet's numbers is an
-error here.
+first frame confirms the keys; it may carry a message that is made of the handshake's hash, and so
+proves something on this link and on no other.  A link delivers in order, so a gap in the ratchet's
+numbers is an error here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -91,6 +92,9 @@ class Delivered(NamedTuple):
 
 Effect = Transmit | Opened | Delivered
 
+#: What the initiator says with its first frame, made of the handshake's hash: one short message.
+First = Callable[[bytes], bytes]
+
 # --- the state ------------------------------------------------------------------------------
 
 
@@ -112,6 +116,7 @@ class _Shaking:
     record_raw: bytes
     cluster_id: bytes
     ratchet_private: bytes
+    first: First | None
 
     def __repr__(self) -> str:
         return "_Shaking(...)"
@@ -133,14 +138,19 @@ class Session(NamedTuple):
 
     @staticmethod
     def initiate(
-        record_raw: bytes, noise_private: bytes, cluster_id: bytes, entropy: bytes
+        record_raw: bytes,
+        noise_private: bytes,
+        cluster_id: bytes,
+        entropy: bytes,
+        first: First | None = None,
     ) -> tuple[Session, bytes]:
         """A session that this side begins, and the hello to transmit.
 
         `record_raw` is this node's signed record, which names the public half of `noise_private`;
-        `entropy` has 64 bytes, fresh and for this session alone.
+        `entropy` has 64 bytes, fresh and for this session alone.  `first`: what the first frame
+        says; nothing if it is None.
         """
-        shaking = _start(record_raw, noise_private, cluster_id, entropy, initiator=True)
+        shaking = _start(record_raw, noise_private, cluster_id, entropy, first, initiator=True)
         public = sodium.x25519_public(shaking.handshake.ephemeral)
         hello = codec.encode((PROTOCOL_VERSION, _membership_proof(cluster_id, public)))
         handshake, data = shaking.handshake.write(_pad_record(hello, _HELLO_OVERHEAD_BYTES))
@@ -151,7 +161,7 @@ class Session(NamedTuple):
         record_raw: bytes, noise_private: bytes, cluster_id: bytes, entropy: bytes
     ) -> Session:
         """A session that the peer begins; the arguments are those of `initiate`."""
-        shaking = _start(record_raw, noise_private, cluster_id, entropy, initiator=False)
+        shaking = _start(record_raw, noise_private, cluster_id, entropy, None, initiator=False)
         return _shaking_session(Phase.HELLO, shaking, shaking.handshake)
 
     def received(self, data: bytes) -> tuple[Session, tuple[Effect, ...]]:
@@ -203,7 +213,13 @@ class Session(NamedTuple):
 
 
 def _start(
-    record_raw: bytes, noise_private: bytes, cluster_id: bytes, entropy: bytes, *, initiator: bool
+    record_raw: bytes,
+    noise_private: bytes,
+    cluster_id: bytes,
+    entropy: bytes,
+    first: First | None,
+    *,
+    initiator: bool,
 ) -> _Shaking:
     assert len(entropy) == ENTROPY_BYTES, "a session takes 64 bytes of entropy"
     handshake = noise.start(
@@ -215,11 +231,11 @@ def _start(
         ephemeral=entropy[:_KEY_BYTES],
     )
     ratchet_private = entropy[_KEY_BYTES:] if initiator else handshake.ephemeral
-    return _Shaking(handshake, record_raw, cluster_id, ratchet_private)
+    return _Shaking(handshake, record_raw, cluster_id, ratchet_private, first)
 
 
 def _shaking_session(phase: Phase, shaking: _Shaking, handshake: Handshake) -> Session:
-    following = _Shaking(handshake, shaking.record_raw, shaking.cluster_id, shaking.ratchet_private)
+    following = replace(shaking, handshake=handshake)
     return Session(phase, following, None, b"", None, None, None)
 
 
@@ -260,7 +276,8 @@ def _on_answer(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ..
     send_key, receive_key = handshake.split()
     key = _session_key(send_key + receive_key, handshake.hash)
     state = ratchet.initiator(key, public, shaking.ratchet_private)
-    (plaintext,) = records.pack((), _BUCKETS)
+    said = () if shaking.first is None else (shaking.first(handshake.hash),)
+    (plaintext,) = records.pack(said, _BUCKETS)
     state, confirmation = ratchet.encrypt(state, plaintext, handshake.hash)
     following = Session(Phase.OPEN, None, state, handshake.hash, record, None, None)
     return following, (Transmit(proof), Transmit(confirmation), Opened(record.signer, record))

@@ -26,10 +26,11 @@ from aegis_edge.net.tor import auth, levels, lines, service, vanguards
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.errors import TorError
 from aegis_edge.net.tor.levels import Facts, SecurityLevel
-from aegis_edge.peers import address, armour, identity, onion
+from aegis_edge.peers import address, armour, identity, onion, welcome
 from aegis_edge.peers.address import AddressError
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.peers.identity import IdentityError
+from aegis_edge.peers.invitation import Invitation, InvitationError
 from aegis_edge.peers.onion import OnionError
 from aegis_edge.proof import ProofError
 from aegis_edge.wire import codec, messages, session
@@ -277,6 +278,39 @@ def _claimed_proof(data: bytes) -> bool:
         Inclusion.parse(fields).check(bytes(32))
         raise AssertionError("it leads to a root of nothing")
     return True
+
+
+_INVITATION = Invitation(_blob(1), _blob(2), ("tcp:10.0.0.1:8080",), bytes(16), 2**31)
+
+
+def _code(data: bytes) -> bool:
+    try:
+        found = Invitation.from_text(data.decode("utf-8", "replace"))
+    except InvitationError:
+        return False
+    assert Invitation.from_text(found.to_text()) == found
+    return True
+
+
+def _words_of_a_guest() -> tuple[bytes, ...]:
+    states = welcome.State
+    return (
+        welcome.question(_INVITATION, bytes(64), is_ready=True),
+        welcome.Answer(states.WELCOME, genesis="genesis", records=(bytes(9),)).encode(),
+        welcome.Answer(states.WAITING, number=3, yes=1, needed=2).encode(),
+    )
+
+
+def _words(data: bytes) -> bool:
+    """What a host reads of anybody, and a newcomer of its host."""
+    is_good = False
+    with suppress(WireError):
+        welcome.read_question(data).is_proven(bytes(64))
+        is_good = True
+    with suppress(WireError):
+        assert welcome.read_answer(data).encode() == data
+        is_good = True
+    return is_good
 
 
 def _records(data: bytes) -> bool:
@@ -534,6 +568,8 @@ def targets() -> dict[str, Target]:
         Target("proof, believed", 40, _proofs(), _claimed_proof),
         Target("node record", 20, records, _records),
         Target("node id", 20, ids, _node_id),
+        Target("invitation", 20, (_INVITATION.to_text().encode(),), _code),
+        Target("newcomer and host", 40, _words_of_a_guest(), _words),
         Target("address", 20, _addresses(), _address),
         Target("onion address", 20, (onion.service_address(_blob(1)).encode(),), _onion),
         Target("tor's answers", 60, _tor_answers(), _tor),

@@ -205,6 +205,28 @@ def test_another_noise_library_opens_a_session() -> None:
     assert effects == (Opened(ALICE.signer.public, responder.peer), Delivered(b"hi"))
 
 
+def test_the_first_frame_may_carry_what_is_made_of_the_handshake() -> None:
+    """And nothing else of the handshake looks different for it."""
+    said = []
+
+    def first(transcript: bytes) -> bytes:
+        said.append(transcript)
+        return b"of " + transcript
+
+    answering, hello = Session.initiate(ALICE.raw, ALICE.noise_private, CLUSTER, entropy(2), first)
+    proving, (answer,) = GOOD.waiting.received(hello)
+    initiator, (proof, confirmation, _) = answering.received(answer.data)
+    assert (hello, answer.data, proof.data) == (GOOD.hello, GOOD.answer, GOOD.proof)
+    assert len(confirmation.data) == len(GOOD.confirmation) == SIZE_BUCKETS[0]
+    confirming, _ = proving.received(proof.data)
+    responder, effects = confirming.received(confirmation.data)
+    assert said == [initiator.transcript] == [responder.transcript]
+    assert effects == (
+        Opened(ALICE.signer.public, responder.peer),
+        Delivered(b"of " + responder.transcript),
+    )
+
+
 def test_nothing_secret_is_printed() -> None:
     for session in (GOOD.waiting, GOOD.proving, GOOD.initiator):
         text = repr(session) + repr(session.shaking)
