@@ -20,7 +20,7 @@ import math
 import os
 import random
 from collections import defaultdict, deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -98,6 +98,9 @@ class Measured(NamedTuple):
 
 
 Event = LinkOpened | LinkClosed | Arrived | Measured
+
+#: What makes the one message with which a guest is answered; may take its time.
+Answer = Callable[[], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +247,14 @@ class _Link:
             self.ended.set()
 
 
+class _Guest(NamedTuple):
+    """A caller that is to be answered once, and is no link whoever it is."""
+
+    channel: Channel
+    session: Session
+    answer: Answer
+
+
 class Links:
     """All links of one node; `run` owns them, and their user asks `receive` for what they bring.
 
@@ -287,6 +298,11 @@ class Links:
         #: Called with the member at the first frame of each of its links: none comes before it has
         #: taken that link, and with it this node's record.  What was only sent shows nothing.
         self.heard: Callable[[bytes], None] = lambda _: None
+        #: Called with a caller's record, the hash of its handshake, and what it said with its first
+        #: frame, which a member leaves empty: its answer if it was invited, else None.
+        self.guest: Callable[[Verified[NodeRecord], bytes, Sequence[bytes]], Answer | None] = (
+            lambda *_: None
+        )
         self.alarms = Alarms()
         self.refused = 0
 
@@ -391,6 +407,10 @@ class Links:
             is_member = peer in self._book
             link.parting_at = math.inf if is_member else now_ticks + PARTING_TICKS
         self._changed.set()
+
+    def records(self) -> tuple[Verified[NodeRecord], ...]:
+        """The newest known record of each other member, in the order of their keys."""
+        return tuple(self._book[peer].record for peer in self._book.members)
 
     def statistics(self) -> tuple[PeerStatistics, ...]:
         """All other members, in the order of their keys."""
@@ -509,12 +529,34 @@ class Links:
             return failure.goodbye
         # Whoever was sent away while its proof was on its way to us must not become a link.
         await trio.lowlevel.checkpoint_if_cancelled()
+        if isinstance(link, _Guest):
+            return await self._answer(link)
         if self._admit(link):
             return await self._carry(link)
         return Goodbye.DUPLICATE
 
-    async def _handshake(self, channel: Channel, expected: bytes | None) -> _Link:
-        """Prove who we are, and learn who the other end is; it is a welcome member, or LinkError.
+    async def _answer(self, guest: _Guest) -> Goodbye:
+        """Tell a guest what it came for, and let it go; meanwhile it has a stranger's place."""
+        try:
+            said = (await guest.answer(),)
+            _, frames = guest.session.send(
+                said,
+                clock.now_ticks(),
+                self._entropy(STEP_ENTROPY_BYTES),
+                cells=self._schedule is not None,
+            )
+            with trio.fail_after(self._timing.handshake_s):
+                await guest.channel.send(frames)
+        except Exception as error:
+            failure = _failure(error)
+            log.info("a guest from %s went without an answer: %s", guest.channel.remote, failure)
+            return failure.goodbye
+        return Goodbye.NORMAL
+
+    async def _handshake(self, channel: Channel, expected: bytes | None) -> _Link | _Guest:
+        """Prove who we are, and learn who the other end is.
+
+        It is a member that is welcome, or a guest; else LinkError.
 
         A stranger, or another node than the one that was dialled, never gets our record to see.
         """
@@ -534,14 +576,19 @@ class Links:
             session, effects = session.received(frame)
             channel.greeted()
             opened = next((e for e in effects if type(e) is Opened), None)
+            said = [e.message for e in effects if type(e) is Delivered]
             if opened is not None:
+                if expected is None and said:
+                    answer = self.guest(opened.record, session.transcript, said)
+                    if answer is not None:
+                        return _Guest(channel, session, answer)
                 self._judge(opened, expected)
             data = [e.data for e in effects if type(e) is Transmit]
             if data:
                 asked_at = clock.now_ticks()
                 await channel.send(data)
             if opened is not None:
-                early = [Arrived(opened.peer, e.message) for e in effects if type(e) is Delivered]
+                early = [Arrived(opened.peer, message) for message in said]
                 outbound = expected is not None
                 pause_ticks = self._measure_ticks(channel)
                 return _Link(
