@@ -343,6 +343,11 @@ class Config:
         return self.directory / "aegis-edge.db"
 
     @property
+    def invitations_file(self) -> Path:
+        """The invitations that this node gave out; it need not exist."""
+        return self.directory / "invitations"
+
+    @property
     def name(self) -> str:
         """What people call this node."""
         return str(self["name"])

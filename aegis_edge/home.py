@@ -109,14 +109,40 @@ def read_genesis(config: Config) -> Genesis:
         return Genesis.from_text(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         raise HomeError(
-            f"{path}: there is no genesis yet; a new board begins with `aegis-edge init`; of all"
-            " boards' records make one with `aegis-edge genesis create`, then `aegis-edge genesis"
-            " install FILE` on each board"
+            f"{path}: there is no genesis yet; who was invited begins with `aegis-edge join CODE`,"
+            " and a new cluster with `aegis-edge init`; of all boards' records make one with"
+            " `aegis-edge genesis create`, then `aegis-edge genesis install FILE` on each board"
         ) from None
     except OSError as error:
         raise HomeError(f"{path}: cannot be read ({error.strerror}); check its owner") from None
     except ValueError as error:
         raise HomeError(f"{path}: {error}") from None
+
+
+def remember(config: Config, genesis: Genesis, own: bytes, raws: Sequence[bytes]) -> None:
+    """Keep these records, which somebody gave us, for the node to begin with: where members are.
+
+    They are hints: each is checked for what it says of itself, and gives way to what the member
+    shows.  Raises `DiskError`, `DatabaseLocked` if the node runs.
+    """
+    from aegis_edge import membership  # which most who read a home need not import
+    from aegis_edge.disk.database import Database
+
+    records = [membership.opened(raw) for raw in raws]
+    database = Database.open(
+        config.database_file,
+        cluster_id=genesis.cluster_id,
+        node=own,
+        history_versions=genesis.parameters.history_versions,
+        founders=membership.founders(genesis),
+        rules=membership.rules(genesis),
+    )
+    try:
+        for record in records:
+            if record.signer != own:
+                database.keep_node_record(record.signer, record.raw)
+    finally:
+        database.close()
 
 
 def remarks(genesis: Genesis) -> list[str]:

@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from aegis_edge import config, home
+from aegis_edge import config, home, membership
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
+from aegis_edge.disk.database import Database
+from aegis_edge.disk.errors import DatabaseLocked
 from aegis_edge.home import HomeError
 from aegis_edge.peers import places
 from aegis_edge.peers.genesis import Genesis, Parameters
+from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import COUNTER_MAX, NodeRecord, Verified
 
@@ -119,3 +122,27 @@ finally:
         line = [sys.executable, "-c", program, *each, "--home", str(directory)]
         done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_known_of_members_is_kept_for_the_node_to_begin_with(tmp_path: Path) -> None:
+    settings, other = made(tmp_path / "a"), made(tmp_path / "b", 1003, "b")
+    genesis = Genesis.of([own(settings), own(other)], Parameters(0, bytes(16)))
+    moved = config.load({"home": tmp_path / "b", "p2p_port": 1004}, {})
+    key, newer = own(settings).signer, own(moved)
+    home.remember(settings, genesis, key, [own(settings).raw, newer.raw])
+    with pytest.raises(WireError):
+        home.remember(settings, genesis, key, [newer.raw[:-1]])
+    database = Database.open(
+        settings.database_file,
+        cluster_id=genesis.cluster_id,
+        node=key,
+        history_versions=genesis.parameters.history_versions,
+        founders=membership.founders(genesis),
+        rules=membership.rules(genesis),
+    )
+    try:
+        assert database.node_records() == [newer.raw]
+        with pytest.raises(DatabaseLocked):
+            home.remember(settings, genesis, key, [newer.raw])
+    finally:
+        database.close()

@@ -133,7 +133,11 @@ def show(file: str | None) -> None:
 
 def found(config: Config, records: Sequence[Verified[NodeRecord]]) -> None:
     """Write a genesis of these records into the home."""
-    genesis = _genesis(records, config.byzantine_ratio_percent)
+    put(config, _genesis(records, config.byzantine_ratio_percent))
+
+
+def put(config: Config, genesis: Genesis) -> None:
+    """Write this genesis into the home, where there is none yet."""
     _write_new(config.genesis_file, genesis.to_text())
 
 

@@ -6,9 +6,9 @@ Knows which files a home needs.  Refuses to overwrite any of them.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,38 +18,45 @@ from aegis_edge.cli.genesis import ratio_option
 if TYPE_CHECKING:
     from aegis_edge.config import Config, Value
     from aegis_edge.peers.address import Address
+    from aegis_edge.wire.messages import NodeRecord, Verified
 
 _RATIO = "byzantine_threshold_ratio"
 
 
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def board_options(function: _F) -> _F:
+    """What a new board can be told of itself; `settings_of` takes them all."""
+    options = (
+        click.option("--name", help="What people call this node; the host's name if not given."),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="Where the other nodes reach this one, such as 192.168.1.20:8080.",
+        ),
+        click.option("--listen", metavar="IP", help="The IP address to listen on."),
+        click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on."),
+        click.option(
+            "--tor", is_flag=True, help="Reach the others, and be reached, through Tor alone."
+        ),
+        click.option(
+            "--security-level",
+            type=click.Choice(["STANDARD", "HIGH", "PARANOID"]),
+            help="With --tor: what to hide, and at which price; HIGH if not given.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.command("init")
-@click.option("--name", help="What people call this node; the host's name if not given.")
-@click.option(
-    "--address",
-    metavar="HOST:PORT",
-    help="Where the other nodes reach this one, such as 192.168.1.20:8080.",
-)
-@click.option("--listen", metavar="IP", help="The IP address to listen on.")
-@click.option("--p2p-port", type=int, metavar="PORT", help="The TCP port to listen on.")
-@click.option("--tor", is_flag=True, help="Reach the others, and be reached, through Tor alone.")
-@click.option(
-    "--security-level",
-    type=click.Choice(["STANDARD", "HIGH", "PARANOID"]),
-    help="With --tor: what to hide, and at which price; HIGH if not given.",
-)
+@board_options
 @click.option("--single", is_flag=True, help="A cluster of this one board, ready to run.")
 @ratio_option
 @screen.common
-def command(
-    name: str | None,
-    address: str | None,
-    listen: str | None,
-    p2p_port: int | None,
-    tor: bool,
-    security_level: str | None,
-    single: bool,
-    byzantine_threshold_ratio: str | None,
-) -> None:
+def command(single: bool, byzantine_threshold_ratio: str | None, **board: Any) -> None:
     """Make this board a node: its keys, its settings and its public record.
 
     What the options and the environment (AEGIS_EDGE_*, SECURITY_LEVEL and the like) say is kept
@@ -62,9 +69,6 @@ def command(
       aegis-edge init --name attic --tor --security-level PARANOID
       aegis-edge init --single
     """
-    from aegis_edge import home
-    from aegis_edge.disk import keyfile
-    from aegis_edge.disk.errors import disk_errors
     from aegis_edge.peers import identity
 
     if byzantine_threshold_ratio is not None and not single:
@@ -72,6 +76,29 @@ def command(
             "--byzantine-threshold-ratio is fixed when a genesis is made: give it with --single, or"
             " to: aegis-edge genesis create"
         )
+    config = settings_of(**board, byzantine_threshold_ratio=byzantine_threshold_ratio)
+    unsaved = config.unsaved()
+    if single:  # fixed in the genesis, which is made here
+        unsaved.pop(_RATIO, None)
+    record = make(config, unsaved)
+    if single:
+        from aegis_edge.cli import genesis
+
+        genesis.found(config, [record])
+    addresses = list(record.message.addresses)
+    _tell(config, identity.node_id(record.signer), addresses, unsaved, single)
+
+
+def settings_of(
+    name: str | None,
+    address: str | None,
+    listen: str | None,
+    p2p_port: int | None,
+    tor: bool,
+    security_level: str | None,
+    byzantine_threshold_ratio: str | None = None,
+) -> Config:
+    """The settings in force, with what `board_options` say."""
     given = _settings(name, address, listen, p2p_port)
     if tor:
         given["transport"] = "tor"
@@ -85,10 +112,16 @@ def command(
             "through Tor a node has one address, which is made for it: leave"
             " --address and --listen out"
         )
+    return config
+
+
+def make(config: Config, unsaved: Mapping[str, Value]) -> Verified[NodeRecord]:
+    """The record of a new node, whose keys and `unsaved` settings are in its home by now."""
+    from aegis_edge import home
+    from aegis_edge.disk import keyfile
+    from aegis_edge.disk.errors import disk_errors
+
     _refuse_a_nodes_home(config)
-    unsaved = config.unsaved()
-    if single:  # fixed in the genesis, which is made here
-        unsaved.pop(_RATIO, None)
     with disk_errors(config.directory):
         config.directory.mkdir(0o700, parents=True, exist_ok=True)
     ratio = config.values[_RATIO]
@@ -99,13 +132,7 @@ def command(
         )
     if unsaved:
         _save_settings(config.file, unsaved)
-    record = home.own_record(config, keyfile.create(config.key_file))
-    if single:
-        from aegis_edge.cli import genesis
-
-        genesis.found(config, [record])
-    addresses = list(record.message.addresses)
-    _tell(config, identity.node_id(record.signer), addresses, unsaved, single)
+    return home.own_record(config, keyfile.create(config.key_file))
 
 
 def _refuse_a_nodes_home(config: Config) -> None:

@@ -83,7 +83,7 @@ def remove(node: str) -> None:
       aegis-edge remove attic
     """
     with screen.client() as client:
-        node_id = _named(node, client.members()["members"])
+        node_id = named(node, client.members()["members"])
         told(client.propose_removal(node_id), "it is no member any more")
 
 
@@ -102,7 +102,7 @@ def leave() -> None:
         told(client.leave(), "this node is no member any more")
 
 
-def _named(node: str, members: list[dict[str, Any]]) -> str:
+def named(node: str, members: list[dict[str, Any]]) -> str:
     """The id of the one member that is meant."""
     found = [m["id"] for m in members if node in (m["name"], m["id"])]
     if not found and node:

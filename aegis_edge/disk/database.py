@@ -380,6 +380,11 @@ class Database:
         with self._exclusively():
             return self._machine.roll
 
+    def agreed_ms(self) -> int:
+        """The agreed time of the last executed batch, Unix milliseconds; 0 before the first."""
+        with self._exclusively():
+            return self._machine.time_ms
+
     def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
