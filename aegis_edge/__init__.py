@@ -6,6 +6,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
     5  node         composes the tasks of one node: no decisions, no state
        way          the way that links travel: straight, or through Tor
        home         its record, its cluster, the members' names
+       invitations  who is invited, and what a newcomer is told
        engine       the node's identity signs for its owner
        gateway      onion services and streams through Tor for programs
     4  replication  owns the replica and performs its effects, in order

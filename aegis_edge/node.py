@@ -31,6 +31,7 @@ from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
+from aegis_edge.invitations import Invitations
 from aegis_edge.knowledge.roll import Roll
 from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
@@ -112,7 +113,9 @@ async def run(
             if lost:
                 replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, replication.members.configuration, parameters)
-            speaker = _speaker(config, genesis, replication, links, way, pace)
+            desk = Invitations(config.invitations_file, genesis, record, links.records, replication)
+            links.guest = desk.guest
+            speaker = _speaker(config, genesis, replication, links, way, pace, desk)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
@@ -130,7 +133,8 @@ async def run(
                 )
                 if not replication.is_member:
                     log.warning(
-                        "%s; give a member this node's record, from `aegis-edge record`",
+                        "%s; if none of them was asked yet, `aegis-edge join` does, or give one of"
+                        " them this node's record, from `aegis-edge record`",
                         replication.no_member_text(),
                     )
                 ready(replication)
@@ -282,6 +286,7 @@ def _speaker(
     links: Links,
     way: Way,
     pace: Pace,
+    desk: Invitations,
 ) -> api.Node:
     """What the API says of this node."""
     cluster = {
@@ -326,6 +331,7 @@ def _speaker(
         name=replication.name,
         record=membership.opened,
         may_admit=not config.is_through_tor,
+        invitations=desk,
         timeout_ticks=pace.timeout_ticks,
     )
 

@@ -132,7 +132,7 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
     table = README.partition("| exit code |")[2].partition("\n\n")[0]
     found = dict(re.findall(cells, table, re.MULTILINE))
     assert found == dict(re.findall(cells, EPILOG, re.MULTILINE))
-    assert {int(code) for code in found} == {*range(8), 66, 74, 75, 78, screen.INTERRUPTED}
+    assert {int(code) for code in found} == {*range(9), 66, 74, 75, 78, screen.INTERRUPTED}
 
 
 def test_the_limits_are_those_of_the_code() -> None:

@@ -100,24 +100,29 @@ def _described(node: Node, proposal: Any) -> dict[str, Any]:
 
 async def propose(node: Node, request: Request) -> Reply:
     """Put to the vote what the body says: {"add": RECORD} or {"remove": NODE ID}."""
-    wanted = _wanted(request, "add", "remove")
+    wanted = wanted_of(request, "add", "remove")
     number = await _configuration(node)
     if "add" in wanted:
-        if not node.may_admit:
-            raise Refusal(
-                "invalid",
-                "through Tor, members are those of the genesis",
-                "make a new cluster of all boards, or use transport direct",
-            )
+        refuse_through_tor(node)
         operation = Propose(Admit(_record(wanted["add"])), number)
     else:
-        operation = Propose(Dismiss(_key(wanted["remove"])), number)
+        operation = Propose(Dismiss(key_of(wanted["remove"])), number)
     return await _decide(node, request, operation)
+
+
+def refuse_through_tor(node: Node) -> None:
+    """There nobody could reach whom the genesis does not name, so nobody else is let in."""
+    if not node.may_admit:
+        raise Refusal(
+            "invalid",
+            "through Tor, members are those of the genesis",
+            "make a new cluster of all boards (aegis-edge genesis create), or use transport direct",
+        )
 
 
 async def vote(node: Node, request: Request) -> Reply:
     """Say yes or no to a proposal: {"number": N, "yes": true}."""
-    wanted = _wanted(request, "number", "yes", all_of=True)
+    wanted = wanted_of(request, "number", "yes", all_of=True)
     return await _decide(node, request, Approve(wanted["number"], wanted["yes"]))
 
 
@@ -146,7 +151,7 @@ async def _decide(node: Node, request: Request, ballot: Propose | Approve | Leav
     return json_reply({"number": outcome.revision, "open": is_open, "time_ms": outcome.time_ms})
 
 
-def _wanted(request: Request, *names: str, all_of: bool = False) -> dict[str, Any]:
+def wanted_of(request: Request, *names: str, all_of: bool = False) -> dict[str, Any]:
     """The object in the body: one of `names`, or `all_of` them."""
     try:
         said = json.loads(request.body)
@@ -168,7 +173,7 @@ def _record(text: Any) -> bytes:
     return record.raw
 
 
-def _key(text: Any) -> bytes:
+def key_of(text: Any) -> bytes:
     try:
         return parse_node_id(str(text))
     except IdentityError as error:

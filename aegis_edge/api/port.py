@@ -6,9 +6,9 @@ Failures of the node are exceptions with a `code` for programs and an `advice` f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aegis_edge.knowledge.operations import Outcome
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -68,6 +68,42 @@ class Replication(Protocol):
         ...
 
 
+class Invited(NamedTuple):
+    """An invitation, and what became of it.
+
+    `name`: what people call it, no secret; `state`: open, used, waiting (for votes), admitted,
+    expired or cancelled; `until_ms`: agreed time, Unix milliseconds; `instead_of`: the member in
+    whose place the newcomer is to be; `guest`: its key; `number`: of the proposal, or 0.
+    """
+
+    name: str
+    state: str
+    until_ms: int
+    instead_of: bytes | None
+    guest: bytes | None
+    number: int
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A new invitation; `code` is for the newcomer's eyes alone."""
+
+    code: str = field(repr=False)
+    invited: Invited
+
+
+class Invitations(Protocol):
+    """The desk of this node; what it refuses, it raises as a `Refusal`."""
+
+    async def issue(
+        self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float
+    ) -> Issued: ...
+
+    async def listed(self) -> Sequence[Invited]: ...
+
+    async def cancel(self, name: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Node:
     """The node as the API sees it.
@@ -87,6 +123,7 @@ class Node:
     name: Callable[[bytes], str]
     record: Callable[[bytes], Verified[NodeRecord]]
     may_admit: bool
+    invitations: Invitations
     timeout_ticks: int
 
     @property

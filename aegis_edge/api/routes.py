@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from aegis_edge.api import members, metrics
+from aegis_edge.api import invitations, members, metrics
 from aegis_edge.api.messages import (
     BYTES_TYPE,
     JSON_TYPE,
@@ -64,6 +64,9 @@ INDEX = {
     "GET /v1/proposals": "changes of members that wait for votes",
     "POST /v1/proposals?timeout=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
     "POST /v1/vote?timeout=": 'say yes or no to one: {"number": N, "yes": true}',
+    "GET /v1/invitations": "what became of each invitation",
+    "POST /v1/invitations?timeout=": 'invite a board: {"for_s": N, "instead_of": NODE ID or null}',
+    "POST /v1/cancel": 'end an invitation that nobody has used: {"invitation": NAME}',
     "GET /v1/config": "the settings, and where each came from",
     "GET /v1/version": "the versions of what runs here",
     "GET /metrics": "figures for Prometheus",
@@ -100,7 +103,8 @@ def body_bytes_max(method: str, path: str) -> int:
     """How large the body of such a request may be; 0 if it takes none."""
     if method == "PUT":
         return VALUE_BYTES_MAX
-    return members.BODY_BYTES_MAX if method == "POST" and path in members.WITH_BODY else 0
+    has_body = method == "POST" and path in (*members.WITH_BODY, *invitations.WITH_BODY)
+    return members.BODY_BYTES_MAX if has_body else 0
 
 
 def handler_of(method: str, path: str) -> Handler:
@@ -382,6 +386,8 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/leave": {"POST": members.leave},
     "/v1/proposals": {"GET": members.proposals, "POST": members.propose},
     "/v1/vote": {"POST": members.vote},
+    "/v1/invitations": {"GET": invitations.invitations, "POST": invitations.invite},
+    "/v1/cancel": {"POST": invitations.cancel},
     "/v1/config": {"GET": _config},
     "/v1/version": {"GET": _version},
     "/metrics": {"GET": _metrics},

@@ -23,6 +23,9 @@ COMMANDS = {
     "init": ("init", "Make this board a node: its keys and its public record."),
     "record": ("record", "This node's public record, for the other owners."),
     "genesis": ("genesis", "Make the genesis of a cluster, or install it."),
+    "invite": ("invite", "Invite a board: a code, and a picture of it."),
+    "join": ("join", "Make this board a node of the cluster that it was invited to."),
+    "replace": ("invite:replace", "Invite a board in the place of a member."),
     "run": ("run", "Run the node until it is told to stop."),
     "status": ("status", "Where the node stands."),
     "members": ("members", "Who takes part in the cluster; propose another."),
@@ -43,12 +46,12 @@ COMMANDS = {
 EPILOG = """\b
 Exit codes:
    0  done                        7  the proof does not hold
-   1  error                      66  no such proof, or none that can be read
-   2  wrong usage                74  the disk failed
-   3  not found                  75  another process holds the home, the port or the socket
-   4  conflict: other revision   78  settings, genesis, key or database: a person must act
-   5  no quorum, or too late    130  interrupted
-   6  the node is not running
+   1  error                       8  the invitation is over, or the members say no
+   2  wrong usage                66  no such proof, or none that can be read
+   3  not found                  74  the disk failed
+   4  conflict: other revision   75  another process holds the home, the port or the socket
+   5  no quorum, or too late     78  settings, genesis, key or database: a person must act
+   6  the node is not running   130  interrupted
 """
 
 

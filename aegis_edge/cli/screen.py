@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aegis_edge.client import Client
     from aegis_edge.config import Config
 
-OK, ERROR, USAGE, NOT_FOUND, CONFLICT, NO_QUORUM, NOT_RUNNING, NOT_PROVEN = range(8)
+OK, ERROR, USAGE, NOT_FOUND, CONFLICT, NO_QUORUM, NOT_RUNNING, NOT_PROVEN, NOT_INVITED = range(9)
 INTERRUPTED = 130
 
 _CODES = {
@@ -29,6 +29,7 @@ _CODES = {
     "timeout": NO_QUORUM,
     "not_running": NOT_RUNNING,
     "not_proven": NOT_PROVEN,
+    "not_invited": NOT_INVITED,
     "unreadable": os.EX_NOINPUT,
     "genesis": os.EX_CONFIG,
 }

@@ -212,6 +212,22 @@ class TrioClient:
         patience_s = await self._patience()
         return await self._do(protocol.leave(patience_s), patience_s)
 
+    async def invite(self, lifetime_s: int, instead_of: str | None = None) -> dict[str, Any]:
+        """Invite a board for so many seconds; the `code` in the answer is for `aegis-edge join`.
+
+        `instead_of`: the node id of a member in whose place it is to be admitted.
+        """
+        patience_s = await self._patience()
+        return await self._do(protocol.invite(lifetime_s, instead_of, patience_s), patience_s)
+
+    async def invitations(self) -> dict[str, Any]:
+        """What became of the invitations of this node."""
+        return await self._do(protocol.table("invitations"))
+
+    async def cancel_invitation(self, name: str) -> dict[str, Any]:
+        """End an invitation that nobody has used."""
+        return await self._do(protocol.cancel_invitation(name))
+
     async def config(self) -> dict[str, Any]:
         """The settings that the node runs with, and where each came from."""
         return await self._do(protocol.table("config"))

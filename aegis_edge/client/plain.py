@@ -224,6 +224,22 @@ class Client:
         patience_s = self._patience()
         return self._do(protocol.leave(patience_s), patience_s)
 
+    def invite(self, lifetime_s: int, instead_of: str | None = None) -> dict[str, Any]:
+        """Invite a board for so many seconds; the `code` in the answer is for `aegis-edge join`.
+
+        `instead_of`: the node id of a member in whose place it is to be admitted.
+        """
+        patience_s = self._patience()
+        return self._do(protocol.invite(lifetime_s, instead_of, patience_s), patience_s)
+
+    def invitations(self) -> dict[str, Any]:
+        """What became of the invitations of this node."""
+        return self._do(protocol.table("invitations"))
+
+    def cancel_invitation(self, name: str) -> dict[str, Any]:
+        """End an invitation that nobody has used."""
+        return self._do(protocol.cancel_invitation(name))
+
     def config(self) -> dict[str, Any]:
         """The settings that the node runs with, and where each came from."""
         return self._do(protocol.table("config"))

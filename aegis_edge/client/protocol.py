@@ -452,7 +452,7 @@ def watch(after: int | None, prefix: str) -> bytes:
 
 
 def table(name: str) -> Call[dict[str, Any]]:
-    """`name`: status, peers, config or version."""
+    """`name`: of a route that shows one document, such as status."""
     return Call(request("GET", "/v1/" + name), lambda answer: document(checked(answer)))
 
 
@@ -469,7 +469,17 @@ def leave(patience_s: float) -> Call[dict[str, Any]]:
     return _wish("/v1/leave", {}, patience_s)
 
 
-def _wish(path: str, wanted: dict[str, Any], patience_s: float) -> Call[dict[str, Any]]:
+def invite(lifetime_s: int, instead_of: str | None, patience_s: float) -> Call[dict[str, Any]]:
+    return _wish("/v1/invitations", {"for_s": lifetime_s, "instead_of": instead_of}, patience_s)
+
+
+def cancel_invitation(name: str) -> Call[dict[str, Any]]:
+    return _wish("/v1/cancel", {"invitation": name})
+
+
+def _wish(
+    path: str, wanted: dict[str, Any], patience_s: float | None = None
+) -> Call[dict[str, Any]]:
     body = json.dumps(wanted).encode()
     raw = request("POST", path, {"timeout": patience_s}, body, "application/json")
     return Call(raw, lambda answer: document(checked(answer)))

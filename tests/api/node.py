@@ -15,11 +15,14 @@ import trio
 from aegis_edge import membership
 from aegis_edge.api import Node, open_listener, serve
 from aegis_edge.api.http import Server
+from aegis_edge.api.messages import Refusal
+from aegis_edge.api.port import Invited, Issued
 from aegis_edge.disk.reads import Changes, Entry, Listing, Pruned
 from aegis_edge.knowledge.operations import Delete, OperationError, Outcome, Put, Status, decode
 from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.knowledge.state import Version
 from aegis_edge.peers.identity import node_id
+from aegis_edge.peers.invitation import Invitation
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 from tests import proofs
@@ -103,6 +106,37 @@ class Ticket:
         return True
 
 
+class Desk:
+    """Invitations that are as good as the test says; `wanted` has what was asked for."""
+
+    code = Invitation(
+        bytes(32), AUTHOR, ("tcp:192.0.2.1:8080",), bytes(16), TIME_MS // 1000
+    ).to_text()
+
+    def __init__(self) -> None:
+        self.rows: list[Invited] = []
+        self.wanted: list[tuple[int, bytes | None, float]] = []
+
+    async def issue(self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float) -> Issued:
+        await trio.lowlevel.checkpoint()
+        self.wanted.append((lifetime_s, instead_of, timeout_s))
+        until_ms = TIME_MS + lifetime_s * 1000
+        self.rows.append(Invited(f"{len(self.rows):08x}", "open", until_ms, instead_of, None, 0))
+        return Issued(self.code, self.rows[-1])
+
+    async def listed(self) -> list[Invited]:
+        await trio.lowlevel.checkpoint()
+        return self.rows[::-1]
+
+    async def cancel(self, name: str) -> None:
+        await trio.lowlevel.checkpoint()
+        for at, row in enumerate(self.rows):
+            if row.name == name:
+                self.rows[at] = row._replace(state="cancelled")
+                return
+        raise Refusal("not_found", "there is no such invitation", "aegis-edge invite list")
+
+
 class Replication:
     """Fails with `failing` if that is set; keeps operations waiting while `held` is true.
 
@@ -128,6 +162,7 @@ class Replication:
         self.peers: list[dict[str, Any]] = []
         self.timeouts_s: list[float] = []
         self.ballots: list[Any] = []
+        self.desk = Desk()
         #: Which founder this node speaks for.
         self.who = 0
 
@@ -244,6 +279,7 @@ def node_of(replication: Replication) -> Node:
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
         may_admit=True,
+        invitations=replication.desk,
         timeout_ticks=replication.timeout_ticks,
     )
 

@@ -37,6 +37,9 @@ async def test_calls_are_those_of_the_plain_client(path: Path, nursery: trio.Nur
             assert len(await kb.history("a/1")) == 2
             with pytest.raises(NotFound):
                 await kb.get("a/1")
+            name = (await kb.invite(60))["invitation"]
+            assert (await kb.cancel_invitation(name)) == {"invitation": name}
+            assert [e["state"] for e in (await kb.invitations())["invitations"]] == ["cancelled"]
             assert (await kb.status())["nodes"] == 1
             assert await kb.peers() == {"peers": []}
             assert await kb.config() == {"settings": []}

@@ -26,7 +26,8 @@ from aegis_edge.client import (
     protocol,
 )
 from aegis_edge.client.plain import GRACE_S
-from tests.api.node import Failure, Replication, serving
+from aegis_edge.peers.identity import node_id
+from tests.api.node import FOUNDERS, Failure, Replication, serving
 from tests.proofs import cluster
 
 
@@ -54,6 +55,17 @@ def test_values_come_back_as_they_went(kb: Client) -> None:
         assert (entry.value, entry.revision) == (value, written.revision)
     assert kb.get("c", linearizable=True).raw == b""
     assert kb.prove("c") == kb.prove("c", linearizable=True) == cluster().proof("c")
+
+
+def test_invitations_are_made_listed_and_cancelled(kb: Client, node: Replication) -> None:
+    member = node_id(FOUNDERS.members[1])
+    made = kb.invite(60, member)
+    assert made["code"] == node.desk.code
+    (listed,) = kb.invitations()["invitations"]
+    assert listed["instead_of"] == "n1"
+    assert kb.cancel_invitation(listed["invitation"]) == {"invitation": listed["invitation"]}
+    with pytest.raises(NotFound):
+        kb.cancel_invitation("none")
 
 
 def test_errors_have_their_types(kb: Client, node: Replication) -> None:

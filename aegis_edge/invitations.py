@@ -1,0 +1,304 @@
+"""The desk where newcomers are invited, let in, or sent away: on the member that invites.
+
+Knows when an invitation is good, whom it was used by, and what its guest is told.  Refuses to
+decide who is a member: it proposes, as `aegis-edge members add` does, and counts no votes.
+
+An invitation is used up by the first who proves it.  The same newcomer may come back with it, for
+links break; it is proposed once, before the invitation ends.  Whether that has ended is judged by
+the agreed time, which takes a batch: a board whose clock starts in 1970 keeps none open, and one in
+2100 ends none.  Nothing that is kept here lets anybody in.  So it is with the X25519 key of a Tor
+client, of which a service is told the public half (`peers.onion.authorised_client`): it can be made
+of the same secret, once members can be let in through Tor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from aegis_edge.api.messages import Refusal
+from aegis_edge.api.port import Invited, Issued
+from aegis_edge.disk import guestlist
+from aegis_edge.disk.errors import DiskError
+from aegis_edge.disk.guestlist import ROWS_MAX, Row
+from aegis_edge.knowledge.operations import Admit, Barrier, Propose, Status
+from aegis_edge.knowledge.roll import Proposal, Roll
+from aegis_edge.net.links import Answer as Answering
+from aegis_edge.peers import welcome
+from aegis_edge.peers.genesis import Genesis
+from aegis_edge.peers.identity import short
+from aegis_edge.peers.invitation import SECRET_BYTES, Invitation
+from aegis_edge.peers.welcome import Answer, Question, State
+from aegis_edge.replication import Replication
+from aegis_edge.replication.errors import ReplicationError
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.messages import NodeRecord, Verified
+
+#: Invitations that nobody has used yet, at once: each is a door.
+OPEN_MAX = 8
+#: An agreed time has settled that moves no further from one batch to the next; and how many batches
+#: that may take.
+SETTLED_MS = 60_000
+ROUNDS_MAX = 4
+#: How long a guest waits for the cluster before it is told to ask again.
+PATIENCE_S = 30.0
+
+log = logging.getLogger(__name__)
+
+Record = Verified[NodeRecord]
+
+
+class Invitations:
+    """The desk of one node; `guest` is what its links call.
+
+    `own`: this node's record; `others`: gives those of the other members; `path`: the file in which
+    invitations survive a restart.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        genesis: Genesis,
+        own: Record,
+        others: Callable[[], Iterable[Record]],
+        replication: Replication,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._path = path
+        self._genesis = genesis
+        self._own = own
+        self._others = others
+        self._replication = replication
+        self._entropy = entropy
+        self._rows = {row.public: row for row in guestlist.read(path)}
+        self._lock = trio.Lock()
+        self._served: set[bytes] = set()
+
+    # --- for the owner ----------------------------------------------------------------------
+
+    async def issue(self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float) -> Issued:
+        """A new invitation, durable; raises `Refusal`, or what the replication raises.
+
+        `instead_of`: the member in whose place the newcomer is to be admitted.
+        """
+        roll = await self._roll()
+        if instead_of == self._own.signer:
+            raise Refusal(
+                "invalid",
+                "this board cannot invite somebody in its own place",
+                "have another member replace it",
+            )
+        if instead_of is not None and instead_of not in roll.members:
+            raise Refusal("not_found", "there is no such member", "see aegis-edge members")
+        now_ms = await self._settled_ms(timeout_s)
+        until_ms = now_ms + lifetime_s * 1000
+        invitation = Invitation(
+            self._genesis.cluster_id,
+            self._own.signer,
+            self._own.message.addresses,
+            self._entropy(SECRET_BYTES),
+            until_ms // 1000,
+        )
+        async with self._lock:
+            if sum(self._is_open(row, now_ms) for row in self._rows.values()) >= OPEN_MAX:
+                raise Refusal(
+                    "conflict",
+                    f"{OPEN_MAX} invitations are open already",
+                    "wait until one is used, or end one: aegis-edge invite cancel",
+                )
+            await self._keep(Row(invitation.public, until_ms, instead_of))
+        return Issued(invitation.to_text(), _listed(self._rows[invitation.public], now_ms))
+
+    async def listed(self) -> Sequence[Invited]:
+        """What became of each invitation, the newest first."""
+        roll = await self._roll()
+        now_ms = await self._replication.read(lambda database: database.agreed_ms())
+        return [_listed(row, now_ms, roll) for row in reversed(self._rows.values())]
+
+    async def cancel(self, name: str) -> None:
+        """End one by which nobody was proposed yet; `name` as in `Invited`.  Raises `Refusal`."""
+        async with self._lock:
+            found = [row for row in self._rows.values() if _name(row) == name]
+            if not found:
+                raise Refusal("not_found", "there is no such invitation", "aegis-edge invite list")
+            if found[0].number:
+                raise Refusal(
+                    "conflict",
+                    "its board is proposed already",
+                    "a proposal that is still open ends with: aegis-edge reject",
+                )
+            await self._keep(replace(found[0], is_over=True))
+
+    # --- for guests -------------------------------------------------------------------------
+
+    def guest(
+        self, record: Record, transcript: bytes, messages: Sequence[bytes]
+    ) -> Answering | None:
+        """How the caller with this record is answered, if it was invited: see `Links.guest`."""
+        try:
+            asked = welcome.read_question(messages[0])
+        except WireError:
+            return None
+        if asked.public not in self._rows or not asked.is_proven(transcript):
+            return None
+        return partial(self._answered, record, asked)
+
+    async def _answered(self, record: Record, asked: Question) -> bytes:
+        if asked.public in self._served:  # one at a time, for each may order a batch
+            return Answer(State.LATER, "it is being answered already").encode()
+        self._served.add(asked.public)
+        try:
+            answer = await self._answer(record, asked)
+        except (ReplicationError, Refusal) as error:
+            answer = Answer(State.LATER, str(error)[: welcome.WORDS_CHARACTERS_MAX])
+        finally:
+            self._served.discard(asked.public)
+        return answer.encode()
+
+    async def _answer(self, record: Record, asked: Question) -> Answer:
+        row = self._rows[asked.public]
+        if not row.is_over and not row.number:
+            row = await self._judged(row.public, record)
+        if row.guest is not None and row.guest != record.signer:
+            return Answer(State.USED)
+        roll = await self._roll()
+        is_member = row.guest is not None and row.guest in roll.members
+        if not is_member:
+            if row.is_over:
+                ended_ms = await self._replication.read(lambda database: database.agreed_ms())
+                return Answer(State.EXPIRED if ended_ms >= row.until_ms else State.CANCELLED)
+            if row.number and _proposal(row, roll) is None:
+                return Answer(State.REJECTED)
+        if not asked.is_ready:
+            raws = tuple(each.raw for each in (self._own, *self._others()))
+            return Answer(State.WELCOME, genesis=self._genesis.to_text(), records=raws)
+        return await self._admission(row, record, roll)
+
+    async def _judged(self, public: bytes, record: Record) -> Row:
+        """The invitation once it is known to be in time, and of this newcomer if of nobody else."""
+        now_ms = await self._settled_ms(PATIENCE_S)
+        async with self._lock:
+            row = self._rows[public]
+            if row.is_over or (row.guest is not None and now_ms < row.until_ms):
+                return row
+            if now_ms >= row.until_ms:
+                row = replace(row, is_over=True)
+            else:
+                row = replace(row, guest=record.signer)
+                log.info("%s comes by invitation", _called(record))
+            await self._keep(row)
+            return row
+
+    async def _admission(self, row: Row, record: Record, roll: Roll) -> Answer:
+        """How far the newcomer is on its way to be a member; it is proposed once, if it is none."""
+        if record.signer not in roll.members and not row.number:
+            wish = Propose(Admit(record.raw, row.instead_of), roll.number).encode()
+            outcome = await self._replication.submit(wish, timeout_s=PATIENCE_S, of_members=True)
+            if outcome.status is Status.CONFLICT:
+                return Answer(State.LATER, "the members have changed meanwhile")
+            if outcome.status is not Status.DONE:
+                return Answer(State.REFUSED, _REFUSALS[outcome.status])
+            log.info(
+                "%s was invited: proposal %d; while it waits for others: aegis-edge approve %d",
+                *(_called(record), outcome.revision, outcome.revision),
+            )
+            row = replace(row, number=outcome.revision)
+            await self._keep_alone(row)
+            roll = await self._roll()
+        if record.signer in roll.members:
+            if not row.number:  # it was one before: this lets nobody in who is thrown out later
+                await self._keep_alone(replace(row, is_over=True))
+            return Answer(State.ADMITTED)
+        proposal = _proposal(row, roll)
+        if proposal is None:
+            return Answer(State.REJECTED)
+        needed = self._replication.members.configuration.quorum
+        return Answer(State.WAITING, number=row.number, yes=len(proposal.yes), needed=needed)
+
+    # --- what it stands on ------------------------------------------------------------------
+
+    async def _roll(self) -> Roll:
+        roll: Roll = await self._replication.read(lambda database: database.roll())
+        return roll
+
+    async def _settled_ms(self, timeout_s: float) -> int:
+        """The agreed time, now.
+
+        The first batch of a cluster or after a pause, when all boards were off perhaps, carries an
+        old time or none; the votes on it bring what the next one goes by.
+        """
+        time_ms = await self._agreed_ms(timeout_s)
+        for _ in range(ROUNDS_MAX):
+            before_ms, time_ms = time_ms, await self._agreed_ms(timeout_s)
+            if 0 < time_ms <= before_ms + SETTLED_MS:
+                break
+        return time_ms
+
+    async def _agreed_ms(self, timeout_s: float) -> int:
+        """The agreed time of a batch."""
+        outcome = await self._replication.submit(Barrier().encode(), timeout_s=timeout_s)
+        return outcome.time_ms
+
+    def _is_open(self, row: Row, now_ms: int) -> bool:
+        return row.guest is None and not row.is_over and now_ms < row.until_ms
+
+    async def _keep_alone(self, row: Row) -> None:
+        async with self._lock:
+            await self._keep(row)
+
+    async def _keep(self, row: Row) -> None:
+        """Make `row` durable, then heed it; the oldest go that are in the way.
+
+        Whoever calls holds the lock.  Raises `Refusal` if the disk does not take it.
+        """
+        rows = self._rows | {row.public: row}
+        for public in list(rows)[: max(0, len(rows) - ROWS_MAX)]:
+            del rows[public]
+        try:
+            await trio.to_thread.run_sync(guestlist.write, self._path, list(rows.values()))
+        except DiskError as error:
+            raise Refusal("internal", error.message, error.advice) from None
+        self._rows = rows
+
+
+_REFUSALS = {
+    Status.ABSENT: "the board that it should take the place of is no member any more",
+    Status.INVALID: "its record is not valid",
+    Status.REFUSED: (
+        "the rules do not allow it: there is an upper bound of members and of open proposals, and"
+        " two members never have the same keys"
+    ),
+}
+
+
+def _proposal(row: Row, roll: Roll) -> Proposal | None:
+    """The open proposal to admit its guest."""
+    return next((each for each in roll.proposals if each.number == row.number), None)
+
+
+def _listed(row: Row, now_ms: int, roll: Roll | None = None) -> Invited:
+    state = "open"
+    if row.guest is not None:
+        members = () if roll is None else roll.members
+        state = "admitted" if row.guest in members else "used"
+        state = "waiting" if roll is not None and _proposal(row, roll) else state
+    elif now_ms >= row.until_ms:
+        state = "expired"
+    elif row.is_over:
+        state = "cancelled"
+    return Invited(_name(row), state, row.until_ms, row.instead_of, row.guest, row.number)
+
+
+def _name(row: Row) -> str:
+    """What people call it; says nothing about the secret."""
+    return row.public[:4].hex()
+
+
+def _called(record: Record) -> str:
+    return f"{record.message.name} ({short(record.signer)})"

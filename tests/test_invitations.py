@@ -1,0 +1,600 @@
+"""The desk: who is invited, whom that lets in, and what everybody else is told.
+
+First at a desk over nodes in this process; then as owners type it, in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import trio
+
+from aegis_edge import config
+from aegis_edge import invitations as module
+from aegis_edge.api.messages import Refusal
+from aegis_edge.client import Client
+from aegis_edge.config import Config
+from aegis_edge.disk import guestlist, keyfile
+from aegis_edge.disk.guestlist import ROWS_MAX
+from aegis_edge.home import own_record, read_genesis
+from aegis_edge.invitations import OPEN_MAX, Invitations
+from aegis_edge.knowledge.operations import Approve, Dismiss, Leave, Propose
+from aegis_edge.net.clock import now_ticks
+from aegis_edge.peers import welcome
+from aegis_edge.peers.genesis import Genesis
+from aegis_edge.peers.invitation import Invitation
+from aegis_edge.peers.welcome import Answer, State
+from aegis_edge.replication import NoQuorum, Replication
+from aegis_edge.replication.performer import TICK_TICKS
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord, Verified
+from cluster import free_ports
+from tests.test_growth import TIMEOUT_S, Board, decide, eventually, settled
+from tests.test_node import Running, cluster
+
+HOUR_S = 3600
+TRANSCRIPT = bytes(range(64))
+Record = Verified[NodeRecord]
+
+
+def newcomer(seed: int) -> Record:
+    noise_key = bytes([seed]) * 32
+    said = NodeRecord(1, noise_key, (f"tcp:127.0.0.1:{seed}",), 2**31, f"new{seed}")
+    return Signer(bytes([seed]) * 32, b"").sign(said)
+
+
+NEW, OTHER = newcomer(101), newcomer(102)
+
+
+class Town(NamedTuple):
+    """Nodes of one cluster, their homes, and the desk of the first."""
+
+    homes: list[Config]
+    nodes: list[Replication]
+    desk: Invitations
+    again: Callable[[], Invitations]
+
+
+@asynccontextmanager
+async def town(path: Path, size: int) -> AsyncIterator[Town]:
+    homes = cluster(path, size)
+    own = own_record(homes[0], keyfile.read(homes[0].key_file))
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            nodes = [await running.start(each) for each in homes]
+
+            def again() -> Invitations:
+                """A desk of the same node, as after a restart."""
+                genesis = read_genesis(homes[0])
+                others = [record for record in genesis.records if record.signer != own.signer]
+                file = homes[0].invitations_file
+                return Invitations(file, genesis, own, lambda: others, nodes[0])
+
+            yield Town(homes, nodes, again(), again)
+            nursery.cancel_scope.cancel()
+
+
+async def invited(desk: Invitations, instead_of: bytes | None = None) -> Invitation:
+    issued = await desk.issue(HOUR_S, instead_of, timeout_s=TIMEOUT_S)
+    assert issued.invited.state == "open"
+    return Invitation.from_text(issued.code)
+
+
+async def asks(
+    desk: Invitations, invitation: Invitation, record: Record = NEW, *, is_ready: bool = True
+) -> Answer:
+    raw = welcome.question(invitation, TRANSCRIPT, is_ready=is_ready)
+    answer = desk.guest(record, TRANSCRIPT, [raw])
+    assert answer is not None
+    return welcome.read_answer(await answer())
+
+
+async def turn_clock(here: Town, wall_ms: int) -> None:
+    """Of the board that is alone; agreed time follows with what it says next."""
+    here.nodes[0]._wall_ms = lambda: wall_ms
+    while await here.desk._agreed_ms(TIMEOUT_S) < wall_ms:
+        pass
+
+
+async def states(desk: Invitations) -> list[str]:
+    return [each.state for each in await desk.listed()]
+
+
+async def test_a_board_alone_lets_in_whom_it_invited(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        assert await desk.listed() == []
+        invitation = await invited(desk)
+        genesis = read_genesis(here.homes[0])
+        assert invitation.cluster_id == genesis.cluster_id
+        assert invitation.host == genesis.members[0]
+        assert invitation.addresses == genesis.records[0].message.addresses
+        answer = await asks(desk, invitation, is_ready=False)
+        assert answer.state is State.WELCOME
+        assert Genesis.from_text(answer.genesis).cluster_id == genesis.cluster_id
+        assert answer.records == (genesis.records[0].raw,)
+        assert here.nodes[0].nodes == 1, "it holds nothing yet, so it is no member"
+        assert await states(desk) == ["used"]
+        assert (await asks(desk, invitation)).state is State.ADMITTED
+        await settled(1, here.nodes[0])
+        assert NEW.signer in here.nodes[0].members.configuration
+        assert await states(desk) == ["admitted"]
+        assert (await asks(desk, invitation)).state is State.ADMITTED, "it lost the answer"
+        assert (await asks(desk, invitation, is_ready=False)).state is State.WELCOME
+        assert (await asks(desk, invitation, OTHER)).state is State.USED
+
+
+async def test_who_is_thrown_out_is_not_let_in_again_by_what_it_once_used(tmp_path: Path) -> None:
+    async with town(tmp_path, 3) as here:
+        member, desk = here.nodes[2], here.desk
+        record = own_record(here.homes[2], keyfile.read(here.homes[2].key_file))
+        held, invitation = await invited(desk), await invited(desk)
+        assert (await asks(desk, held, record)).state is State.ADMITTED
+        assert (await asks(desk, invitation)).state is State.WAITING
+        await decide(Propose(Dismiss(member.key)).encode(), *here.nodes[:2])
+        await settled(1, here.nodes[0])
+        for is_ready in (False, True):
+            assert (await asks(desk, held, record, is_ready=is_ready)).state is State.CANCELLED
+        with pytest.raises(Refusal, match="is proposed already"):
+            await desk.cancel((await desk.listed())[0].name)
+        assert len(await here.nodes[0].read(lambda database: database.roll().proposals)) == 1
+
+
+async def test_a_disk_that_takes_nothing_lets_nobody_in(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        desk._path = here.homes[0].key_file / "no folder"
+        assert (await asks(desk, invitation)).state is State.LATER
+        assert here.nodes[0].nodes == 1
+        with pytest.raises(Refusal) as refused:
+            await invited(desk)
+        assert refused.value.code == "internal"
+        desk._path = here.homes[0].invitations_file
+        assert (await asks(desk, invitation, OTHER)).state is State.ADMITTED
+
+
+async def test_others_have_to_say_yes_and_may_say_no(tmp_path: Path) -> None:
+    async with town(tmp_path, 3) as here:
+        invitation = await invited(here.desk)
+        waiting = await asks(here.desk, invitation)
+        assert waiting == Answer(State.WAITING, number=1, yes=1, needed=2)
+        assert await states(here.desk) == ["waiting"]
+        assert await asks(here.desk, invitation) == waiting, "asked again, proposed once"
+        assert here.nodes[0].nodes == 3
+        await here.nodes[1].submit(Approve(1, True).encode(), of_members=True)
+        await settled(1, here.nodes[0])
+        assert (await asks(here.desk, invitation)).state is State.ADMITTED
+        second = await invited(here.desk)
+        assert (await asks(here.desk, second, OTHER)).number == 2
+        for node in here.nodes[1:]:
+            await node.submit(Approve(2, False).encode(), of_members=True)
+        await here.nodes[0].barrier()
+        for is_ready in (True, False):
+            answer = await asks(here.desk, second, OTHER, is_ready=is_ready)
+            assert answer.state is State.REJECTED, "and hears nothing more of the members"
+        assert await states(here.desk) == ["used", "admitted"]
+        assert here.nodes[0].nodes == 4
+
+
+async def test_a_newcomer_takes_the_place_of_a_member_as_the_host_said(tmp_path: Path) -> None:
+    async with town(tmp_path, 3) as here:
+        old = here.nodes[2].key
+        invitation = await invited(here.desk, old)
+        assert (await asks(here.desk, invitation)).state is State.WAITING
+        await here.nodes[1].submit(Approve(1, True).encode(), of_members=True)
+        await settled(1, here.nodes[0])
+        members = here.nodes[0].members.configuration.members
+        assert NEW.signer in members
+        assert old not in members
+        assert len(members) == 3
+
+
+async def test_who_cannot_be_replaced_is_not_invited_for(tmp_path: Path) -> None:
+    async with town(tmp_path, 3) as here:
+        with pytest.raises(Refusal, match="in its own place"):
+            await invited(here.desk, here.nodes[0].key)
+        with pytest.raises(Refusal, match="no such member"):
+            await invited(here.desk, NEW.signer)
+        gone = here.nodes[2]
+        invitation = await invited(here.desk, gone.key)
+        await gone.submit(Leave().encode(), of_members=True)
+        await settled(1, here.nodes[0])
+        answer = await asks(here.desk, invitation)
+        assert answer.state is State.REFUSED
+        assert "no member any more" in answer.words
+
+
+async def test_nobody_is_heard_who_does_not_know_the_secret(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        good = welcome.question(invitation, TRANSCRIPT, is_ready=True)
+        guessed = welcome.question(replace(invitation, secret=bytes(16)), TRANSCRIPT, is_ready=True)
+        forged = welcome.read_question(guessed)._replace(public=invitation.public)
+        strangers = [
+            guessed,
+            welcome.codec.encode((1, *forged)),
+            welcome.question(invitation, bytes(64), is_ready=True),
+            b"noise",
+            good[:-1],
+        ]
+        batches = here.nodes[0].counters.batches
+        for raw in strangers:
+            assert desk.guest(NEW, TRANSCRIPT, [raw]) is None
+        assert desk.guest(NEW, TRANSCRIPT, [good]) is not None, "but for this one"
+        assert here.nodes[0].counters.batches == batches
+        assert await states(desk) == ["open"]
+
+
+async def test_what_is_over_is_told_from_what_never_was(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk, node = here.desk, here.nodes[0]
+        cancelled, late = await invited(desk), await invited(desk)
+        (name,) = [e.name for e in await desk.listed() if cancelled.public.hex().startswith(e.name)]
+        await desk.cancel(name)
+        assert (await asks(desk, cancelled)).state is State.CANCELLED
+        now_ms = node._wall_ms()
+        await turn_clock(here, now_ms + HOUR_S * 1000 - 60_000)
+        assert (await asks(desk, late, is_ready=False)).state is State.WELCOME
+        other = await invited(desk)
+        # All were off meanwhile: no batch tells of the new time before there is one.
+        node._wall_ms = lambda: now_ms + 2 * HOUR_S * 1000
+        while now_ticks() <= node._tick_at + TICK_TICKS:
+            await trio.sleep(0.01)
+        assert (await asks(desk, other)).state is State.EXPIRED
+        batches = node.counters.batches
+        assert (await asks(desk, other)).state is State.EXPIRED
+        assert node.counters.batches == batches, "it is over for good, and costs no batch"
+        assert (await asks(desk, late)).state is State.EXPIRED, "it came in time, but did no more"
+        assert (await asks(desk, late, OTHER)).state is State.USED
+        assert await states(desk) == ["expired", "used", "expired"]
+        assert node.nodes == 1
+        assert [e.state for e in await here.again().listed()] == await states(desk)
+
+
+async def test_the_agreed_time_counts_and_not_a_clock_that_starts_in_1970(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        first, second = await invited(desk), await invited(desk)
+        await turn_clock(here, 0)
+        assert (await asks(desk, first, is_ready=False)).state is State.WELCOME
+        third = await invited(desk)
+        assert abs(third.until_s - second.until_s) <= HOUR_S // 10
+        assert (await asks(desk, third, OTHER, is_ready=False)).state is State.WELCOME
+
+
+async def test_invitations_survive_a_restart_and_nothing_that_lets_in_is_kept(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path, 1) as here:
+        first, second = await invited(here.desk), await invited(here.desk)
+        assert (await asks(here.desk, first, is_ready=False)).state is State.WELCOME
+        kept = here.homes[0].invitations_file
+        assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+        for invitation in (first, second):
+            assert invitation.secret not in kept.read_bytes()
+        desk = here.again()
+        assert await states(desk) == ["open", "used"]
+        assert (await asks(desk, first, OTHER)).state is State.USED
+        assert (await asks(desk, second, OTHER, is_ready=False)).state is State.WELCOME
+        assert (await asks(desk, first)).state is State.ADMITTED
+
+
+async def test_open_invitations_are_few_and_old_ones_are_forgotten(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        for _ in range(OPEN_MAX):
+            await invited(desk)
+        with pytest.raises(Refusal, match="are open already"):
+            await invited(desk)
+        for _ in range(ROWS_MAX):
+            for each in await desk.listed():
+                if each.state == "open":
+                    await desk.cancel(each.name)
+            newest = await invited(desk)
+        assert len(await desk.listed()) == ROWS_MAX
+        assert (await desk.listed())[0].state == "open"
+        assert (await asks(desk, newest, is_ready=False)).state is State.WELCOME
+        await desk.cancel((await desk.listed())[0].name)
+        assert (await asks(desk, newest)).state is State.CANCELLED, "it was not proposed yet"
+        with pytest.raises(Refusal, match="no such invitation"):
+            await desk.cancel("00000000")
+
+
+async def test_a_host_without_a_quorum_has_its_guest_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
+    async with town(tmp_path, 1) as here:
+        invitation, second = await invited(here.desk), await invited(here.desk)
+        assert (await asks(here.desk, invitation)).state is State.ADMITTED
+        await settled(1, here.nodes[0])
+        answer = await asks(here.desk, second, OTHER)
+        assert answer.state is State.LATER
+        assert "waiting for new101" in answer.words
+        with pytest.raises(NoQuorum):
+            await here.desk.issue(HOUR_S, None, timeout_s=0.2)
+
+
+async def test_a_guest_is_answered_one_question_at_a_time(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        invitation = await invited(here.desk)
+        found: list[Answer] = []
+
+        async def ask() -> None:
+            found.append(await asks(here.desk, invitation, is_ready=False))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask)
+        assert sorted(answer.state for answer in found) == [State.WELCOME] + [State.LATER] * 2
+        assert (await asks(here.desk, invitation)).state is State.ADMITTED
+
+
+async def test_a_proposal_that_comes_too_late_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        fresh = desk._roll
+        roll = await fresh()
+
+        async def stale() -> Any:
+            return replace(roll, number=7)
+
+        monkeypatch.setattr(desk, "_roll", stale)
+        answer = await asks(desk, invitation)
+        assert answer == Answer(State.LATER, "the members have changed meanwhile")
+        monkeypatch.setattr(desk, "_roll", fresh)
+        assert (await asks(desk, invitation)).state is State.ADMITTED
+
+
+async def test_who_is_a_member_already_hears_that(tmp_path: Path) -> None:
+    async with town(tmp_path, 2) as here:
+        invitation = await invited(here.desk)
+        member = own_record(here.homes[1], keyfile.read(here.homes[1].key_file))
+        assert (await asks(here.desk, invitation, member)).state is State.ADMITTED
+        assert await here.nodes[0].read(lambda database: database.roll().proposals) == ()
+
+
+# --- as owners type it, in processes of their own -----------------------------------------------
+
+
+class NewBoard:
+    """A board that is no node yet, and what its owner types."""
+
+    def __init__(self, path: Path, port: int) -> None:
+        self.path, self.port = path, port
+
+    def joins(self, code: str, *more: str) -> subprocess.Popen[str]:
+        address = ["--name", self.path.name, "--address", f"127.0.0.1:{self.port}"]
+        return self.types("join", *code.split(), *address, *more)
+
+    def types(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "aegis_edge", "--home", str(self.path), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def comes(self, code: str, *more: str) -> tuple[int, str, str]:
+        """The exit code of `join`, and what it says."""
+        process = self.joins(code, *more)
+        said, complaint = process.communicate(timeout=TIMEOUT_S)
+        return process.returncode, said, complaint
+
+    def starts(self) -> Board:
+        return Board(config.load({"home": self.path}, {}))
+
+
+def code_of(said: str) -> str:
+    words = shlex.split(said)
+    assert words[:2] == ["aegis-edge", "join"]
+    return words[2]
+
+
+def new_boards(path: Path, count: int) -> list[NewBoard]:
+    names = ("barn", "cellar", "dock", "elm", "farm")
+    ports = free_ports(count)
+    return [NewBoard(path / name, port) for name, port in zip(names, ports, strict=False)]
+
+
+@pytest.fixture
+def running() -> Iterator[list[Board]]:
+    boards: list[Board] = []
+    yield boards
+    for board in boards:
+        board.stop()
+
+
+def status_of(settings: Config) -> dict[str, Any]:
+    with Client(settings.api_socket) as kb:
+        return kb.status()
+
+
+def test_owners_invite_and_one_board_becomes_three_and_a_lost_one_is_replaced(
+    tmp_path: Path, running: list[Board]
+) -> None:
+    (founder,) = cluster(tmp_path, 1)
+    barn, cellar, dock = new_boards(tmp_path, 3)
+    running.append(Board(founder))
+    with Client(founder.api_socket) as kb:
+        kb.put("from", "the beginning")
+    code, said, _ = barn.comes(code_of(running[0].types("invite")))
+    assert code == 0
+    assert "This board is a member now" in said
+    running.append(barn.starts())
+    barn_home = running[1].settings
+    eventually(lambda: status_of(barn_home)["is_member"])
+
+    second = code_of(running[0].types("invite", "--for", "2d"))
+    waiting = cellar.joins(second)
+    assert waiting.stderr is not None
+    line = waiting.stderr.readline()
+    assert line.startswith("proposal 2 waits for others: 1 of 2 said yes")
+    assert "aegis-edge approve 2" in line
+    assert "cellar" in running[0].types("proposals")
+    # The host is gone for a while, and knows its guest again.
+    running[0].stop()
+    running[0] = Board(founder)
+    running[1].types("approve", "2")
+    said, _ = waiting.communicate(timeout=TIMEOUT_S)
+    assert waiting.returncode == 0
+    assert "This board is a member now" in said
+    running.append(cellar.starts())
+    cellar_home = running[2].settings
+    eventually(lambda: status_of(cellar_home)["is_member"])
+    with Client(cellar_home.api_socket) as kb:
+        assert kb.get("from", linearizable=True).value == "the beginning"
+
+    running.pop().stop()  # cellar is lost
+    third = code_of(running[0].types("replace", "cellar"))
+    code, said, _ = dock.comes(third, "--no-wait", "--json")
+    assert (code, json.loads(said)["state"]) == (0, "waiting")
+    running.append(dock.starts())
+    running[1].types("approve", str(json.loads(said)["proposal"]))
+    dock_home = running[2].settings
+    eventually(lambda: status_of(dock_home)["is_member"])
+    names = {line.split()[1] for line in running[0].types("members").splitlines()[1:-1]}
+    assert names == {founder.name, "barn", "dock"}
+    with Client(dock_home.api_socket) as kb:
+        assert kb.get("from", linearizable=True).value == "the beginning"
+    listed = json.loads(running[0].types("invite", "list", "--json"))["invitations"]
+    assert [each["state"] for each in listed] == ["admitted", "used", "admitted"]
+
+
+def test_a_board_that_is_run_as_it_joins_keeps_nobody_waiting(
+    tmp_path: Path, running: list[Board]
+) -> None:
+    (founder,) = cluster(tmp_path, 1)
+    (barn,) = new_boards(tmp_path, 1)
+    running.append(Board(founder))
+    process = barn.joins(code_of(running[0].types("invite")), "--run", "--json")
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["state"] == "member"
+        assert json.loads(process.stdout.readline())["ready"]
+        with Client(founder.api_socket) as kb:
+            kb.put("both", "agreed")
+        assert status_of(config.load({"home": barn.path}, {}))["nodes"] == 2
+    finally:
+        process.terminate()
+        process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0
+
+
+def test_a_code_that_is_no_good_lets_nobody_in_and_says_why(
+    tmp_path: Path, running: list[Board]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    (founder,), (stranger,) = cluster(here, 1), cluster(there, 1)
+    barn, cellar, dock, elm = new_boards(tmp_path, 4)
+    host = Board(founder)
+    running.append(host)
+
+    good = code_of(host.types("invite"))
+    typo = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
+    code, _, complaint = barn.comes(typo)
+    assert (code, barn.path.exists()) == (2, False)
+    assert "typing error" in complaint
+
+    real = Invitation.from_text(good)
+    code, _, complaint = barn.comes(replace(real, secret=bytes(16)).to_text())
+    assert code == 8
+    assert "does not know this code" in complaint
+
+    listed = json.loads(host.types("invite", "list", "--json"))["invitations"]
+    host.types("invite", "cancel", listed[0]["invitation"])
+    code, _, complaint = barn.comes(good)
+    assert (code, "was cancelled" in complaint) == (8, True)
+
+    used = code_of(host.types("invite"))
+    assert barn.comes(used)[0] == 0
+    running.append(barn.starts())
+    code, _, complaint = cellar.comes(used)
+    assert (code, "by another board" in complaint) == (8, True)
+    assert not (cellar.path / "genesis").exists()
+
+    late = code_of(host.types("invite"))
+    host.stop()
+    rows = guestlist.read(founder.invitations_file)
+    past = [row if row.guest else replace(row, until_ms=1) for row in rows]
+    guestlist.write(founder.invitations_file, past)
+    code, _, complaint = cellar.comes(late)
+    assert (code, "cannot be reached" in complaint) == (1, True)
+    assert "nothing listens" in complaint
+    running[0] = host = Board(founder)
+    code, _, complaint = cellar.comes(late)
+    assert (code, "has expired" in complaint) == (8, True)
+
+    running.append(Board(stranger))
+    elsewhere = code_of(running[-1].types("invite"))
+    code, _, complaint = barn.comes(elsewhere)
+    assert (code, "belongs to another cluster" in complaint) == (78, True)
+    # The host of one cluster under the name of another.
+    mixed = replace(Invitation.from_text(elsewhere), cluster_id=real.cluster_id).to_text()
+    code, _, complaint = dock.comes(mixed)
+    assert (code, "refused the handshake" in complaint) == (1, True)
+    # Another node than the one that is named.
+    mixed = replace(Invitation.from_text(elsewhere), host=real.host).to_text()
+    code, _, complaint = elm.comes(mixed)
+    assert (code, "another node answers there" in complaint) == (1, True)
+    assert status_of(founder)["nodes"] == 2
+    assert status_of(stranger)["nodes"] == 1
+    # Who has no patience may go: what was asked stays asked.
+    waiting = dock.joins(code_of(host.types("invite")))
+    assert waiting.stderr is not None
+    assert waiting.stderr.readline().startswith("proposal 2 waits")
+    waiting.send_signal(signal.SIGINT)
+    _, complaint = waiting.communicate(timeout=TIMEOUT_S)
+    assert waiting.returncode == 130
+    assert "Traceback" not in complaint
+    assert "dock" in host.types("proposals")
+
+
+def test_nothing_secret_is_in_a_log_or_a_file_of_the_host(tmp_path: Path) -> None:
+    (founder,) = cluster(tmp_path, 1)
+    (barn,) = new_boards(tmp_path, 1)
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        words = ["--home", founder.directory, "run", "--json", "--log-level", "debug"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aegis_edge", *words],
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["ready"]
+        with Client(founder.api_socket) as kb:
+            code = kb.invite(HOUR_S)["code"]
+        assert barn.comes(code)[0] == 0
+    finally:
+        process.terminate()
+        process.communicate(timeout=TIMEOUT_S)
+    assert "comes by invitation" in log.read_text()
+    secret = Invitation.from_text(code).secret
+    spoken = [code, code.replace("-", ""), code[-20:], secret.hex()]
+    for path in [log, *(p for p in founder.directory.rglob("*") if p.is_file())]:
+        data = path.read_bytes()
+        assert secret not in data
+        assert not any(text.encode() in data for text in spoken), path
