@@ -49,7 +49,7 @@ def configuration(genesis: Genesis, roll: Roll) -> Configuration:
     ratio_percent = genesis.parameters.byzantine_ratio_percent
     members = roll.members
     faulty = quorum.faults(len(members), ratio_percent)
-    return Configuration(roll.number, members, faulty, roll.start)
+    return Configuration(roll.number, members, faulty, roll.start, ratio_percent)
 
 
 def records(roll: Roll) -> tuple[Verified[NodeRecord], ...]:

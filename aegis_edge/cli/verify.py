@@ -110,6 +110,8 @@ def _said(proven: Proven, genesis: Genesis) -> dict[str, Any]:
         except Garbled:  # somebody wrote as JSON what is none: that, too, is proven
             said |= value_fields(version.value)
     state = {
+        "configuration": proven.changes,
+        "members": [node_id(key) for key in proven.members],
         "sequence": proven.sequence,
         "revision": proven.revision,
         "time_ms": proven.time_ms,
@@ -137,10 +139,17 @@ def _rows(proven: Proven, genesis: Genesis) -> list[tuple[str, str]]:
     signers = ", ".join(screen.author(node_id(key), by_id) for key in proven.signers)
     rows += [
         ("as of", f"batch {proven.sequence}, {_time(proven.time_ms)}; not of what came after"),
-        ("signed", f"{signers}: {len(proven.signers)} of {len(genesis.members)} members"),
+        ("signed", f"{signers}: {len(proven.signers)} of {len(proven.members)} members"),
+        *([("members", _lineage(proven.changes))] if proven.changes else []),
         ("cluster", genesis.cluster_id.hex()),
     ]
     return rows
+
+
+def _lineage(changes: int) -> str:
+    """How many times those who signed are away from those in the genesis."""
+    times = "once" if changes == 1 else f"{changes} times"
+    return f"changed {times} since the genesis, each time signed by those before"
 
 
 def _time(time_ms: int) -> str:

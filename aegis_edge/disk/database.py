@@ -23,6 +23,7 @@ from aegis_edge.disk.errors import (
     disk_errors,
     is_rot,
 )
+from aegis_edge.disk.handovers import Handovers
 from aegis_edge.disk.log import Log
 from aegis_edge.disk.scrub import Scrub, Slice
 from aegis_edge.knowledge.inclusion import Inclusion
@@ -33,11 +34,15 @@ from aegis_edge.knowledge.operations import Outcome
 from aegis_edge.knowledge.parts import read_row_item, read_rows
 from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.knowledge.state import Progress, Rotten, Version
+from aegis_edge.pbft.configuration import digest_of
 from aegis_edge.pbft.events import (
     BeginTransfer,
     Deliver,
+    Foresee,
+    Foreseen,
     InstallState,
     JudgePart,
+    KeepHandovers,
     MendRows,
     PartJudged,
     Persist,
@@ -48,20 +53,27 @@ from aegis_edge.pbft.events import (
     Step,
     TakeRoot,
 )
+from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import claimed
+from aegis_edge.wire.messages import HANDOVERS, pack_handover, pack_lineage
 
 CERTIFICATE_BYTES_MAX = 64 * 1024 * 1024
+#: What one answer brings of how the members came about.
+HANDOVERS_BYTES_MAX = 64 * 1024
 
 #: Of a `Deliver`: the outcomes of each bundle.  Of a `TakeRoot`: the root; of a `Settle`: the
-#: root, the newest revision, and the roll of members.  Of a `JudgePart`: what came of it.  Of an
-#: `InstallState`: the revision and the origins of the new state.  Else None.
+#: root, the newest revision, and the roll of members.  Of a `JudgePart`, `MendRows` or `Foresee`:
+#: what came of it.  Of an `InstallState`: the root, the revision, the roll and the origins of the
+#: new state.  Else None.
 Result = (
     list[tuple[Outcome, ...]]
     | bytes
     | tuple[bytes, int, Roll]
     | PartJudged
     | RowsMended
-    | tuple[int, dict[bytes, tuple[int, int]]]
+    | Foreseen
+    | tuple[bytes, int, Roll, dict[bytes, tuple[int, int]]]
     | None
 )
 
@@ -86,8 +98,9 @@ class Database:
         self._machine = machine
         self._state = state
         self._log = log
+        self._handovers = Handovers(connection)
         self._moments = Moments(self._row, partial(reads.version_at, connection))
-        self._scrub = Scrub(path, connection, machine, state, log)
+        self._scrub = Scrub(path, connection, machine, state, log, self._handovers)
         self._rotten: set[bytes] = set()
         self._damage: DatabaseDamaged | None = None
         self._one_thread = threading.Lock()
@@ -224,8 +237,16 @@ class Database:
                 self._state.flush()
                 self._log.certify(sequence, certificate, time_ms, self._machine.origins)
                 if self._machine.roll.number != number:
+                    self._hand_over(certificate)
                     self._log.forget()
                 return outcomes
+            case Foresee(sequence, time_ms, bundles, digest):
+                after = self._machine.foresee(sequence, time_ms, bundles)
+                is_other = after.number != self._machine.roll.number
+                return Foreseen(sequence, digest, _digest_of(after) if is_other else b"")
+            case KeepHandovers(first, raws):
+                self._handovers.keep(first, raws)
+                return None
             case TakeRoot(sequence, is_signed):
                 assert sequence == self._machine.executed, "a root is taken right after its batch"
                 if is_signed:
@@ -249,14 +270,30 @@ class Database:
                 return self._judge(step)
             case InstallState():
                 machine = self._machine
+                number = machine.roll.number
                 machine.install()
                 self._state.flush()
+                if machine.roll.number != number:
+                    self._log.forget()
                 self._log.jump(machine.executed, machine.time_ms, machine.origins)
                 self._moments.forget_before(machine.executed)
                 self._moments.took(machine.executed, machine.moment())
-                return machine.revision, dict(machine.origins)
+                return machine.root(), machine.revision, machine.roll, dict(machine.origins)
             case MendRows():
                 return self._mend(step)
+
+    def _hand_over(self, certificate: bytes) -> None:
+        """Keep what proves the members after the batch just executed, all of whose commits say so.
+
+        They are others than a quorum foresaw only where this state is another one than theirs.
+        """
+        roll = self._machine.roll
+        _, commits, _ = codec.decode(certificate)
+        for commit in commits:
+            claim = claimed(commit)
+            if claim is None or claim.fields[5:] != (_digest_of(roll),):
+                raise DatabaseDamaged("what it holds differs from what the members agreed on", "")
+        self._handovers.keep(roll.number, [pack_handover(roll.members, commits)])
 
     def _checkpoint(self, sequence: int) -> None:
         self._machine.hold()
@@ -299,6 +336,10 @@ class Database:
     def part(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
         """Pieces of the state after `sequence` for `peer`; b"": not held here; None: ask again."""
         with self._exclusively():
+            if kind == HANDOVERS:
+                number = int.from_bytes(b"".join(items[:1]), "big")
+                raws = self._handovers.after(number, HANDOVERS_BYTES_MAX)
+                return pack_lineage(self._log.proven(), raws)
             try:
                 return self._machine.answer(peer, sequence, kind, items)
             except WireError:
@@ -385,6 +426,14 @@ class Database:
         with self._exclusively():
             return self._machine.time_ms
 
+    def handovers(self, number: int) -> tuple[bytes, ...]:
+        """What leads from the genesis' members to those of configuration `number`.
+
+        That is `wire.messages.Handover.raw`, `number` of them; fewer where they are not all here.
+        """
+        with self._exclusively():
+            return self._handovers.after(0, 1 << 62)[:number]
+
     def root(self) -> tuple[int, int, bytes]:
         """The last executed sequence, the last revision, and the state root there."""
         with self._exclusively():
@@ -455,6 +504,11 @@ class Database:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
+
+
+def _digest_of(roll: Roll) -> bytes:
+    """What commits call the configuration that begins with this roll."""
+    return digest_of(roll.number, roll.start, roll.members)
 
 
 def _machine(state: AppliedState, history_versions: int, founders: Roll, rules: Rules) -> Machine:

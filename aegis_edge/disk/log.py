@@ -19,7 +19,14 @@ from typing import NamedTuple
 
 from aegis_edge.disk.origins import pack_origins, unpack_origins
 from aegis_edge.pbft.events import Record
-from aegis_edge.pbft.journal import CHECKPOINT, DIVERGED, PREPARED, PROPOSAL
+from aegis_edge.pbft.journal import (
+    CHECKPOINT,
+    DIVERGED,
+    INHERITED,
+    PREPARED,
+    PROPOSAL,
+    STABLE,
+)
 
 #: A proposal that was replaced while a certificate still names it: a kind of this file's own.
 BODY = 9
@@ -125,13 +132,32 @@ class Log:
         return True
 
     def forget(self) -> None:
-        """The configuration that all records are of has ended: none serves any more."""
+        """The configuration that all records are of has ended: none serves any more.
+
+        But for the last checkpoint that was proven: others may be behind it.
+        """
+        proven = self._rows.pop((STABLE, 0, 0), None)
+        if proven is None:
+            proven = self._rows.pop((INHERITED, 0, 0), None)
+        else:
+            query = "UPDATE records SET kind = ? WHERE id = ?"
+            self._execute(query, (INHERITED, proven.id))
         for row in self._rows.values():
             if row.id in self._tails:  # with a certificate, which stays
                 self._execute("UPDATE records SET kind = ? WHERE id = ?", (BODY, row.id))
             else:
                 self._execute("DELETE FROM records WHERE id = ?", (row.id,))
         self._rows.clear()
+        if proven is not None:
+            self._rows[INHERITED, 0, 0] = proven
+
+    def proven(self) -> bytes:
+        """The last checkpoint that was proven here, in this configuration or before it; or b""."""
+        row = self._rows.get((STABLE, 0, 0)) or self._rows.get((INHERITED, 0, 0))
+        if row is None:
+            return b""
+        (data,) = self._execute("SELECT data FROM records WHERE id = ?", (row.id,)).fetchone()
+        return bytes(data)
 
     def has_diverged(self) -> bool:
         """Whether the replica found that the state here is not the agreed one."""

@@ -113,6 +113,12 @@ ROLL = """CREATE TABLE IF NOT EXISTS roll (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     roll BLOB NOT NULL)"""
 
+#: How they came about: see disk.handovers.  Both are made like the above.
+HANDOVERS = """CREATE TABLE IF NOT EXISTS handovers (
+    number INTEGER PRIMARY KEY,
+    checksum INTEGER NOT NULL,
+    data BLOB NOT NULL)"""
+
 
 class Lock:
     """Held for as long as the database is open: two processes on one database would diverge."""
@@ -169,7 +175,7 @@ def connect(
                 _check(path, connection)
                 _settle(connection)
             _same(path, connection, (cluster_id, node, history_versions))
-            for table in (NODE_RECORDS, *TRANSFER, ROLL):
+            for table in (NODE_RECORDS, *TRANSFER, ROLL, HANDOVERS):
                 connection.execute(table)
             # Shows now, not at the first write, that the file may not be written.
             connection.execute("BEGIN IMMEDIATE")

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from aegis_edge.disk.applied import AppliedState
 from aegis_edge.disk.errors import DatabaseDamaged
+from aegis_edge.disk.handovers import Handovers
 from aegis_edge.disk.log import Log
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.merkle import label
@@ -42,11 +43,13 @@ class Scrub:
         machine: Machine,
         state: AppliedState,
         log: Log,
+        handovers: Handovers,
     ) -> None:
         self._execute = connection.execute
         self._machine = machine
         self._state = state
         self._log = log
+        self._handovers = handovers
         # Its own descriptor: it may not be closed before SQLite's, whose locks would go with it.
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._after = ""
@@ -97,5 +100,5 @@ class Scrub:
         here = machine.executed, machine.time_ms, machine.origins
         if self._log.executed() != here or not self._log.is_sound():
             raise DatabaseDamaged("its records are not what was written", "")
-        if not self._state.has_its_roll():
+        if not (self._state.has_its_roll() and self._handovers.is_sound()):
             raise DatabaseDamaged("its roll of members is not what was written", "")

@@ -17,20 +17,17 @@ from aegis_edge.knowledge.held import Holds
 from aegis_edge.knowledge.inclusion import Moment
 from aegis_edge.knowledge.merkle import LABEL_BYTES, Tree, partition
 from aegis_edge.knowledge.operations import (
-    Approve,
     Barrier,
     Delete,
-    Leave,
     OperationError,
     Outcome,
-    Propose,
     Put,
     Status,
     decode,
 )
 from aegis_edge.knowledge.parts import Row, Want
 from aegis_edge.knowledge.rebuild import Rebuild
-from aegis_edge.knowledge.roll import Roll, Rules, decoded, digest_of
+from aegis_edge.knowledge.roll import Ballot, Roll, Rules, decoded, digest_of
 from aegis_edge.knowledge.state import (
     RETAINED_BYTES,
     Progress,
@@ -109,6 +106,17 @@ class Machine:
             self._enrol(self.roll.after(sequence, before).encoded())
         self._state.keep(self._progress())
         return outcomes
+
+    def foresee(self, sequence: int, time_ms: int, bundles: Sequence[Verified[Bundle]]) -> Roll:
+        """The roll that `apply` would lead to, which changes nothing yet."""
+        assert sequence == self.executed + 1, "it is the next batch"
+        roll = self.roll
+        for bundle in bundles:
+            for raw in bundle.message.operations if bundle.message.of_members else ():
+                ballot = _ballot(raw)
+                if ballot is not None:
+                    roll, _, _ = roll.decide(bundle.signer, time_ms, ballot, self._rules)
+        return roll.after(sequence, self.roll)
 
     def root(self) -> bytes:
         """The state root (32 bytes): binds all that is kept, the roll, the revision and origins."""
@@ -290,7 +298,7 @@ class Machine:
             return Outcome(Status.INVALID, 0, self.time_ms)
         return self._decide(bundle.signer, operation)
 
-    def _decide(self, author: bytes, ballot: Propose | Approve | Leave) -> Outcome:
+    def _decide(self, author: bytes, ballot: Ballot) -> Outcome:
         self.roll, status, number = self.roll.decide(author, self.time_ms, ballot, self._rules)
         return Outcome(status, number, self.time_ms)
 
@@ -333,6 +341,15 @@ class Machine:
             self._holds.prune(version.key, grown[:RETAINED_BYTES])
             grown = grown[RETAINED_BYTES:]
         return grown
+
+
+def _ballot(raw: bytes) -> Ballot | None:
+    """The operation, if it is about members."""
+    try:
+        operation = decode(raw)
+    except OperationError:
+        return None
+    return None if isinstance(operation, (Put, Delete, Barrier)) else operation
 
 
 def _labels(partitions: Iterable[bytes]) -> set[bytes]:

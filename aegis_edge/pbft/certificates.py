@@ -1,4 +1,4 @@
-"""What counts as proof: prepared and commit certificates, stable checkpoints.
+"""What counts as proof: prepared and commit certificates, stable checkpoints, handovers.
 
 Knows how many matching votes of whom prove what, in one configuration.
 Refuses to know how votes arrive or where they are kept; signatures were checked before.
@@ -11,6 +11,7 @@ from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.wire.messages import (
     Checkpoint,
     Commit,
+    Handover,
     PreparedCertificate,
     Verified,
 )
@@ -38,12 +39,25 @@ def is_commit(commits: tuple[Verified[Commit], ...], configuration: Configuratio
     signers = {c.signer for c in commits}
     if not len(signers) == len(commits) >= configuration.quorum:
         return False
-    named = commits[0].message.fields()[:4]
+    named = commits[0].message.vote
     return (
         named[0] == configuration.number
         and all(s in configuration for s in signers)
-        and all(c.message.fields()[:4] == named for c in commits)
+        and all(c.message.vote == named for c in commits)
     )
+
+
+def heir(handover: Handover, configuration: Configuration) -> Configuration | None:
+    """The next configuration, if the members of this one say so in a commit certificate; or None.
+
+    Each of them signs that only once it has executed all before that batch, so no two correct ones
+    ever name different heirs of one configuration.
+    """
+    if not is_commit(handover.commits, configuration):
+        return None
+    said = handover.commits[0].message
+    following = configuration.followed_by(said.sequence, handover.members)
+    return following if said.successor == following.digest else None
 
 
 def is_stable(

@@ -72,6 +72,7 @@ class Checkpoints:
 
     def jumped(self, stable: tuple[Verified[Checkpoint], ...]) -> None:
         """The state here is that of a stable checkpoint now."""
+        self._owed = None
         said = stable[0].message
         self._past.took(said.sequence, said.root)
         if said.sequence > self._log.low:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from aegis_edge.crypto import sodium
 from aegis_edge.pbft import quorum
+from aegis_edge.wire import codec
+
+_DOMAIN = b"aegis-edge heirs"
 
 
 @dataclass(frozen=True)
@@ -17,12 +21,14 @@ class Configuration:
     """The voters: `members` are 32-byte public keys in bytewise order; `number` names the set.
 
     It orders what follows the sequence number `start`: the last batch of the configuration before.
+    `ratio_percent`: see `quorum.faults`; the genesis says it, for all configurations.
     """
 
     number: int
     members: tuple[bytes, ...]
     f: int
     start: int = 0
+    ratio_percent: int = 33
     quorum: int = field(init=False)
     _member_set: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
@@ -40,6 +46,21 @@ class Configuration:
 
     def others(self, key: bytes) -> tuple[bytes, ...]:
         return tuple(m for m in self.members if m != key)
+
+    @property
+    def digest(self) -> bytes:
+        """The 32 bytes that stand for it in the commits of the last batch before it."""
+        return digest_of(self.number, self.start, self.members)
+
+    def followed_by(self, start: int, members: tuple[bytes, ...]) -> Configuration:
+        """The configuration after this one, with these members."""
+        f = quorum.faults(len(members), self.ratio_percent)
+        return Configuration(self.number + 1, members, f, start, self.ratio_percent)
+
+
+def digest_of(number: int, start: int, members: tuple[bytes, ...]) -> bytes:
+    """See `Configuration.digest`."""
+    return sodium.digest(_DOMAIN, codec.encode((number, start, members)))
 
 
 #: Between two statuses of a member that waits for nothing.

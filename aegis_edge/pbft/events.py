@@ -92,14 +92,27 @@ class Measured:
 class Settled:
     """The answer to `Settle`: who the members are after `sequence`, and the state root there.
 
-    `configuration` is the present one, or the next: then it starts at `sequence`, `parameters` go
-    with it, and no record of the one before is left on the disk.
+    `configuration` is the present one, or the next: then it starts at `sequence` (or, where a state
+    was installed, before), `parameters` go with it, and no record of the one before is left on the
+    disk.
     """
 
     sequence: int
     root: bytes
     configuration: Configuration
     parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """The answer to `Foresee`: the digest of the configuration that begins after this batch.
+
+    `successor` is b"" if none does.  `digest`: of the batch.
+    """
+
+    sequence: int
+    digest: bytes
+    successor: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,7 @@ Event = (
     | Measured
     | RootTaken
     | Settled
+    | Foreseen
     | BatchesGone
     | PartJudged
     | RowsRotten
@@ -262,6 +276,27 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Foresee:
+    """Answer with `Foreseen`: who would the members be after this batch?  Change nothing.
+
+    It is the one after the last `Deliver`; the fields are as there, `digest` names the batch.
+    """
+
+    sequence: int
+    time_ms: int
+    bundles: tuple[Verified[Bundle], ...]
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepHandovers:
+    """Keep these handovers (`messages.Handover.raw`), to configuration `first` and those after."""
+
+    first: int
+    raws: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prune:
     """A checkpoint at `sequence` is stable: older records serve no more (see `journal`)."""
 
@@ -312,7 +347,10 @@ class JudgePart:
 
 @dataclass(frozen=True, slots=True)
 class InstallState:
-    """Put the state after `sequence`, all of which is here, in the place of the one there is."""
+    """Put the state after `sequence`, all of which is here, in the place of the one there is.
+
+    If its members are others, answer with `Settled`.
+    """
 
     sequence: int
 
@@ -352,6 +390,8 @@ Step = (
     | Deliver
     | TakeRoot
     | Settle
+    | Foresee
+    | KeepHandovers
     | Prune
     | BeginTransfer
     | JudgePart

@@ -130,10 +130,20 @@ class Execution:
             self._voice.add(TakeRoot(at.executed))
         self._check_own_life()
 
-    def jump(self, sequence: int, time_ms: int, origins: dict[bytes, tuple[int, int]]) -> None:
-        """Go on after `sequence`, in the state of others; see `transfer`."""
+    def jump(
+        self,
+        sequence: int,
+        time_ms: int,
+        origins: dict[bytes, tuple[int, int]],
+        *,
+        is_elsewhere: bool,
+    ) -> None:
+        """Go on after `sequence`, in the state of others; see `transfer`.
+
+        `is_elsewhere`: it is one of another configuration, which has to be settled first.
+        """
         at = self._at
-        at.executed, at.time_ms = sequence, time_ms
+        at.executed, at.time_ms, at.settling = sequence, time_ms, is_elsewhere
         self._pool.jump(origins)
         self._check_own_life()
 

@@ -7,7 +7,8 @@ A record replaces the earlier one with the same (kind, view, sequence).  When a 
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
 sequence < s, may be deleted; the other kinds have one record each.
 A replica that forgot its votes writes no VIEW_CHANGE until it may vote again: that record says so.
-All are of one configuration: when its last batch is executed, every record goes.  A replica that
+All are of one configuration: when its last batch is executed, every record goes, but STABLE: that
+becomes INHERITED, which no replica reads, for others who are behind (`lineage`).  A replica that
 comes into the next one with its memory writes ENTERED first, which says so.
 The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
@@ -41,6 +42,7 @@ CHECKPOINT = 7
 STABLE = 8
 DIVERGED = 10
 ENTERED = 11
+INHERITED = 12
 
 
 def view(number: int, changing: bool) -> Record:

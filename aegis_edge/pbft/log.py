@@ -68,12 +68,12 @@ class Slot:
         return PreparedCertificate(self.pre_prepare, tuple(matching[: configuration.quorum - 1]))
 
     def committing(self, configuration: Configuration) -> tuple[Verified[Commit], ...] | None:
-        """A quorum of commits for one (view, digest), if there is one."""
+        """A quorum of equal commits but for their clocks, if there is one."""
         if len(self.commits) < configuration.quorum:
             return None
         groups: dict[tuple[object, ...], list[Verified[Commit]]] = {}
         for _, commit in sorted(self.commits.items()):
-            group = groups.setdefault(commit.message.fields()[:4], [])
+            group = groups.setdefault(commit.message.vote, [])
             group.append(commit)
             if len(group) == configuration.quorum:
                 return tuple(group)

@@ -248,6 +248,17 @@ class Pool:
         self._relayed = {o: names for o, names in self._relayed.items() if o in members}
         self.forget_proposed(now_ticks)
 
+    def would_execute(self, bundles: tuple[Verified[Bundle], ...]) -> tuple[Verified[Bundle], ...]:
+        """What `execute` would give."""
+        last: dict[bytes, Name] = {}
+        done = []
+        for bundle in bundles:
+            name = (bundle.message.incarnation, bundle.message.number)
+            if follows(name, last.get(bundle.signer, self.last_executed(bundle.signer))):
+                last[bundle.signer] = name
+                done.append(bundle)
+        return tuple(done)
+
     def execute(
         self, bundles: tuple[Verified[Bundle], ...], now_ticks: int
     ) -> tuple[Verified[Bundle], ...]:

@@ -30,10 +30,6 @@ from aegis_edge.wire.messages import (
 
 #: Slots that one STATUS may make us resend.
 RESEND_SLOTS = 8
-NO_WAY = (
-    "none of the nodes it reaches keeps the batches that lead from the members it knows to those of"
-    " today: connect it to one that does"
-)
 
 
 class Repair:
@@ -211,12 +207,6 @@ class Repair:
         if peer == gone.signer:
             self._catchup.gone(peer, gone.message.first, self._at.executed)
             self.fetch(peer)
-
-    def on_gone_elsewhere(self, gone: Verified[Gone], peer: bytes) -> None:
-        """So the same from other members than those here: no state of theirs can be proven here."""
-        self.on_gone(gone, peer)
-        if self._catchup.is_futile(self._at.executed):
-            self._voice.alarm(NO_WAY, self._at.key)
 
     # --- bodies ---
 

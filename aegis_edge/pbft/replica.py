@@ -9,9 +9,9 @@ A replica never contradicts what it may have said: every vote is preceded by the
 restarted replica starts from those records.  It sends no vote for a batch whose body it lacks.
 
 Its parts, each with the messages that are its own: `requests`, `reads`, `proposals`, `execution`,
-`checkpoints`, `views`, `repair`, `transfer`, `mending`; `restart` reads the records, `pacing` says
-when what is due.  They share where the replica stands (`standing`) and its one `voice`, and none
-knows the replica.
+`succession`, `checkpoints`, `views`, `repair`, `transfer`, `lineage`, `mending`; `restart` reads
+the records, `pacing` says when what is due.  They share where the replica stands (`standing`) and
+its one `voice`, and none knows the replica.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aegis_edge.pbft.events import (
     BatchesGone,
     Effect,
     Event,
+    Foreseen,
     LinkDown,
     LinkUp,
     Measured,
@@ -41,7 +42,8 @@ from aegis_edge.pbft.events import (
     Submitted,
     Tick,
 )
-from aegis_edge.pbft.execution import Execution
+from aegis_edge.pbft.execution import FORKED, Execution
+from aegis_edge.pbft.lineage import Lineage
 from aegis_edge.pbft.log import Log, Slot
 from aegis_edge.pbft.mending import Mending
 from aegis_edge.pbft.pacing import Pacing
@@ -52,12 +54,14 @@ from aegis_edge.pbft.reads import Reads
 from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
 from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.succession import Succession
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.transfer import Transfer
 from aegis_edge.pbft.views import Views
 from aegis_edge.pbft.voice import Signs, Voice
 from aegis_edge.wire.envelope import Claim
 from aegis_edge.wire.messages import (
+    HANDOVERS,
     AskReadIndex,
     Batch,
     Body,
@@ -139,6 +143,7 @@ class Replica:
         )
         self.proposals = Proposals(at, voice, log, pool, self.readings)
         self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
+        self.succession = Succession(at, voice, pool)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(
@@ -146,6 +151,7 @@ class Replica:
         )
         self.reads = Reads(at, voice, log, restored.incarnation)
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
+        self.lineage = Lineage(at, voice, self.transfer, self._open)
         self.mending = Mending(at, voice, log, self.catchup)
         self._incarnation = restored.incarnation
         self._handlers: dict[type, Any] = {
@@ -229,7 +235,7 @@ class Replica:
         """The tick at which this replica wants its next `Tick`; None once halted, or settling."""
         if self.halted is not None or self._at.settling or not self._is_ticking:
             return None
-        parts = (self.pacing, self.reads, self.transfer, self.mending)
+        parts = (self.pacing, self.reads, self.transfer, self.lineage, self.mending)
         times = (part.wake_at() for part in parts)
         return min((t for t in times if t is not None), default=None)
 
@@ -297,16 +303,23 @@ class Replica:
                 self.mending.mended(event)
             case Settled():
                 self._on_settled(event)
+            case Foreseen():
+                self.succession.foreseen(event)
+                self._try_slot(event.sequence)
             case _ if self._at.settling:
                 self._roots.append(event)
             case _:
                 self._on_root(event.sequence, event.root)
         if self._voice.halted is None:
             if not self._at.settling:
+                self.lineage.go_on()
                 if self.transfer.go_on() and self._voice.halted is None:
                     self._jumped()
                 self.mending.go_on()
             self.execution.run()
+            following = self.succession.due()
+            if following is not None:
+                self._try_slot(following)
             if self.execution.is_outdated and self._has_caught_up():
                 self.execution.caught_up()
         if self._voice.halted is None and not self._at.settling:
@@ -337,11 +350,13 @@ class Replica:
     def _on_other_configuration(self, number: int, message: Message, peer: bytes) -> None:
         """What is said in the next configuration waits; whoever is behind this one is helped."""
         if isinstance(message, Verified) and isinstance(message.message, Status):
+            if number > self.configuration.number and peer == message.signer:
+                self.lineage.note(peer, message.message)
             self.repair.on_status_elsewhere(message, peer)
-        elif isinstance(message, Verified) and isinstance(message.message, FetchBatches):
-            self.repair.on_fetch_batches(message, peer)
-        elif isinstance(message, Verified) and isinstance(message.message, Gone):
-            self.repair.on_gone_elsewhere(message, peer)
+        elif isinstance(message, Verified) and isinstance(
+            message.message, (FetchBatches, FetchState, Gone)
+        ):
+            self._handlers[type(message.message)](message, peer)
         elif number == self.configuration.number + 1:
             self._early.add(peer, message)
 
@@ -398,6 +413,10 @@ class Replica:
         at = self._at
         self.execution.settled(settled.sequence)
         roots, self._roots = self._roots, []
+        arrived = self.transfer.arrived
+        if arrived and not certificates.is_stable(settled.sequence, arrived, settled.configuration):
+            self._voice.halt(FORKED, *(c.raw for c in arrived))
+            return
         if settled.configuration.number != self.configuration.number:
             self._succeed(settled.configuration, settled.parameters)
         else:
@@ -405,6 +424,9 @@ class Replica:
                 roots.append(RootTaken(settled.sequence, settled.root))
             for root in roots:
                 self._on_root(root.sequence, root.root)
+        if arrived:
+            self.checkpoints.jumped(arrived)
+            self.proposals.follow(self.log.last_accepted())
         self._replay_early()
 
     def _succeed(self, configuration: Configuration, parameters: Parameters) -> None:
@@ -573,16 +595,24 @@ class Replica:
 
     # --- commit ---------------------------------------------------------------------------------
 
+    def _try_slot(self, sequence: int) -> None:
+        """Now it may be known what a commit in this slot has to say."""
+        slot = self.log.slots.get(sequence)
+        if slot is not None and not (self._at.settling or self._at.changing):
+            self._try_prepared(slot)
+
     def _try_prepared(self, slot: Slot) -> None:
         if not slot.journalled or slot.prepared_in(self._at.view):
             return
         certificate = slot.preparing(self.configuration)
         if certificate is None:
             return
-        named, clock_ms = certificate.pre_prepare.message, self._at.clock_ms
-        commit = self._voice.sign(
-            Commit(named.configuration, named.view, named.sequence, named.digest, clock_ms)
-        )
+        named = certificate.pre_prepare.message
+        successor = self.succession.after(slot.sequence, self.log.body(named.digest))
+        if successor is None:
+            return
+        vote = (named.configuration, named.view, named.sequence, named.digest)
+        commit = self._voice.sign(Commit(*vote, self._at.clock_ms, successor))
         slot.prepared, slot.own_commit = certificate, commit
         slot.commits[self.key] = commit
         self.readings.note(commit)
@@ -602,9 +632,7 @@ class Replica:
         slot = self.log.slot(vote.sequence)
         earlier = slot.commits.get(commit.signer)
         if earlier is not None and earlier.message.view >= vote.view:
-            if earlier.message.fields()[1:3] == vote.fields()[1:3] and (
-                earlier.message.digest != vote.digest
-            ):
+            if earlier.message.view == vote.view and earlier.message.vote != vote.vote:
                 evidence = (earlier.raw, commit.raw)
                 self._voice.alarm("two different commits for one slot", commit.signer, *evidence)
             return
@@ -637,7 +665,9 @@ class Replica:
                 self._on_checkpoint(checkpoint, peer)
 
     def _on_part(self, part: StatePart, peer: bytes) -> None:
-        if not self.mending.on_part(part, peer):
+        if part.kind == HANDOVERS:
+            self.lineage.on_part(part, peer)
+        elif not self.mending.on_part(part, peer):
             self.transfer.on_part(part, peer)
 
     def _jumped(self) -> None:

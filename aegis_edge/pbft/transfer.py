@@ -83,6 +83,8 @@ class Transfer:
         self._doublings = 0
         self._liars: set[bytes] = set()
         self._last = b""  # who was asked last
+        #: What was installed, where its members are others than were known here.
+        self.arrived: Stable = ()
         self._time_ms = 0
         self._origins: dict[bytes, tuple[int, int]] = {}
 
@@ -92,7 +94,7 @@ class Transfer:
         return _sequence(self.target) or None
 
     def heard(self, stable: Stable) -> None:
-        """A checkpoint, not the genesis, that is proven to be stable."""
+        """A checkpoint, not the genesis, that is proven to be stable, of any configuration."""
         if _sequence(stable) > _sequence(self._newest):
             self._newest = stable
 
@@ -107,7 +109,7 @@ class Transfer:
         """Begin, ask, or finish, whichever is due; True if the state is another one now."""
         if not self.target:
             newest = max(self._newest, self._log.stable, key=_sequence)
-            if not self._is_due(_sequence(newest)):
+            if not self.is_due(_sequence(newest)):
                 return False
             self._begin(newest)
         for peer, question in list(self._asked.items()):
@@ -127,7 +129,7 @@ class Transfer:
             self._end()
         return False
 
-    def _is_due(self, newest: int) -> bool:
+    def is_due(self, newest: int) -> bool:
         """Whether the state after `newest` is to be fetched, and not the batches up to there."""
         executed = self._at.executed
         is_far = newest - executed > BATCHES_MAX and not self._at.parameters.bytes_a_second
@@ -228,8 +230,13 @@ class Transfer:
     def _install(self) -> None:
         target = self.target
         self._voice.add(InstallState(_sequence(target)))
-        self._checkpoints.jumped(target)
-        self._execution.jump(_sequence(target), self._time_ms, self._origins)
+        is_elsewhere = target[0].message.configuration != self._at.configuration.number
+        if is_elsewhere:
+            self.arrived = target
+        else:
+            self._checkpoints.jumped(target)
+        sequence, time_ms = _sequence(target), self._time_ms
+        self._execution.jump(sequence, time_ms, self._origins, is_elsewhere=is_elsewhere)
         self._end()
 
     # --- for others ---

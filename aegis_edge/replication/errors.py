@@ -50,11 +50,13 @@ class NoMember(ReplicationError):
     advice = "ask a member; `aegis-edge members` shows who they are"
 
 
-class OtherMembers(ReplicationError):
-    """A proof is judged by the genesis alone, and its members are not the present ones."""
+class NoLineage(ReplicationError):
+    """A proof is judged by the genesis alone, and what leads from its members to today's is too long,
+    or not here: members changed under a release that did not sign who follows.
+    """
 
     code = "unprovable"
-    advice = "proofs hold only while the members are those of the genesis; read without one"
+    advice = "read without a proof; a new cluster of the same boards can prove what it holds"
 
 
 class Unconfirmed(ReplicationError):

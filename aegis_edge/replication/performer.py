@@ -42,6 +42,7 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    Foresee,
     HangUp,
     InstallState,
     JudgePart,
@@ -72,9 +73,9 @@ from aegis_edge.replication.errors import (
     Busy,
     Damaged,
     Halted,
+    NoLineage,
     NoMember,
     NoQuorum,
-    OtherMembers,
     ReplicationError,
     Stopped,
     Unconfirmed,
@@ -294,24 +295,33 @@ class Replication:
         """A proof (`aegis_edge.proof`) of what `key` has, no older than what is readable here now.
 
         If it changed since the last checkpoint, that takes another one, which this node brings
-        about.  Raises `NoQuorum`, `OtherMembers`, `Unconfirmed`, `Halted`, `Stopped` or
-        `Unprovable`.
+        about.  Raises `NoQuorum`, `NoLineage`, `Unconfirmed`, `Halted`, `Stopped` or `Unprovable`.
         """
         with trio.move_on_after(timeout_s):
             revision = await self.read(lambda store: store.newest(key))
             while True:
                 self._check_that_it_runs()
-                if self.members.configuration.number:
-                    raise OtherMembers("the members are others than those of the genesis")
-                news, sequence = self._checkpoints.news, self._core.stable
-                signed = self._core.stable_checkpoint
+                news, signed = self._checkpoints.news, self._core.stable_checkpoint
+                # Where a configuration begins nothing is signed, and at 0 there is no checkpoint.
+                sequence = self._core.stable if signed else 0
                 shown = await self.read(partial(_show, key, sequence, revision))
                 if shown is not None:
-                    return proof.make(shown, signed)
+                    number = signed[0].message.configuration
+                    made = proof.make(shown, signed, await self._lineage(number))
+                    if len(made) <= proof.PROOF_BYTES_MAX:
+                        return made
+                    raise NoLineage(f"the members changed {number} times: too often for a proof")
                 with self._checkpoints.wanted(self._executed):
                     self.notify()
                     await news.wait()
         raise self.late(timeout_s, taken=False)
+
+    async def _lineage(self, number: int) -> tuple[bytes, ...]:
+        """What leads from the genesis to the members of configuration `number`."""
+        handovers: tuple[bytes, ...] = await self.read(lambda store: store.handovers(number))
+        if len(handovers) < number:
+            raise NoLineage(f"only {len(handovers)} of {number} changes of members are proven here")
+        return handovers
 
     def _check_that_it_runs(self) -> None:
         if self._stopping:
@@ -767,6 +777,8 @@ class Replication:
                         follow.append(RootTaken(effect.sequence, value))
                 elif isinstance(effect, Settle):
                     follow.append(self._settled(effect, *value))
+                elif isinstance(effect, Foresee):
+                    follow.append(value)
                 elif isinstance(effect, Prune):
                     self._checkpoints.tell()
                 elif isinstance(effect, (JudgePart, MendRows)):
@@ -774,7 +786,8 @@ class Replication:
                     if isinstance(effect, MendRows):
                         self._mended(value)
                 elif isinstance(effect, InstallState):
-                    self._installed(effect, *value)
+                    settled = self._installed(effect, *value)
+                    follow += [settled] if settled else []
         self._take(held)
         for event in follow:
             self._step(event)
@@ -783,19 +796,23 @@ class Replication:
         """The members after a batch that was about them; if they are others, this is known now."""
         self.root, self.root_sequence = root, effect.sequence
         self._rise(revision)
-        before = self.members.configuration
-        if roll.number != before.number:
-            self.members = self._settle(roll)
-            self._shares.among(self.nodes)
-            self._checkpoints.tell()
-            log.info("configuration %d: %s", roll.number, self._members_text())
-            if self.key in before and not self.is_member:
-                log.warning("%s", self.no_member_text())
-                self._callers.refuse(NoMember(self.no_member_text()))
+        if roll.number != self.members.configuration.number:
+            self._meet(roll)
         elif effect.is_signed:
             self._checkpoints.took(effect.sequence)
         now = self.members
         return Settled(effect.sequence, root, now.configuration, now.parameters)
+
+    def _meet(self, roll: Roll) -> None:
+        """The members are others from now on."""
+        before = self.members.configuration
+        self.members = self._settle(roll)
+        self._shares.among(self.nodes)
+        self._checkpoints.tell()
+        log.info("configuration %d: %s", roll.number, self._members_text())
+        if self.key in before and not self.is_member:
+            log.warning("%s", self.no_member_text())
+            self._callers.refuse(NoMember(self.no_member_text()))
 
     def _members_text(self) -> str:
         configuration = self.members.configuration
@@ -818,9 +835,17 @@ class Replication:
         self._wires.post(effect.peer, StatePart(effect.sequence, effect.kind, data).pack())
 
     def _installed(
-        self, effect: InstallState, revision: int, origins: Mapping[bytes, tuple[int, int]]
-    ) -> None:
-        """The state is that of others now: what came of its own bundles there, nobody can tell."""
+        self,
+        effect: InstallState,
+        root: bytes,
+        revision: int,
+        roll: Roll,
+        origins: Mapping[bytes, tuple[int, int]],
+    ) -> Settled | None:
+        """The state is that of others now: what came of its own bundles there, nobody can tell.
+
+        Its members may be others, too: then the replica has to know them.
+        """
         log.info("the state after batch %d is here: it goes on from there", effect.sequence)
         self._executed = effect.sequence
         self._quiet_at = clock.now_ticks() + QUIET_TICKS
@@ -831,6 +856,11 @@ class Replication:
         self._checkpoints.took(effect.sequence)
         self._checkpoints.tell()
         self._rise(revision)
+        if roll.number == self.members.configuration.number:
+            return None
+        self._meet(roll)
+        now = self.members
+        return Settled(effect.sequence, root, now.configuration, now.parameters)
 
     def _delivered(self, effect: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """Answer the callers whose bundles were executed, and wake those who watch."""

@@ -46,8 +46,12 @@ _SIGNATURE_BYTES = 64
 _TAIL_BYTES = len(_SIGNATURE_HEAD) + _SIGNATURE_BYTES
 _PAYLOAD_BYTES_MIN = 2
 _VOTE_BYTES_MAX = 256
-#: An array of the fields of a prepare, or of a commit, and the tag before them.
-_VOTE_STARTS = (bytes((0x85, Prepare.TAG)), bytes((0x86, Commit.TAG)))
+#: An array of the fields of a prepare, or of a commit (with a successor), and the tag before them.
+_VOTE_STARTS = (
+    bytes((0x85, Prepare.TAG)),
+    bytes((0x86, Commit.TAG)),
+    bytes((0x87, Commit.TAG)),
+)
 #: The same of what changes views, and how much of it its configuration and its view can take.
 _VIEW_STARTS = (bytes((0x86, ViewChange.TAG)), bytes((0x85, NewView.TAG)))
 _VIEW_HEAD_BYTES_MAX = 18

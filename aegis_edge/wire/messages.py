@@ -38,8 +38,16 @@ COUNTER_MAX = 2**63 - 1
 FETCH_BATCHES_MAX = 128
 FETCH_STATE_ITEMS_MAX = 64
 STATE_ITEM_BYTES_MAX = 16
+#: Of all kinds of pieces the one that is of no state: a `Lineage`.  Its one item is the number of
+#: the configuration that the asker knows, `HANDOVERS_ITEM_BYTES` long.
+HANDOVERS = 4
+HANDOVERS_ITEM_BYTES = 8
 #: A piece of a state: see `knowledge.held`, and a partition with very many keys.
 STATE_PART_BYTES_MAX = 2 * 1024 * 1024
+#: A commit of each of so many members, and the keys of as many.
+HANDOVER_BYTES_MAX = 32 * 1024
+#: What one answer brings of them.
+HANDOVERS_MAX = 1024
 #: What a pre-prepare, a prepare or a checkpoint measures at most, in its envelope and an array.
 _VOTE_BYTES_MAX = 176
 
@@ -227,23 +235,36 @@ class Prepare(_Vote):
 
 @dataclass(frozen=True, slots=True)
 class Commit(_Vote):
-    """The sender holds a prepared certificate; `clock_ms` is its clock (Unix milliseconds)."""
+    """The sender holds a prepared certificate; `clock_ms` is its clock (Unix milliseconds).
+
+    `successor` stands for the configuration that begins after this batch, if one does; else it is
+    empty.  So a quorum of commits proves, beside the batch, who the members are from then on.
+    """
 
     TAG: ClassVar[int] = 5
     clock_ms: int
+    successor: bytes = b""
+
+    @property
+    def vote(self) -> tuple[Any, ...]:
+        """All that commits of one certificate have in common: everything but the clock."""
+        return (self.configuration, self.view, self.sequence, self.digest, self.successor)
 
     def fields(self) -> tuple[Any, ...]:
-        return (self.configuration, self.view, self.sequence, self.digest, self.clock_ms)
+        last = (self.successor,) if self.successor else ()
+        return (self.configuration, self.view, self.sequence, self.digest, self.clock_ms, *last)
 
     @classmethod
     def parse(cls, fields: tuple[Any, ...], open_: Open) -> Commit:
-        configuration, view, sequence, digest, clock_ms = _count(fields, 5)
+        count = 6 if len(fields) == 6 else 5
+        configuration, view, sequence, digest, clock_ms, *last = _count(fields, count)
         return cls(
             _counter(configuration),
             _counter(view),
             _positive(sequence),
             _digest(digest),
             _counter(clock_ms),
+            *map(_digest, last),
         )
 
 
@@ -448,7 +469,7 @@ class Gone(Signed):
 class FetchState(Signed):
     """Asks for pieces of the state after the stable checkpoint at `sequence`.
 
-    What kinds and items there are is for `knowledge.parts` to know.
+    What kinds and items there are is for `knowledge.parts` to know, but for `HANDOVERS`.
     """
 
     TAG: ClassVar[int] = 13
@@ -677,6 +698,62 @@ class StatePart:
     def unpack(cls, fields: tuple[Any, ...], open_: Open) -> StatePart:
         sequence, kind, data = _count(fields, 3)
         return cls(_positive(sequence), _counter(kind), _bytes(data, STATE_PART_BYTES_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Who the members are in the next configuration, and the commits of its last batch by which
+    those before them say so; counted and judged by `pbft.certificates`.
+
+    `members` are in bytewise order.  `raw`, as disks and proofs keep it, is the one form of it.
+    """
+
+    members: tuple[bytes, ...]
+    commits: tuple[Verified[Commit], ...]
+
+    @property
+    def raw(self) -> bytes:
+        return pack_handover(self.members, tuple(c.raw for c in self.commits))
+
+    @classmethod
+    def open(cls, raw: Any, open_: Open) -> Handover:
+        """Decode and check; raises `WireError`."""
+        fields = codec.decode(_bytes(raw, HANDOVER_BYTES_MAX), items_max=2 * MEMBERS_MAX)
+        joined, commits = _count(_array(fields, 2), 2)
+        key_bytes = sodium.KEY_BYTES
+        keys = _bytes(joined, MEMBERS_MAX * key_bytes)
+        members = tuple(keys[at : at + key_bytes] for at in range(0, len(keys), key_bytes))
+        if not members or len(keys) % key_bytes or list(members) != sorted(set(members)):
+            raise WireError("not the keys of members in their order")
+        return cls(members, _votes(commits, Commit, open_))
+
+
+def pack_handover(members: tuple[bytes, ...], commits: tuple[bytes, ...]) -> bytes:
+    """See `Handover.raw`; `commits` are envelopes."""
+    return codec.encode((b"".join(members), commits))
+
+
+def pack_lineage(stable: bytes, handovers: tuple[bytes, ...]) -> bytes:
+    """The answer to a `FetchState` for `HANDOVERS`: see `read_lineage`."""
+    return codec.encode((stable, handovers))
+
+
+def read_lineage(
+    data: bytes, open_: Open
+) -> tuple[tuple[Verified[Checkpoint], ...], tuple[bytes, ...]]:
+    """The last checkpoint that the sender can prove, () if there is none, and raw handovers.
+
+    They lead from the configuration that was asked for towards that of the checkpoint.  Raises
+    `WireError`.
+    """
+    stable, handovers = _count(_array(codec.decode(data), 2), 2)
+    raws = tuple(_bytes(raw, HANDOVER_BYTES_MAX) for raw in _array(handovers, HANDOVERS_MAX))
+    if not _bytes(stable, STATE_PART_BYTES_MAX):
+        return (), raws
+    tag, *fields = _array(codec.decode(stable), 2) or (None,)
+    if tag != StableCheckpoint.TAG:
+        raise WireError("no stable checkpoint where one belongs")
+    return StableCheckpoint.unpack(tuple(fields), open_).checkpoints, raws
 
 
 Carrier = Proposal | Committed | Body | StableCheckpoint | StatePart

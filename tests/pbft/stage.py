@@ -12,13 +12,16 @@ import hashlib
 from collections import deque
 from collections.abc import Callable
 
-from aegis_edge.pbft import journal, quorum
+from aegis_edge.pbft import certificates, journal, quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.events import (
     Alarm,
     BatchesGone,
     Deliver,
     Effect,
+    Foresee,
+    Foreseen,
+    KeepHandovers,
     LinkDown,
     LinkUp,
     Persist,
@@ -60,6 +63,8 @@ class Actor:
         self.records: dict[tuple[int, int, int], Record] = {}
         self.delivered: list[Deliver] = []
         self.alarms: list[Alarm] = []
+        #: How the members came about: to each configuration, from the one before.
+        self.handovers: dict[int, bytes] = {}
         self.clock_ms = CLOCK_MS
         self.incarnation = 0
         self.alive = False
@@ -98,15 +103,38 @@ class Actor:
         """Who the members are after all that was executed here: see `Stage.change_members`."""
         now = self.stage.configuration
         for deliver in self.delivered:
-            members = set(now.members)
-            for bundle in deliver.bundles:
-                for op in bundle.message.operations if bundle.message.of_members else ():
-                    key = self.stage[op[1:].decode()].key
-                    members = members | {key} if op.startswith(b"+") else members - {key}
-            if members != set(now.members):
-                f = quorum.faults(len(members))
-                now = Configuration(now.number + 1, tuple(sorted(members)), f, deliver.sequence)
+            now = self.after(now, deliver)
         return now
+
+    def after(self, now: Configuration, batch: Deliver | Foresee) -> Configuration:
+        members = set(now.members)
+        for bundle in batch.bundles:
+            for op in bundle.message.operations if bundle.message.of_members else ():
+                key = self.stage[op[1:].decode()].key
+                members = members | {key} if op.startswith(b"+") else members - {key}
+        if members == set(now.members):
+            return now
+        return now.followed_by(batch.sequence, tuple(sorted(members)))
+
+    @property
+    def proven(self) -> Record | None:
+        """The last checkpoint that was proven here."""
+        own = self.records.get((journal.STABLE, 0, 0))
+        return own or self.records.get((journal.INHERITED, 0, 0))
+
+    def lineage(self, effect: SendPart) -> messages.StatePart:
+        """How the members came about, from the number in the question on: two at a time."""
+        number = int.from_bytes(effect.items[0], "big")
+        raws = tuple(self.handovers[n] for n in (number + 1, number + 2) if n in self.handovers)
+        data = messages.pack_lineage(self.proven.data if self.proven else b"", raws)
+        return messages.StatePart(effect.sequence, effect.kind, data)
+
+    def foresee(self, effect: Foresee) -> Foreseen:
+        assert effect.sequence == len(self.delivered) + 1
+        now = self.configuration
+        after = self.after(now, effect)
+        successor = after.digest if after != now else b""
+        return Foreseen(effect.sequence, effect.digest, successor)
 
     @property
     def operations(self) -> list[bytes]:
@@ -135,11 +163,19 @@ class Actor:
             case Deliver():
                 before = self.configuration
                 self.delivered.append(effect)
-                if self.configuration != before:
-                    self.records = {}
+                now = self.configuration
+                if now != before:
+                    proven = self.proven
+                    self.records = {(journal.INHERITED, 0, 0): proven} if proven else {}
+                    commits = messages.read(effect.certificate, self.opener.open).commits
+                    handover = messages.Handover(now.members, commits)
+                    assert certificates.heir(handover, before) == now
+                    self.handovers[now.number] = handover.raw
             case Settle(sequence):
                 settled = Settled(sequence, self.root(), self.configuration, self.stage.parameters)
                 self.stage.later.append((self, settled))
+            case Foresee():
+                self.stage.later.append((self, self.foresee(effect)))
             case TakeRoot(sequence):
                 self.stage.later.append((self, RootTaken(sequence, self.root())))
             case Prune(sequence):
@@ -151,6 +187,10 @@ class Actor:
                         del self.records[key]
             case SendCommitted(peer, first) if not self.keeps:
                 self.stage.later.append((self, BatchesGone(peer, first)))
+            case KeepHandovers(first, raws):
+                self.handovers.update(enumerate(raws, first))
+            case SendPart(kind=messages.HANDOVERS):
+                self.stage.post(self.key, effect.peer, self.lineage(effect).pack())
             case SendPart():
                 self.stage.asked.append((self.key, effect))
             case SendCommitted(peer, first, last, bytes_max):
@@ -171,7 +211,7 @@ class Stage:
         self.parameters = parameters
         self.now = 0
         self.wire: deque[tuple[bytes, bytes, bytes]] = deque()
-        self.later: deque[tuple[Actor, RootTaken | Settled | BatchesGone]] = deque()
+        self.later: deque[tuple[Actor, RootTaken | Settled | Foreseen | BatchesGone]] = deque()
         #: Who was asked for which pieces of a state.
         self.asked: list[tuple[bytes, SendPart]] = []
         self.lost: Callable[[bytes, bytes, bytes], bool] = lambda sender, to, raw: False
@@ -199,6 +239,11 @@ class Stage:
 
     def post(self, sender: bytes, to: bytes, raw: bytes) -> None:
         self.wire.append((sender, to, raw))
+
+    def answer(self) -> None:
+        """Give the first answer that waits, and no message."""
+        actor, answer = self.later.popleft()
+        actor.step(answer)
 
     def run(self, steps: int = 100_000) -> None:
         """Deliver everything that waits, and what follows from it."""

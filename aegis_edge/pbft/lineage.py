@@ -1,0 +1,126 @@
+"""How a replica that is behind over a change of members learns, proven, who they are by now.
+
+Knows the last configuration that is proven here, and whom it asks for what follows that.
+Refuses to know how a state is fetched (`transfer`), and believes no configuration that a quorum of
+the one before has not signed (`certificates.heir`), however many others speak of it.
+Follows: s8_17 and s8_25 (tests/pbft/test_checklist.py); in kind a light client's skipping through
+validator sets (CometBFT), which skips nothing here.
+
+It asks one peer at a time, only where the batches that lead there are gone or too many, and only up
+to the configuration of a checkpoint that the peer can show: to the state there `transfer` goes.
+What is proven goes to the disk at once: this node will be asked for it, too.
+"""
+
+from __future__ import annotations
+
+from aegis_edge.pbft import certificates
+from aegis_edge.pbft.events import KeepHandovers
+from aegis_edge.pbft.standing import Standing
+from aegis_edge.pbft.transfer import ANSWER_BYTES, Stable, Transfer
+from aegis_edge.pbft.voice import Voice
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.messages import (
+    HANDOVERS,
+    HANDOVERS_ITEM_BYTES,
+    FetchState,
+    Handover,
+    Open,
+    StatePart,
+    Status,
+    read_lineage,
+)
+
+
+class Lineage:
+    """`_tip`: the last configuration that is proven here."""
+
+    def __init__(self, at: Standing, voice: Voice, transfer: Transfer, open_: Open) -> None:
+        self._at = at
+        self._voice = voice
+        self._transfer = transfer
+        self._open = open_
+        self._tip = at.configuration
+        self._asked: tuple[bytes, int] | None = None  # whom, and until when
+        self._last = b""  # who was asked last
+        self._again_at = 0
+        self._ahead: dict[bytes, int] = {}  # who is in a later configuration, and how far
+        self._liars: set[bytes] = set()
+
+    def note(self, peer: bytes, said: Status) -> None:
+        """A peer says where it stands, in a later configuration."""
+        self._ahead[peer] = said.executed_sequence
+
+    def wake_at(self) -> int | None:
+        """When the question is in vain, or there may be another one."""
+        if self._asked is not None:
+            return self._asked[1]
+        return self._again_at if self._sources() else None
+
+    def go_on(self) -> None:
+        """Ask, if that is due."""
+        now_ticks = self._at.now_ticks
+        if self._asked is not None and self._asked[1] <= now_ticks:
+            self._asked = None
+        if self._asked is None and self._again_at <= now_ticks:
+            last = self._last
+            sources = sorted(self._sources(), key=lambda peer: (peer <= last, peer))
+            if sources:
+                self._ask(sources[0])
+
+    def _sources(self) -> list[bytes]:
+        """Who can tell more, where that is needed."""
+        if not self._ahead or self._at.fetching:
+            return []
+        is_due = self._transfer.is_due(max(self._ahead.values()))
+        return [peer for peer in self._ahead if peer not in self._liars] if is_due else []
+
+    def _ask(self, peer: bytes) -> None:
+        at, pace = self._at, self._at.pace
+        self._last = peer
+        patience_ticks = pace.fetch_ticks + pace.travel_ticks(ANSWER_BYTES)
+        self._asked = (peer, at.now_ticks + patience_ticks)
+        self._again_at = at.now_ticks + pace.resend_ticks
+        known = self._tip.number.to_bytes(HANDOVERS_ITEM_BYTES, "big")
+        fetch = FetchState(at.configuration.number, at.executed + 1, HANDOVERS, (known,))
+        self._voice.send(self._voice.sign(fetch).raw, peer)
+
+    def on_part(self, part: StatePart, peer: bytes) -> None:
+        """The answer of a peer: how the members came about, and what those of today signed."""
+        if self._asked is None or self._asked[0] != peer:
+            return
+        self._asked = None
+        before = self._tip.number
+        try:
+            stable, raws = read_lineage(part.data, self._open)
+            self._follow(stable, raws)
+        except WireError as error:
+            self._liars.add(peer)
+            reason = "it sent a history of members that is not the agreed one"
+            self._voice.alarm(f"{reason} ({error})", peer)
+            return
+        if stable and stable[0].message.configuration > self._tip.number > before:
+            self._ask(peer)  # one answer does not hold them all
+
+    def _follow(self, stable: Stable, raws: tuple[bytes, ...]) -> None:
+        """Go from one configuration to the next, up to that of the checkpoint."""
+        if not stable:
+            return
+        last = stable[0].message.configuration
+        # Who is not so far as another one was has to be followed from the beginning.
+        first = self._tip if self._tip.number <= last else self._at.configuration
+        proven, kept = first, []
+        for raw in raws:
+            if proven.number >= last:
+                break
+            following = certificates.heir(Handover.open(raw, self._open), proven)
+            if following is None:
+                raise WireError(f"the members of configuration {proven.number} did not sign it")
+            proven = following
+            kept.append(raw)
+        if last == proven.number:
+            if not certificates.is_stable(stable[0].message.sequence, stable, proven):
+                raise WireError("its last checkpoint is not proven")
+            self._transfer.heard(stable)
+        if kept:
+            self._voice.add(KeepHandovers(first.number + 1, tuple(kept)))
+        self._tip = proven
