@@ -165,8 +165,8 @@ class Actor:
                 self.delivered.append(effect)
                 now = self.configuration
                 if now != before:
-                    proven = self.proven
-                    self.records = {(journal.INHERITED, 0, 0): proven} if proven else {}
+                    inherited, proven = (journal.INHERITED, 0, 0), self.proven
+                    self.records = {inherited: Record(*inherited, proven.data)} if proven else {}
                     commits = messages.read(effect.certificate, self.opener.open).commits
                     handover = messages.Handover(now.members, commits)
                     assert certificates.heir(handover, before) == now

@@ -711,7 +711,7 @@ class OddClock(Vice):
         said = self.own(message)
         if isinstance(said, (wire.Commit, wire.Status)) and self.likely(0.7):
             clock = self.chance.choice((0, 1, said.clock_ms + 10**7, wire.COUNTER_MAX))
-            raw = self.liar.sign(type(said)(*said.fields()[:-1], clock))
+            raw = self.liar.sign(replace(said, clock_ms=clock))
         proposal = self.own_proposal(message)
         if proposal is not None:
             named = proposal.pre_prepare.message

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from aegis_edge.knowledge.state import unpack_retained
@@ -99,9 +100,11 @@ class Judges:
         self._promises = [Promises() for _ in range(world.plan.n)]
         self._model = Model(world.plan)
         self._roots: dict[int, tuple[bytes, int]] = {}
+        #: Those that honest nodes took: a member alone says its own to nobody.
+        self._taken: dict[int, tuple[bytes, int]] = {}
         self._executed_names: dict[tuple[bytes, int, int], int] = {}
-        #: States that were fetched and installed.
-        self.transfers = 0
+        #: States that were fetched and installed, and those of them with other members.
+        self.transfers = self.crossings = 0
         self._moment = 0
         self._bad_clocks: set[int] = set(world.plan.liars)
         self._time_is_good = True
@@ -217,7 +220,7 @@ class Judges:
         if sequence <= promises.last_delivered:
             self.fail("order", f"node {node.index} goes back to {sequence} by a transfer")
         promises.last_delivered = sequence
-        root, by = self._roots.get(sequence, (b"", None))
+        root, by = self._roots.get(sequence) or self._taken.get(sequence, (b"", None))
         if node.disk.machine.root() != root:
             self.fail("equal roots", f"node {node.index} installs another {sequence} than {by}")
         elif node.disk.machine.executed != sequence:
@@ -355,19 +358,44 @@ class Judges:
 
     # --- who the members are ---
 
+    def took_root(self, node: Node, sequence: int, root: bytes) -> None:
+        """A root was taken for a checkpoint."""
+        if not node.liar:
+            self._taken.setdefault(sequence, (root, node.index))
+
     def settled(self, node: Node, configuration: Configuration) -> None:
-        """What an honest node takes for the members is what all take for them, and was wanted."""
+        """What an honest node takes for the members is what all take for them, and was wanted.
+
+        And it can show it to whoever knows those before.
+        """
         known = self._world.configurations
         if node.liar:
             return
-        if configuration.number < len(known):
-            if configuration != known[configuration.number]:
-                self.fail("agreement", f"node {node.index} has other members than the others")
+        if configuration.number == len(known):
+            if frozenset(configuration.members) not in self._world.operator.wished:
+                self.fail("members", f"nobody wanted {len(configuration.members)} such members")
+            known.append(configuration)
+            self._judge_clocks()
+        elif configuration != known[configuration.number]:
+            self.fail("agreement", f"node {node.index} has other members than the others")
             return
-        if frozenset(configuration.members) not in self._world.operator.wished:
-            self.fail("members", f"nobody wanted {len(configuration.members)} such members")
-        known.append(configuration)
-        self._judge_clocks()
+        for before, after in pairwise(known[: configuration.number + 1]):
+            if not self._is_shown(node, before, after):
+                self.fail("lineage", f"node {node.index} cannot show who follows {before.number}")
+
+    def _is_shown(self, node: Node, before: Configuration, after: Configuration) -> bool:
+        """Whether what a node keeps about a change of members proves it, judged from scratch."""
+        if after.number not in node.disk.handovers:
+            return False
+        raw = node.disk.handovers[after.number]
+        handover = wire.Handover.open(raw, self._world.reader.opener.open)
+        signers = {commit.signer for commit in handover.commits}
+        said = {commit.message.vote for commit in handover.commits}
+        place = (before.number, after.start, after.digest)
+        n, f = len(before.members), (len(before.members) - 1) // 3
+        enough = 2 * len(signers) > n + f and signers <= set(before.members)
+        named = {(vote[0], *vote[2::2]) for vote in said}
+        return enough and handover.members == after.members and named == {place}
 
     def executed(self, node: Node, deliver: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """An execution is durable at a node; all answers must be those of the model."""

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from aegis_edge.pbft.configuration import digest_of
 from aegis_edge.pbft.events import (
     BeginTransfer,
     Deliver,
+    Foresee,
+    Foreseen,
     InstallState,
     JudgePart,
+    KeepHandovers,
     PartJudged,
     Persist,
     Prune,
@@ -22,8 +26,14 @@ from aegis_edge.pbft.events import (
     Step,
     TakeRoot,
 )
+from aegis_edge.wire import codec
+from aegis_edge.wire import messages as wire
 from aegis_edge.wire.codec import WireError
 
+#: Kinds of records: a stable checkpoint, and one of a configuration that has ended.
+STABLE, INHERITED = (8, 0, 0), (12, 0, 0)
+#: What one answer brings of how the members came about: less than there often is.
+HANDOVERS_GIVEN = 2
 #: Record kinds that go when a checkpoint at their sequence is stable; kind 7 stays at it.
 PRUNED_THROUGH = (4, 5, 6)
 PRUNED_BELOW = (7,)
@@ -43,6 +53,8 @@ class Disk:
         self.incarnation = 0
         self.records: dict[tuple[int, int, int], Record] = {}
         self.certificates: dict[int, bytes] = {}
+        #: How the members came about: to each configuration, from the one before.
+        self.handovers: dict[int, bytes] = {}
         self.writes = 0
         #: The highest stable checkpoint: what lies at or under it is certain without a record.
         self.stable = 0
@@ -110,9 +122,20 @@ class Disk:
         if type(step) is JudgePart:
             return self._judge(step)
         if type(step) is InstallState:
+            number = machine.roll.number
             machine.install()
+            if machine.roll.number != number:
+                self._forget_records()
             self.certificates.clear()
-            return dict(machine.origins)
+            return dict(machine.origins), machine.root(), machine.roll
+        if type(step) is KeepHandovers:
+            self.handovers.update(enumerate(step.raws, step.first))
+            return None
+        if type(step) is Foresee:
+            roll = machine.foresee(step.sequence, step.time_ms, step.bundles)
+            is_other = roll.number != machine.roll.number
+            successor = digest_of(roll.number, roll.start, roll.members) if is_other else b""
+            return Foreseen(step.sequence, step.digest, successor)
         if type(step) is Persist:
             record = step.record
             self.records[(record.kind, record.view, record.sequence)] = record
@@ -121,7 +144,10 @@ class Disk:
             self.certificates[step.sequence] = step.certificate
             number = self.machine.roll.number
             outcomes = self.machine.apply(step.sequence, step.time_ms, step.bundles)
-            if self.machine.roll.number != number:
+            roll = self.machine.roll
+            if roll.number != number:
+                _, commits, _ = codec.decode(step.certificate)
+                self.handovers[roll.number] = wire.pack_handover(roll.members, commits)
                 self._forget_records()
             return outcomes
         if type(step) is Settle:
@@ -169,15 +195,28 @@ class Disk:
 
     def part(self, peer: bytes, sequence: int, kind: int, items: tuple[bytes, ...]) -> bytes | None:
         """Pieces of a state for others; None: not yet."""
+        if kind == wire.HANDOVERS:
+            number = int.from_bytes(b"".join(items[:1]), "big")
+            numbers = range(number + 1, number + 1 + HANDOVERS_GIVEN)
+            raws = tuple(self.handovers[n] for n in numbers if n in self.handovers)
+            proven = self._proven
+            return wire.pack_lineage(proven.data if proven else b"", raws)
         try:
             found: bytes | None = self.machine.answer(peer, sequence, kind, items)
         except WireError:
             return b""
         return found
 
+    @property
+    def _proven(self) -> Record | None:
+        return self.records.get(STABLE) or self.records.get(INHERITED)
+
     def _forget_records(self) -> None:
         """All are of the configuration that ended."""
+        proven = self._proven
         self.records.clear()
+        if proven is not None:
+            self.records[INHERITED] = Record(*INHERITED, proven.data)
 
     def certified(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates of a range, to the first that is missing or to `max_bytes`.

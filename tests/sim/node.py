@@ -26,9 +26,11 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    Foresee,
     HangUp,
     InstallState,
     JudgePart,
+    KeepHandovers,
     LinkDown,
     LinkUp,
     Persist,
@@ -51,7 +53,18 @@ from tests.sim.machine import configuration_of
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-DURABLE = (Persist, Deliver, TakeRoot, Settle, Prune, BeginTransfer, JudgePart, InstallState)
+DURABLE = (
+    Persist,
+    Deliver,
+    TakeRoot,
+    Settle,
+    Foresee,
+    KeepHandovers,
+    Prune,
+    BeginTransfer,
+    JudgePart,
+    InstallState,
+)
 
 #: How often a coarse shell tells the time while there is traffic.
 COARSE_TICKS = 100
@@ -385,11 +398,17 @@ class Node:
             if type(effect) in DURABLE:
                 result = self._make_durable(effect)
                 if type(effect) is TakeRoot and result is not None:
+                    self.world.judges.took_root(self, effect.sequence, result)
                     follow.append(RootTaken(effect.sequence, result))
                 elif type(effect) is Settle and result is not None:
                     follow.append(self._settled(effect, *result))
-                elif type(effect) is JudgePart and result is not None:
+                elif type(effect) in (JudgePart, Foresee) and result is not None:
                     follow.append(result)
+                elif type(effect) is InstallState and result is not None:
+                    _, root, roll = result
+                    if roll.number != self.replica.configuration.number:
+                        self.world.judges.crossings += 1
+                        follow.append(self._settled(effect, root, roll))
                 if self.world.judges.violations:
                     return
         for effect in self._writing:
@@ -406,7 +425,7 @@ class Node:
             self._abandon()
         self._submit()
 
-    def _settled(self, settle: Settle, root: bytes, roll: Roll) -> Settled:
+    def _settled(self, settle: Settle | InstallState, root: bytes, roll: Roll) -> Settled:
         configuration = configuration_of(roll)
         self.world.judges.settled(self, configuration)
         parameters = self.world.parameters(self.index)
@@ -431,7 +450,7 @@ class Node:
             return None
         if type(step) is InstallState:
             self.world.judges.installed(self, step)
-            for name in [n for n in self._waiting if n <= result.get(self.key, (0, 0))]:
+            for name in [n for n in self._waiting if n <= result[0].get(self.key, (0, 0))]:
                 for done in self._waiting.pop(name):
                     self.world.at(self.world.now, done, None)
         if type(step) is Deliver:

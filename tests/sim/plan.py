@@ -316,8 +316,7 @@ SIEGE_VICES = (*VICES, "coup", "coup", "coup")
 def besieged(plan: Plan) -> Plan:
     """The plan with members who come and go; a cluster may begin as one board.
 
-    The liars are some of all boards, and no more of the founders than those bear.  Nobody gives
-    away a batch: who comes anew needs all, for no checkpoint is proven across configurations yet.
+    The liars are some of all boards, and no more of the founders than those bear.
     """
     chance = plan.random("siege")
     n = max(plan.n, chance.choice((2, 4, 5, 6, 7)))
@@ -333,7 +332,6 @@ def besieged(plan: Plan) -> Plan:
         founders=tuple(sorted(founders)),
         liars=liars,
         vices=_vices(plan.random("vices"), n, liars, plan.heal_at, SIEGE_VICES),
-        kept=KEPT_ALL,
         moves=tuple(chance.randrange(50, plan.heal_at) for _ in range(10)),
         flags=_with_flags(plan.flags, ("--siege",)),
     )
