@@ -33,12 +33,13 @@ class Handovers:
         query = "SELECT number, data FROM handovers WHERE number > ? ORDER BY number"
         for at, data in self._execute(query, (min(number, 2**63 - 1),)):
             size_bytes += len(data)
-            if at != number + len(taken) + 1 or (taken and size_bytes > bytes_max):
+            is_next = at == number + len(taken) + 1 and type(data) is bytes
+            if not is_next or (taken and size_bytes > bytes_max):
                 break
-            taken.append(bytes(data))
+            taken.append(data)
         return tuple(taken)
 
     def is_sound(self) -> bool:
         """Whether every one is on the disk as it was written."""
         rows = self._execute("SELECT checksum, data FROM handovers")
-        return all(zlib.crc32(data) == checksum for checksum, data in rows)
+        return all(type(data) is bytes and zlib.crc32(data) == sum_ for sum_, data in rows)

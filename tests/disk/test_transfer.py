@@ -83,7 +83,7 @@ def test_s8_15_a_state_is_fetched_and_installed_with_all_that_belongs_to_it(
     assert fetch(source, into) > 0
     model = replayed(LAST)
     (result,) = into.perform([InstallState(LAST)])
-    assert result == (model.revision, model.origins)
+    assert result == (model.root(), model.revision, model.roll, model.origins)
     for _ in range(2):
         assert into.root() == (LAST, model.revision, model.root())
         restored = into.restored(1)

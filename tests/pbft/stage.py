@@ -248,18 +248,24 @@ class Stage:
     def run(self, steps: int = 100_000) -> None:
         """Deliver everything that waits, and what follows from it."""
         for _ in range(steps):
-            if self.later:
-                actor, answer = self.later.popleft()
-                if actor.alive:
-                    actor.step(answer)
-            elif self.wire:
-                sender, to, raw = self.wire.popleft()
-                actor = self.by_key[to]
-                if actor.alive and not self.lost(sender, to, raw):
-                    actor.step(Received(sender, messages.read(raw, actor.opener.open)))
-            else:
+            if not self.run_once():
                 return
         raise AssertionError("the network never falls silent")
+
+    def run_once(self) -> bool:
+        """Deliver the next thing that waits; False if nothing does."""
+        if self.later:
+            actor, answer = self.later.popleft()
+            if actor.alive:
+                actor.step(answer)
+        elif self.wire:
+            sender, to, raw = self.wire.popleft()
+            actor = self.by_key[to]
+            if actor.alive and not self.lost(sender, to, raw):
+                actor.step(Received(sender, messages.read(raw, actor.opener.open)))
+        else:
+            return False
+        return True
 
     def tick(self, ticks: int, run: bool = True) -> None:
         self.now += ticks
