@@ -177,7 +177,7 @@ def test_the_format_is_pinned() -> None:
         "231d861a919fdcc0af948758619f11bbc273e6e33ef1cc7973a5e17322f778fc"
     )
     assert sodium.digest(b"test", changed().proof("door")).hex() == (
-        "b0a2f5c4fbe1b473b9476b4ed91afaa292916860936ede48bbd451cfa821b76b"
+        "44b2770745cb0689ff991faf5d437437d78ae423f5bbe05f4eadcaa5685b2959"
     )
 
 

@@ -51,8 +51,8 @@ class NoMember(ReplicationError):
 
 
 class NoLineage(ReplicationError):
-    """A proof is judged by the genesis alone, and what leads from its members to today's is too long,
-    or not here: members changed under a release that did not sign who follows.
+    """A proof is judged by the genesis alone, and what leads from its members to today's is too
+    long, or not here: members changed under a release that did not sign who follows.
     """
 
     code = "unprovable"

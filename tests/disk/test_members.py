@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aegis_edge.disk.database import HANDOVERS_BYTES_MAX, Database
+from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost
 from aegis_edge.knowledge.operations import Dismiss, Leave, Operation, Propose, Put, Status
 from aegis_edge.knowledge.rebuild import FIRST
@@ -219,18 +219,6 @@ def test_each_change_of_members_can_be_shown_for_good(tmp_path: Path) -> None:
         assert lineage(database, 2) == (128, [])
 
 
-def test_who_is_asked_gives_some_at_a_time_and_none_after_a_gap(tmp_path: Path) -> None:
-    with closing(open_database(tmp_path)) as database:
-        raw = Handover((origin(0),), ()).raw
-        database.perform([KeepHandovers(1, (raw,) * 3), KeepHandovers(5, (raw,))])
-        assert [len(lineage(database, number)[1]) for number in range(6)] == [3, 2, 1, 0, 1, 0]
-        assert len(database.handovers(5)) == 3
-        large = bytes(HANDOVERS_BYTES_MAX)
-        database.perform([KeepHandovers(1, (large, raw))])
-        assert database._handovers.after(0, HANDOVERS_BYTES_MAX) == (large,)
-        assert database._handovers.after(1, len(raw)) == (raw,)
-
-
 @pytest.mark.parametrize("is_signed", [True, False])
 def test_members_whom_no_quorum_foresaw_are_of_another_state(
     tmp_path: Path, is_signed: bool
@@ -296,15 +284,3 @@ def test_a_state_of_other_members_is_installed_without_the_records_of_those_befo
         assert installed == (root, 1, source.roll(), {origin(0): (1, 1), origin(1): (1, 1)})
         assert kinds(into) == [(journal.INHERITED, 0)]
         assert lineage(into, 0) == (64, [source.roll().members])
-
-
-def test_a_handover_that_rots_is_found(tmp_path: Path) -> None:
-    with closing(open_database(tmp_path)) as database:
-        database.perform([said(1, 0, Leave(), certificate=certificate(1, 1, 2)), Settle(1)])
-        while not database.scrub(100).is_last:
-            continue
-        database._connection.execute("UPDATE handovers SET data = data || x'00'")
-        with pytest.raises(DatabaseDamaged, match="roll of members"):
-            database.scrub(100)
-        assert lineage(database, 0) == (None, [])
-        database._damage = None

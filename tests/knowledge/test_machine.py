@@ -12,10 +12,12 @@ from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import (
     Barrier,
     Delete,
+    Dismiss,
     Leave,
     Operation,
     OperationError,
     Outcome,
+    Propose,
     Put,
     Status,
     decode,
@@ -24,7 +26,7 @@ from aegis_edge.knowledge.parts import Row
 from aegis_edge.knowledge.roll import Roll
 from aegis_edge.knowledge.state import Rotten, unpack_retained
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.messages import Bundle
+from aegis_edge.wire.messages import Bundle, Verified
 from tests.knowledge.founders import FOUNDERS, machine_of
 from tests.knowledge.histories import BATCHES, Numbers, bundle, origin, signer
 from tests.knowledge.memory_state import MemoryState
@@ -214,6 +216,31 @@ def test_only_a_bundle_of_members_changes_them_and_the_roll_is_kept_with_its_bat
     assert machine.root() != before
     again = machine_of(state, 3)
     assert (again.roll, again.root()) == (machine.roll, machine.root())
+
+
+def test_what_a_batch_would_make_of_the_roll_is_foreseen_and_nothing_is_changed() -> None:
+    machine = machine_of(MemoryState(), 3)
+
+    def says(who: int, number: int, *operations: bytes, of_members: bool = True) -> None:
+        bundles.append(signer(who).sign(Bundle(1, number, operations, of_members)))
+
+    bundles: list[Verified[Bundle]] = []
+    dismiss = Propose(Dismiss(origin(2))).encode()
+    assert machine.foresee(1, 5, bundles) == FOUNDERS
+    says(0, 1, Put("a", b"1").encode(), b"none", Barrier().encode(), dismiss)
+    assert machine.foresee(1, 5, bundles).number == 0
+    says(1, 1, dismiss, of_members=False)
+    assert machine.foresee(1, 5, bundles).members == FOUNDERS.members
+    says(1, 2, dismiss)
+    foreseen = machine.foresee(1, 5, bundles)
+    assert (foreseen.number, foreseen.start) == (1, 1)
+    assert origin(2) not in foreseen.members
+    assert (machine.roll, machine.executed, machine.revision) == (FOUNDERS, 0, 0)
+    machine.apply(1, 5, bundles)
+    assert machine.roll == foreseen
+    assert machine.foresee(2, 6, ()) == foreseen
+    with pytest.raises(AssertionError, match="next"):
+        machine.foresee(2 + 1, 6, ())
 
 
 # --- what the disk spoils -------------------------------------------------------------------

@@ -201,3 +201,22 @@ def test_a_bundle_is_relayed_once_in_a_while_and_few_of_an_origin() -> None:
     assert not pool.may_relay(bundle(ONE, 2, 1), 150, 100), "lives are made up at no cost"
     assert pool.may_relay(bundle(TWO, 1, 1), 150, 100)
     assert pool.may_relay(bundle(ONE, 2, 1), 200, 100)
+
+
+def test_what_would_be_executed_is_what_is_and_nothing_is_yet() -> None:
+    pool = Pool({TWO.public: (1, 2)})
+    batch = (
+        bundle(ONE, 1, 1),
+        bundle(ONE, 1, 1),
+        bundle(ONE, 1, 3),
+        bundle(ONE, 1, 2),
+        bundle(TWO, 1, 2),
+        bundle(TWO, 2, 1),
+        bundle(TWO, 1, 3),
+        bundle(ONE, 1, 3),
+    )
+    foreseen = pool.would_execute(batch)
+    assert foreseen == (batch[0], batch[3], batch[5], batch[7])
+    assert pool.executed == {TWO.public: (1, 2)}
+    assert pool.execute(batch, 0) == foreseen
+    assert pool.would_execute(batch) == ()

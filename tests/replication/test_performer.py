@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from aegis_edge import proof
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.merkle import label
@@ -38,6 +39,8 @@ from aegis_edge.pbft.events import (
     Deliver,
     Effect,
     Event,
+    Foresee,
+    Foreseen,
     HangUp,
     InstallState,
     JudgePart,
@@ -67,9 +70,9 @@ from aegis_edge.replication import (
     Damaged,
     Halted,
     Members,
+    NoLineage,
     NoMember,
     NoQuorum,
-    OtherMembers,
     Replication,
     ReplicationError,
     Stopped,
@@ -155,8 +158,14 @@ class Store:
     shown: tuple[Inclusion, int] | None = None
     asked: list[tuple[str, int, int]] = field(default_factory=list)
 
+    #: What leads to the members of today.
+    lineage: tuple[bytes, ...] = ()
+
     def newest(self, key: str) -> int:
         return 7
+
+    def handovers(self, number: int) -> tuple[bytes, ...]:
+        return self.lineage[:number]
 
     def show(self, key: str, sequence: int, revision: int) -> Inclusion | None:
         self.asked.append((key, sequence, revision))
@@ -178,7 +187,10 @@ class Store:
         if isinstance(step, MendRows):
             return RowsMended(step.peer, None, step.items if self.left else (), not self.left)
         if isinstance(step, InstallState):
-            return 77, {ME: (1, 1)}
+            roll = self.rolls.pop(0) if self.rolls else Roll(())
+            return b"root", 77, roll, {ME: (1, 1)}
+        if isinstance(step, Foresee):
+            return Foreseen(step.sequence, step.digest, b"")
         if isinstance(step, Settle):
             return b"root", self.revision, self.rolls.pop(0)
         if not isinstance(step, Deliver):
@@ -1443,8 +1455,39 @@ async def test_other_members_are_known_before_the_replica_goes_on() -> None:
         assert status["reachable"] == ["anna"], "bert has a link still, and does not count"
         assert status["has_quorum"]
         assert stage.node.name(BERT) != "bert"
-        with pytest.raises(OtherMembers, match="others than those of the genesis"):
-            await stage.node.prove("key")
+
+
+async def test_what_a_batch_would_do_is_asked_of_the_disk() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        await stage.heard(Foresee(1, 5, (), b"digest"))
+        assert stage.core.heard[-1] == Foreseen(1, b"digest", b"")
+
+
+async def test_the_members_of_a_state_that_was_fetched_are_met_before_the_replica_goes_on() -> None:
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.successors[3] = successor = members(3, ME, ANNA, quorum=2, start=1)
+        stage.store.rolls = [Roll((), 3, 1)]
+        await stage.heard(InstallState(8))
+        settled = Settled(8, b"root", successor.configuration, successor.parameters)
+        assert stage.core.heard[-1] == settled
+        assert stage.node.status()["configuration"] == 3
+
+
+async def test_members_who_came_later_prove_with_what_leads_to_them() -> None:
+    made = proofs.changed(2)
+    async with Stage().running(ANNA, BERT) as stage:
+        stage.core.stable = proofs.SEQUENCE
+        stage.core.stable_checkpoint = tuple(made.checkpoint(index) for index in range(3))
+        stage.store.shown = (made.shows("door"), proofs.SEQUENCE)
+        for known in ((), made.handovers[:1]):
+            stage.store.lineage = known
+            with pytest.raises(NoLineage, match=f"only {len(known)} of 2 changes"):
+                await stage.node.prove("door")
+        stage.store.lineage = made.handovers
+        assert await stage.node.prove("door") == made.proof("door")
+        stage.store.lineage = (made.handovers[0], bytes(proof.PROOF_BYTES_MAX))
+        with pytest.raises(NoLineage, match="too often"):
+            await stage.node.prove("door")
 
 
 async def test_a_batch_about_members_that_changes_none_is_settled_too() -> None:

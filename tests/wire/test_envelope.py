@@ -549,6 +549,14 @@ def test_a_claim_has_the_largest_numbers() -> None:
     assert claim.fields == (COUNTER_MAX, COUNTER_MAX)
 
 
+def test_a_commit_that_says_who_follows_claims_it_however_large_its_numbers() -> None:
+    for top in (1, COUNTER_MAX):
+        commit = Commit(top, top, top, blob(3), top, blob(4))
+        claim = envelope.claimed(Signer(SEED, CLUSTER).sign(commit).raw)
+        assert claim is not None
+        assert claim.fields == commit.fields()
+
+
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_a_claim_is_total(noise: bytes, at: int) -> None:
     raw = Signer(SEED, CLUSTER).sign(Commit(0, 1, 2, blob(3), 4)).raw

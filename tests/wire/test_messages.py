@@ -373,3 +373,95 @@ def test_messages_of_another_cluster_are_refused(voices: Voices) -> None:
             continue  # says nothing by itself
         with pytest.raises(WireError, match="signature"):
             read(carrier.pack(), stranger.open)
+
+
+# --- who follows --------------------------------------------------------------------------------
+
+
+def test_a_commit_says_who_follows_or_that_nobody_does() -> None:
+    plain = (1, 2, 3, blob(4), 5)
+    assert parse(Commit, *plain).fields() == plain
+    assert parse(Commit, *plain, blob(6)) == Commit(*plain, blob(6))
+    assert Commit(*plain, blob(6)).fields() == (*plain, blob(6))
+    assert Commit(*plain, blob(6)).vote == (1, 2, 3, blob(4), blob(6))
+    assert Commit(*plain[:4], 9).vote == Commit(*plain).vote == (*plain[:4], b"")
+    for wrong in (b"", b"short", None, 0):
+        with pytest.raises(WireError, match="32 bytes"):
+            parse(Commit, *plain, wrong)
+
+
+def heirs(voices: Voices, *members: bytes) -> say.Handover:
+    said = Commit(0, 3, 71, blob(7), 5, blob(6))
+    return say.Handover(members, tuple(s.sign(said) for s in voices.signers))
+
+
+def test_a_handover_is_the_keys_of_members_and_commits_of_distinct_signers(voices: Voices) -> None:
+    open_ = voices.opener().open
+    good = heirs(voices, blob(1), blob(2))
+    assert say.Handover.open(good.raw, open_) == good
+    most = heirs(voices, *(blob(number) for number in range(say.MEMBERS_MAX)))
+    assert say.Handover.open(most.raw, open_) == most
+    for wrong in ((), (blob(2), blob(1)), (blob(1), blob(1)), (blob(1), b"short")):
+        with pytest.raises(WireError, match="keys of members"):
+            say.Handover.open(heirs(voices, *wrong).raw, open_)
+    with pytest.raises(WireError):
+        say.Handover.open(heirs(voices, *(blob(n) for n in range(65))).raw, open_)
+    raws = tuple(c.raw for c in good.commits)
+    vote = voices.signed[Prepare].raw
+    for fields in (
+        (b"".join(good.members),),
+        (b"".join(good.members), raws, 0),
+        (b"".join(good.members), (*raws, raws[0])),
+        (b"".join(good.members), (vote,)),
+        (b"".join(good.members), (b"raw",)),
+        (good.members, raws),
+        (b"".join(good.members), raws[0]),
+    ):
+        with pytest.raises(WireError):
+            say.Handover.open(codec.encode(fields), open_)
+    for raw in (None, b"", bytes(say.HANDOVER_BYTES_MAX + 1), good.raw[:-1], good.raw + b"x"):
+        with pytest.raises(WireError):
+            say.Handover.open(raw, open_)
+
+
+def test_the_largest_handover_has_room(voices: Voices) -> None:
+    top = say.COUNTER_MAX
+    signers = [Signer(bytes((n,)) * 32, CLUSTER) for n in range(say.MEMBERS_MAX)]
+    said = Commit(top, top, top, blob(7), top, blob(6))
+    members = tuple(sorted(s.public for s in signers))
+    handover = say.Handover(members, tuple(s.sign(said) for s in signers))
+    assert len(handover.raw) < say.HANDOVER_BYTES_MAX
+    assert say.Handover.open(handover.raw, voices.opener().open) == handover
+
+
+def test_a_lineage_is_a_checkpoint_or_none_and_handovers(voices: Voices) -> None:
+    open_ = voices.opener().open
+    stable = voices.carriers[StableCheckpoint]
+    assert say.read_lineage(say.pack_lineage(b"", ()), open_) == ((), ())
+    data = say.pack_lineage(stable.pack(), (b"one", b"two"))
+    assert say.read_lineage(data, open_) == (stable.checkpoints, (b"one", b"two"))
+    for wrong in (
+        (stable.pack(),),
+        (stable.pack(), (), ()),
+        (stable.pack(), (1,)),
+        (stable.pack(), (b"",) * (say.HANDOVERS_MAX + 1)),
+        (stable.pack(), (bytes(say.HANDOVER_BYTES_MAX + 1),)),
+        (None, ()),
+        (voices.carriers[say.StatePart].pack(), ()),
+        (codec.encode(()), ()),
+        (codec.encode((StableCheckpoint.TAG,)), ()),
+        (b"none", ()),
+    ):
+        with pytest.raises(WireError):
+            say.read_lineage(codec.encode(wrong), open_)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_handover_a_lineage_or_an_error(data: bytes) -> None:
+    opener = Opener(CLUSTER, verify=lambda *_: True)
+    for read_ in (say.Handover.open, say.read_lineage):
+        try:
+            read_(data, opener.open)
+        except WireError:
+            continue
