@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aegis_edge.pbft import certificates
-from aegis_edge.pbft.events import Foresee, Foreseen, Received
+from aegis_edge.pbft.events import Foresee, Foreseen, Received, Tick
 from aegis_edge.pbft.succession import Succession
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import Batch, Bundle, Commit, Handover
@@ -120,3 +122,20 @@ def test_two_commits_that_differ_in_who_follows_are_shown_to_people() -> None:
     for clock_ms in (7, 8):
         node.step(Received(same.public, same.sign(Commit(0, 0, 1, bytes(32), clock_ms))))
     assert len(node.alarms) == 1
+
+
+def test_what_is_foreseen_too_late_makes_no_commit_in_a_view_that_was_left() -> None:
+    stage = Stage(4, outsiders=1)
+    node = stage["C"]
+    stage.change_members("A", "+E", run=False)
+    while not (stage.later and stage.later[-1][0] is node):
+        stage.run_once()
+    _, answer = stage.later.pop()
+    assert isinstance(answer, Foreseen)
+    node.step(Tick(stage.now + 100_000, node.clock_ms))
+    assert node.replica.changing
+    assert node.step(answer) == []
+    assert node.replica.log.slots[1].own_commit is None
+    assert node.step(replace(answer, sequence=9)) == []
+    stage.wait(100_000)
+    assert {actor.replica.configuration.number for actor in stage.actors} == {1}
