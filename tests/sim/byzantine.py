@@ -23,6 +23,7 @@ from aegis_edge.knowledge.operations import (
     Propose,
     Put,
 )
+from aegis_edge.pbft.transfer import BATCHES_MAX
 from aegis_edge.wire import messages as wire
 from tests.sim import signing
 from tests.sim.describe import kind as kind_of
@@ -910,6 +911,11 @@ class FalseAnswers(Vice):
             first = (
                 asked.first if isinstance(asked, wire.FetchBatches) else asked.executed_sequence + 1
             )
+            if self.likely(0.1):  # whoever believes this asks how it came about
+                later = asked.configuration % wire.COUNTER_MAX + 1
+                far = self.liar.executed + BATCHES_MAX + 100
+                boast = wire.Status(later, 0, False, 0, far, self.liar.node.clock_ms())
+                self.liar.say(peer, boast, self.name)
             self.liar.did("Committed", self.name)
             self.liar.send(peer, self._proof(min(first, wire.COUNTER_MAX)))
             return self.likely(0.5)
@@ -917,12 +923,26 @@ class FalseAnswers(Vice):
 
     def _part(self, asked: wire.FetchState) -> bytes:
         """Pieces of a state, with a flaw in them: of another one, of nothing, or a bit flipped."""
+        if asked.kind == wire.HANDOVERS and self.likely(0.7):
+            data = self._lineage(int.from_bytes(b"".join(asked.items[:1]), "big"))
+            return wire.StatePart(asked.sequence, asked.kind, data).pack()
         body = self.liar.node
         found = body.disk.part(body.key, asked.sequence, asked.kind, asked.items)
         data = bytearray(found or self.digest())
         if self.likely(0.8):
             data[self.chance.randrange(len(data))] ^= 1 << self.chance.randrange(8)
         return wire.StatePart(asked.sequence, asked.kind, bytes(data)).pack()
+
+    def _lineage(self, number: int) -> bytes:
+        """The liars alone follow those of configuration `number`, and have proven a state."""
+        before = self.world.configurations[min(number, len(self.world.configurations) - 1)]
+        signers = [member.node.signer for _, member in sorted(self.liar.coalition.members.items())]
+        after = before.followed_by(before.start + 1, tuple(sorted(s.public for s in signers)))
+        vote = wire.Commit(number, 0, after.start, self.digest(), 0, after.digest)
+        state = wire.Checkpoint(after.number, self.liar.executed + 1, self.digest())
+        proven = wire.StableCheckpoint(tuple(signer.sign(state) for signer in signers))
+        handover = wire.Handover(after.members, tuple(signer.sign(vote) for signer in signers))
+        return wire.pack_lineage(proven.pack(), (handover.raw,))
 
     def _proof(self, sequence: int) -> bytes:
         known = self.liar.recall("Proposal")

@@ -21,6 +21,7 @@ from aegis_edge.pbft import (
     clocks,
     execution,
     journal,
+    lineage,
     log,
     pace,
     pacing,
@@ -28,9 +29,11 @@ from aegis_edge.pbft import (
     pool,
     reads,
     repair,
+    succession,
     view_change,
     views,
 )
+from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.events import (
     Alarm,
     Confirmed,
@@ -91,6 +94,8 @@ class Canary:
     busy: bool = False
     #: Seeds in which members come and go.
     besieged: bool = False
+    #: Nobody keeps a batch under a stable checkpoint.
+    forgetting: bool = False
     #: What lines carry in a tick; 0: what the seed says.
     bytes_a_tick: int = 0
 
@@ -119,6 +124,8 @@ class Canary:
         if self.fault:
             faults = tuple(replace(x, kind=self.fault) if x.index % 2 else x for x in made.faults)
             made = replace(made, faults=faults)
+        if self.forgetting:
+            made = replace(made, kept=0)
         if self.bytes_a_tick:
             made = replace(made, bytes_a_tick=self.bytes_a_tick)
         if self.turbulent:
@@ -529,11 +536,35 @@ CONTRADICTION = frozenset({"no contradiction"})
 _PROOF = frozenset({"proof"})
 
 
+def _anyones_heir(handover: wire.Handover, before: Configuration) -> Configuration | None:
+    """Whoever signs is believed, if it knows how it is done."""
+    said = handover.commits[0].message
+    following = before.followed_by(said.sequence, handover.members)
+    return following if said.successor == following.digest else None
+
+
 def _replica(broken: Callable[..., Any]) -> Build:
     return replace(REAL, replica=broken)
 
 
 CANARIES: tuple[Canary, ...] = (
+    Canary(
+        "says_nothing_of_who_follows",
+        "the last batch of a configuration does not prove the next one",
+        frozenset({"lineage"}),
+        patches=((succession.Succession, "after", lambda self, sequence, batch: b""),),
+        besieged=True,
+    ),
+    Canary(
+        "believes_anyone_about_members",
+        "who is behind takes one member's word for who the others are by now",
+        frozenset({"lineage", "no false alarm", "members", "equal roots", "progress"}),
+        patches=((lineage.certificates, "heir", _anyones_heir),),
+        vice="false_answers",
+        besieged=True,
+        forgetting=True,
+        seeds=100,
+    ),
     Canary(
         "does_not_wait_for_the_members",
         "a batch is executed before it is known whose votes count for it",
