@@ -106,9 +106,10 @@ class Lineage:
         if not stable:
             return
         last = stable[0].message.configuration
-        # Who is not so far as another one was has to be followed from the beginning.
-        first = self._tip if self._tip.number <= last else self._at.configuration
-        proven, kept = first, []
+        if last < self._tip.number:  # who is not so far as another was is followed from the first
+            self._tip = self._at.configuration
+            return
+        proven, kept = self._tip, []
         for raw in raws:
             if proven.number >= last:
                 break
@@ -122,5 +123,5 @@ class Lineage:
                 raise WireError("its last checkpoint is not proven")
             self._transfer.heard(stable)
         if kept:
-            self._voice.add(KeepHandovers(first.number + 1, tuple(kept)))
+            self._voice.add(KeepHandovers(self._tip.number + 1, tuple(kept)))
         self._tip = proven

@@ -38,8 +38,8 @@ COUNTER_MAX = 2**63 - 1
 FETCH_BATCHES_MAX = 128
 FETCH_STATE_ITEMS_MAX = 64
 STATE_ITEM_BYTES_MAX = 16
-#: Of all kinds of pieces the one that is of no state: a `Lineage`.  Its one item is the number of
-#: the configuration that the asker knows, `HANDOVERS_ITEM_BYTES` long.
+#: Of all kinds of pieces the one that is of no state: see `read_lineage`.  Its one item is the
+#: number of the configuration that the asker knows.
 HANDOVERS = 4
 HANDOVERS_ITEM_BYTES = 8
 #: A piece of a state: see `knowledge.held`, and a partition with very many keys.

@@ -10,7 +10,7 @@ from aegis_edge.cli import verify
 from aegis_edge.peers.identity import node_id
 from aegis_edge.proof import PROOF_BYTES_MAX
 from tests.cli.conftest import Cli
-from tests.proofs import SEQUENCE, TIME_MS, cluster
+from tests.proofs import SEQUENCE, TIME_MS, changed, cluster
 
 
 @pytest.fixture
@@ -47,10 +47,25 @@ def test_people_read_what_was_so_and_when(cli: Cli, tmp_path: Path, genesis: Pat
     assert (gone.code, never.code) == (0, 0), "the proof holds, whatever it proves"
 
 
+def test_members_who_came_later_are_shown_as_such(cli: Cli, tmp_path: Path, genesis: Path) -> None:
+    for changes, words in ((1, "once"), (5, "5 times")):
+        made = changed(changes)
+        (tmp_path / "proof").write_bytes(made.proof("door"))
+        shown = cli("verify", tmp_path / "proof", "--genesis", genesis)
+        assert f"members  changed {words} since the genesis" in shown.out
+        assert "3 of 4 members" in shown.out
+        said = cli("verify", tmp_path / "proof", "--genesis", genesis, "--json").json["state"]
+        assert said["configuration"] == changes
+        assert said["members"] == [node_id(signer.public) for signer in made.signers]
+    assert "members  " not in cli("verify", proof_of(tmp_path, "door"), "--genesis", genesis).out
+
+
 def test_programs_read_it_too(cli: Cli, tmp_path: Path, genesis: Path) -> None:
     signers = [node_id(signer.public) for signer in cluster().signers[:3]]
     rest = {
         "state": {
+            "configuration": 0,
+            "members": [node_id(key) for key in cluster().genesis.members],
             "sequence": SEQUENCE,
             "revision": 69,
             "time_ms": TIME_MS + SEQUENCE,

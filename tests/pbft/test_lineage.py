@@ -248,7 +248,7 @@ def test_who_is_not_so_far_is_followed_from_the_beginning() -> None:
     assert play.questions[-1] == (0, 2)
     play.passes(PATIENCE)
     assert play.questions[-1] == (1, 2)
-    play.told(1, stable(ONE, 16))
+    play.told(1, stable(ONE, 16), THIRD)
     assert not play.of(BeginTransfer) and not play.alarms
     play.passes(PATIENCE)
     assert play.questions[-1] == (2, 0)
