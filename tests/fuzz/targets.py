@@ -253,7 +253,8 @@ def _inner_genesis(data: bytes) -> bool:
 
 
 def _proofs() -> tuple[bytes, ...]:
-    return tuple(proofs.cluster().proof(key) for key in ("door", "gone", "never"))
+    of_founders = tuple(proofs.cluster().proof(key) for key in ("door", "gone", "never"))
+    return (*of_founders, proofs.changed(2).proof("door"))
 
 
 def _proof(data: bytes) -> bool:
