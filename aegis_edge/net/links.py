@@ -30,9 +30,12 @@ from aegis_edge.net import clock
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
 from aegis_edge.net.echo import Echo
+from aegis_edge.net.introductions import Introductions, word
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.book import Book, Dial
-from aegis_edge.peers.identity import short
+from aegis_edge.peers.identity import open_record, short
+from aegis_edge.wire.codec import WireError
+from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
 from aegis_edge.wire.records import HEADER_BYTES
 from aegis_edge.wire.session import (
@@ -53,6 +56,10 @@ QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 #: How much is sealed at once: about one frame of the largest size.
 BATCH_BYTES = 60_000
 STEP_ENTROPY_BYTES = 32
+#: All messages of the members are arrays (RFC 8949 section 3.1): what begins lower is a word.
+_FIRST_OF_MESSAGES = b"\x80"
+#: Of records, which belong to no cluster.
+_OPENER = Opener(b"")
 #: How often a link measures its way: that takes a frame, or on a schedule a little room in one.
 MEASURE_TICKS, MEASURE_SCHEDULED_TICKS = 60_000, 20_000
 #: A link that seems silent is given so long before it ends: perhaps it was us who did not listen.
@@ -179,6 +186,7 @@ class _Link:
         "ended",
         "failure",
         "heard_at",
+        "introductions",
         "is_heard",
         "keepalive_due",
         "older",
@@ -216,6 +224,7 @@ class _Link:
         self.early = early
         self.round_trip_ticks = round_trip_ticks
         self.echo = Echo(round_trip_ticks, clock.now_ticks(), measure_ticks)
+        self.introductions = Introductions(clock.now_ticks())
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
@@ -394,6 +403,17 @@ class Links:
         link = self._open.get(peer)
         if link is not None:
             link.end(LinkError(reason, Goodbye.BAD_MESSAGE))
+
+    def dial(self, address: str) -> None:
+        """Dial the member at `address` now if it has no link, and wait no longer.
+
+        Raises `LinkError` if no member says that it is there.
+        """
+        peer = self._book.at(address)
+        if peer is None:
+            raise LinkError(f"no other member says that it is at {address}")
+        self._book.hasten(peer, clock.now_ticks())
+        self._changed.set()
 
     def meet(self, records: Iterable[Verified[NodeRecord]]) -> None:
         """Have links with the signers of these records, and with nobody else after a moment."""
@@ -645,7 +665,13 @@ class Links:
         self._changed.set()
         if not self._book.opened(link.peer, link.outbound, now_ticks):
             return False
-        self._learn(link.record)
+        if link.record != self._book[link.peer].record:
+            self._book.learn(link.record)
+            self._learnt(link.record)
+            for peer in self._open:  # who cannot reach it may be linked to us
+                if peer != link.peer:
+                    self._introduce(peer, link.record)
+            self.flush()
         link.older = self._open.get(link.peer)
         if link.older is not None:
             link.older.end(LinkError("a newer link took its place", Goodbye.DUPLICATE))
@@ -657,11 +683,25 @@ class Links:
         log.info("linked to %s: %s", self._name(link.peer), link.channel.remote)
         return True
 
-    def _learn(self, record: Verified[NodeRecord]) -> None:
+    def _introduce(self, peer: bytes, record: Verified[NodeRecord]) -> None:
+        """Tell `peer` of a third member."""
+        self.post(peer, word(record.raw))
+
+    def _introduced(self, link: _Link, envelope: bytes) -> None:
+        """What the peer tells of a third member.  Raises `LinkError` if it is no record."""
+        try:
+            record = open_record(envelope, _OPENER.open)
+        except WireError as error:
+            raise LinkError(
+                f"it introduces somebody by what is no record: {error}", Goodbye.BAD_MESSAGE
+            ) from None
+        if self._book.introduced(record, clock.now_ticks()):
+            self._learnt(record)
+            log.info("%s told of a new record", self._name(link.peer))
+            self._changed.set()
+
+    def _learnt(self, record: Verified[NodeRecord]) -> None:
         peer = record.signer
-        if record == self._book[peer].record:
-            return
-        self._book.learn(record)
         self.learnt(record)
         for address in self._book.shunned(peer):
             log.warning(
@@ -681,6 +721,9 @@ class Links:
         opened = LinkOpened(peer, link.record, link.round_trip_ticks)
         self._events += (opened, *link.early)
         self._watch(link)
+        for record in self._book.news(of_others_than=peer):
+            self._introduce(peer, record)
+        self.flush()
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guarded_write, link)
@@ -742,7 +785,7 @@ class Links:
         messages = [
             Arrived(link.peer, e.message)
             for e in effects
-            if type(e) is Delivered and not link.echo.hear(e.message, link.heard_at)
+            if type(e) is Delivered and not self._is_word(link, e.message)
         ]
         self._measure(link)
         traffic = self._traffic[link.peer]
@@ -750,6 +793,17 @@ class Links:
         traffic.bytes_in += len(data)
         traffic.messages_in += len(messages)
         self._events += messages
+
+    def _is_word(self, link: _Link, message: bytes) -> bool:
+        """Whether this was for the links themselves.  Raises `LinkError`."""
+        if message[:1] >= _FIRST_OF_MESSAGES:
+            return False
+        members = len(self._book.members)
+        envelope = link.introductions.hear(message, members, link.heard_at)
+        if envelope is not None:
+            self._introduced(link, envelope)
+            return True
+        return link.echo.hear(message, link.heard_at)
 
     def _measure(self, link: _Link) -> None:
         """Tell how long the way is now, and see to it that the peer learns it as well."""

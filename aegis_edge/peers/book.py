@@ -52,7 +52,8 @@ class Entry:
     `dial_at` is None while there is nothing to dial, `dialing` the address that is being tried,
     `tries` counts the failures since the last good link, `good_address` last led to the member.
     `calls_failed` counts its calls to us that came to nothing since then; before `deaf_until` no
-    further one is taken.  Of whoever `is_member` no more only what is under way is remembered.
+    further one is taken.  `admitted_version` is that of the record with which it was let in, which
+    all members know.  Of whoever `is_member` no more only what is under way is remembered.
     """
 
     record: Verified[NodeRecord]
@@ -67,6 +68,7 @@ class Entry:
     calls_failed: int = 0
     deaf_until: int | None = None
     is_member: bool = True
+    admitted_version: int = 0
 
 
 class Book:
@@ -87,11 +89,7 @@ class Book:
     ) -> None:
         self.own = own
         self._schemes = frozenset(schemes)
-        self._entries = {
-            r.signer: Entry(r, address.peculiarities(r.message.addresses))
-            for r in records
-            if r.signer != own
-        }
+        self._entries = {r.signer: _new(r) for r in records if r.signer != own}
         for record in learnt:
             if record.signer in self and not self.refusal(record):
                 self.learn(record)
@@ -120,7 +118,7 @@ class Book:
         if peer in self or peer == self.own:
             return
         known = self._entries.get(peer)
-        entry = Entry(record, address.peculiarities(record.message.addresses))
+        entry = _new(record)
         if known is not None:  # links and dials of its last time may still be on their way
             newest = max(known.record, record, key=lambda r: r.message.version)
             entry = replace(entry, record=newest, link=known.link, dialing=known.dialing)
@@ -158,6 +156,38 @@ class Book:
         entry = self._entries[record.signer]
         self._entries[record.signer] = replace(entry, record=record)
 
+    def introduced(self, record: Verified[NodeRecord], now_ticks: int) -> bool:
+        """Whether this record, which another member handed on, is news; then it is kept.
+
+        Its signer is tried at once if it can be anywhere else now.  What is old, or of nobody here,
+        is no fault of whoever hands it on: it may know less, or other members.
+        """
+        peer = record.signer
+        if peer not in self or self.refusal(record):
+            return False
+        known = self._entries[peer].record
+        if record.message.version == known.message.version:
+            return False
+        self.learn(record)
+        if set(record.message.addresses) - set(known.message.addresses):
+            self.hasten(peer, now_ticks)
+        return True
+
+    def news(self, of_others_than: bytes) -> tuple[Verified[NodeRecord], ...]:
+        """The records of members that are newer than those with which they were let in."""
+        return tuple(
+            entry.record
+            for peer, entry in sorted(self._entries.items())
+            if entry.is_member
+            and peer != of_others_than
+            and entry.record.message.version > entry.admitted_version
+        )
+
+    def at(self, text: str) -> bytes | None:
+        """The member that says it is at this address; None if nobody does."""
+        found = (p for p in self.members if text in self._entries[p].record.message.addresses)
+        return next(found, None)
+
     def shunned(self, peer: bytes) -> tuple[str, ...]:
         """The addresses in the record of `peer` that will not be dialled, whatever happens."""
         entry = self._entries[peer]
@@ -181,6 +211,13 @@ class Book:
             return None
         waiting = (e.dial_at for e in self._entries.values() if e.dial_at is not None)
         return min(waiting, default=None)
+
+    def hasten(self, peer: bytes, now_ticks: int) -> None:
+        """Have `peer` dialled now and not later, from its best address on."""
+        entry = replace(self._entries[peer], tries=0)
+        if self._may_dial(entry):
+            entry = replace(entry, dial_at=now_ticks)
+        self._entries[peer] = entry
 
     def dial_failed(self, peer: bytes, now_ticks: int, reason: str, jitter: float) -> None:
         """The dial of `peer` brought no link; `reason` is for people."""
@@ -277,6 +314,12 @@ class Book:
             for text in entry.record.message.addresses
             if address.parse(text).scheme in self._schemes and _is_safe(entry, text)
         )
+
+
+def _new(record: Verified[NodeRecord]) -> Entry:
+    """What is known of a member when it is let in."""
+    peculiarities = address.peculiarities(record.message.addresses)
+    return Entry(record, peculiarities, admitted_version=record.message.version)
 
 
 def _is_safe(entry: Entry, text: str) -> bool:

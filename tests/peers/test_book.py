@@ -491,3 +491,67 @@ def test_who_calls_and_is_admitted_without_an_address_is_waited_for(make_record:
     book.admit(other, 0)
     assert book.wake_at is None
     assert book.opened(other.signer, False, 1)
+
+
+# --- what others tell ----------------------------------------------------------------------------
+
+
+def test_a_newer_record_that_somebody_hands_on_is_news_once(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    book.dials(0)
+    book.dial_failed(other.signer, 0, "no", 1.0)
+    newer = make_record(2, version=2, addresses=("tcp:198.51.100.9:1",))
+    assert book.news(own.signer) == ()
+    assert book.introduced(newer, 5)
+    assert not book.introduced(newer, 6)
+    assert not book.introduced(other, 6), "an old one"
+    assert book[other.signer].record == newer
+    assert book.dials(5) == (Dial(other.signer, "tcp:198.51.100.9:1"),), "it is tried at once"
+    assert book.news(own.signer) == (newer,)
+    assert book.news(other.signer) == (), "which knows it"
+
+
+def test_what_is_handed_on_of_strangers_of_oneself_or_with_one_version_is_none(
+    make_record: Any,
+) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    assert not book.introduced(make_record(3), 0)
+    assert not book.introduced(make_record(1, version=9), 0)
+    assert not book.introduced(make_record(2, name="another"), 0)
+    assert book[other.signer].record == other
+
+
+def test_news_without_a_new_address_hurries_nobody(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    book.dials(0)
+    book.dial_failed(other.signer, 0, "no", 1.0)
+    due = book.wake_at
+    assert book.introduced(make_record(2, version=2, name="barn"), 1)
+    assert book.wake_at == due
+    book.hasten(other.signer, 1)
+    assert book.wake_at == 1
+
+
+def test_whoever_is_linked_or_gone_is_not_hastened(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    book.dials(0)
+    assert book.opened(other.signer, True, 0)
+    book.hasten(other.signer, 1)
+    assert book.dials(1) == ()
+    book.closed(other.signer, 2, "gone", 0.0)
+    assert book.introduced(make_record(2, version=2), 2)
+    book.dismiss(other.signer)
+    assert book.news(own.signer) == ()
+    book.admit(make_record(2, version=2), 3)
+    assert book.news(own.signer) == (), "all know what it came with"
+
+
+def test_a_member_is_found_by_its_address(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, addresses=("tcp:198.51.100.7:1", "tcp:b:2"))
+    book = book_of(own, other)
+    assert book.at("tcp:b:2") == other.signer
+    assert book.at("tcp:c:2") is None
