@@ -157,7 +157,7 @@ async def test_who_measures_adds_no_frame_to_a_schedule_and_costs_little_room(
         channel._out.seen.clear()
         chance = random.Random(1)
         for _ in range(600):  # each fills a cell: nothing could take more room than here
-            send(first, two.key, chance.randbytes(CELL_CAPACITY_BYTES - 4))
+            send(first, two.key, b"\x80" + chance.randbytes(CELL_CAPACITY_BYTES - 5))
         with trio.move_on_after(500):
             await listen(first, found)
         assert {size for _, size in channel._out.seen} == {CELL_FRAME_BYTES}
