@@ -9,6 +9,8 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
        invitations  who is invited, and what a newcomer is told
        engine       the node's identity signs for its owner
        gateway      onion services and streams through Tor for programs
+       network      the node's peers, for programs
+       consensus    how its cluster stands and changes, for programs
     4  replication  owns the replica and performs its effects, in order
        api          HTTP/1.1 on a Unix socket          client   the same, for Python programs
        config       one TOML file, and the environment
@@ -30,14 +32,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CryptoEngine", "SecurityLevel", "__version__", "create_secure_tor_gateway"]
+__all__ = [
+    "CryptoEngine",
+    "HybridConsensus",
+    "P2PNetworkManager",
+    "SecurityLevel",
+    "__version__",
+    "create_secure_tor_gateway",
+]
 
 if TYPE_CHECKING:
+    from aegis_edge.consensus import HybridConsensus
     from aegis_edge.engine import CryptoEngine
     from aegis_edge.gateway import SecurityLevel, create_secure_tor_gateway
+    from aegis_edge.network import P2PNetworkManager
 else:
     _ROOMS = {
         "CryptoEngine": "engine",
+        "HybridConsensus": "consensus",
+        "P2PNetworkManager": "network",
         "SecurityLevel": "gateway",
         "create_secure_tor_gateway": "gateway",
     }

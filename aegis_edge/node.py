@@ -330,6 +330,7 @@ def _speaker(
         },
         name=replication.name,
         record=membership.opened,
+        dial=links.dial,
         may_admit=not config.is_through_tor,
         invitations=desk,
         timeout_ticks=pace.timeout_ticks,

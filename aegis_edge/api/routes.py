@@ -59,6 +59,7 @@ WATCH_BYTES = PAGE_VALUE_BYTES_MAX + 4 * VALUE_BYTES_MAX
 INDEX = {
     "GET /v1/status": "where this node stands",
     "GET /v1/peers": "the other members, and the links to them",
+    "POST /v1/dial?address=": "try the member at this address now",
     "GET /v1/members": "who takes part, and since when",
     "POST /v1/leave?timeout=": "this node goes, and asks nobody",
     "GET /v1/proposals": "changes of members that wait for votes",
@@ -83,6 +84,7 @@ INDEX = {
 KB = "/v1/kb/"
 PROOF = "/v1/proof/"
 HISTORY = "/v1/history/"
+DIAL = "/v1/dial"
 
 Handler = Callable[[Node, Request], Awaitable[Reply]]
 
@@ -94,6 +96,8 @@ async def answer(node: Node, request: Request) -> Reply:
 
 def waits(request: Request) -> bool:
     """Whether the answer must wait for the other nodes, however long they take."""
+    if request.path == DIAL:
+        return False
     if request.method not in ("GET", "HEAD") or "linearizable" in request.query:
         return True
     return request.path.startswith(PROOF)
@@ -348,6 +352,19 @@ async def _peers(node: Node, request: Request) -> Reply:
     return json_reply(node.peers())
 
 
+async def _dial(node: Node, request: Request) -> Reply:
+    allow(request.query, "address")
+    address = request.query.get("address", "")
+    peer = node.dial(address)
+    if peer is None:
+        raise Refusal(
+            "not_found",
+            f"no other member says that it is at {address[:100]}",
+            "see aegis-edge peers; who is to be a member: aegis-edge members add",
+        )
+    return json_reply({"peer": node.author(peer)})
+
+
 async def _config(node: Node, request: Request) -> Reply:
     allow(request.query)
     return json_reply(node.config())
@@ -382,6 +399,7 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/watch": {"GET": _watch},
     "/v1/status": {"GET": _status},
     "/v1/peers": {"GET": _peers},
+    DIAL: {"POST": _dial},
     "/v1/members": {"GET": members.members},
     "/v1/leave": {"POST": members.leave},
     "/v1/proposals": {"GET": members.proposals, "POST": members.propose},

@@ -179,6 +179,10 @@ class TrioClient:
         """The members, and the links to them."""
         return await self._do(protocol.table("peers"))
 
+    async def dial(self, address: str) -> dict[str, Any]:
+        """Have the member at `address` tried now; `peer` in the answer is its id."""
+        return await self._do(protocol.dial(address))
+
     # --- the members ------------------------------------------------------------------------
 
     async def members(self) -> dict[str, Any]:

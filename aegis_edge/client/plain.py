@@ -191,6 +191,13 @@ class Client:
         """The members, and the links to them."""
         return self._do(protocol.table("peers"))
 
+    def dial(self, address: str) -> dict[str, Any]:
+        """Have the member at `address` tried now; `peer` in the answer is its id.
+
+        Raises `NotFound` if no member says that it is there.
+        """
+        return self._do(protocol.dial(address))
+
     # --- the members ------------------------------------------------------------------------
 
     def members(self) -> dict[str, Any]:

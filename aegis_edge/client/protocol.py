@@ -456,6 +456,11 @@ def table(name: str) -> Call[dict[str, Any]]:
     return Call(request("GET", "/v1/" + name), lambda answer: document(checked(answer)))
 
 
+def dial(address: str) -> Call[dict[str, Any]]:
+    raw = request("POST", "/v1/dial", {"address": address}, b"")
+    return Call(raw, lambda answer: document(checked(answer)))
+
+
 def propose(change: str, what: str, patience_s: float) -> Call[dict[str, Any]]:
     """`change`: "add", and the text of a record, or "remove", and a node id."""
     return _wish("/v1/proposals", {change: what}, patience_s)

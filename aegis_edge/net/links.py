@@ -404,16 +404,16 @@ class Links:
         if link is not None:
             link.end(LinkError(reason, Goodbye.BAD_MESSAGE))
 
-    def dial(self, address: str) -> None:
-        """Dial the member at `address` now if it has no link, and wait no longer.
+    def dial(self, address: str) -> bytes | None:
+        """Dial the member at `address` now if it has no link, and wait no longer; its key.
 
-        Raises `LinkError` if no member says that it is there.
+        None if no member says that it is there.
         """
         peer = self._book.at(address)
-        if peer is None:
-            raise LinkError(f"no other member says that it is at {address}")
-        self._book.hasten(peer, clock.now_ticks())
-        self._changed.set()
+        if peer is not None:
+            self._book.hasten(peer, clock.now_ticks())
+            self._changed.set()
+        return peer
 
     def meet(self, records: Iterable[Verified[NodeRecord]]) -> None:
         """Have links with the signers of these records, and with nobody else after a moment."""

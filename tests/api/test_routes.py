@@ -191,6 +191,15 @@ async def test_a_watch_shows_what_others_call_json_as_bytes() -> None:
     assert lines[2]["deleted"]
 
 
+def test_whoever_has_a_member_dialled_waits_for_nobody() -> None:
+    assert not routes.waits(Request("POST", "/v1/dial", {"address": "tcp:there:1"}, {}, b""))
+
+
+async def test_a_member_is_dialled_where_it_says_that_it_is() -> None:
+    answer = await said(Replication(), "POST", "/v1/dial?address=tcp:there:1")
+    assert answer == {"peer": bytes(32).hex()}
+
+
 @pytest.mark.parametrize("name", ["status", "peers", "config", "version"])
 async def test_the_node_describes_itself(name: str) -> None:
     assert isinstance(await said(Replication(), "GET", f"/v1/{name}"), dict)
@@ -219,6 +228,9 @@ async def test_the_node_describes_itself(name: str) -> None:
         ("PUT", "/v1/kb/a?expected=x", 400),
         ("PUT", "/v1/kb/a?timeout=0", 400),
         ("GET", "/v1/status?x=1", 400),
+        ("POST", "/v1/dial", 404),
+        ("POST", "/v1/dial?address=tcp:nowhere:1", 404),
+        ("GET", "/v1/dial?address=tcp:there:1", 405),
     ],
 )
 async def test_what_makes_no_sense_is_refused(method: str, target: str, status: int) -> None:

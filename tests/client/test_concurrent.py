@@ -42,6 +42,7 @@ async def test_calls_are_those_of_the_plain_client(path: Path, nursery: trio.Nur
             assert [e["state"] for e in (await kb.invitations())["invitations"]] == ["cancelled"]
             assert (await kb.status())["nodes"] == 1
             assert await kb.peers() == {"peers": []}
+            assert await kb.dial("tcp:there:1") == {"peer": bytes(32).hex()}
             assert await kb.config() == {"settings": []}
             assert await kb.version() == {"version": "0.1.0"}
             assert "aegis_edge_nodes" in await kb.metrics()

@@ -163,6 +163,9 @@ def test_a_node_that_does_not_say_is_waited_for_half_a_minute() -> None:
 def test_the_node_describes_itself(kb: Client) -> None:
     assert kb.status()["nodes"] == 1
     assert kb.peers() == {"peers": []}
+    assert kb.dial("tcp:there:1") == {"peer": bytes(32).hex()}
+    with pytest.raises(NotFound):
+        kb.dial("tcp:elsewhere:1")
     assert kb.config() == {"settings": []}
     assert kb.version() == {"version": "0.1.0"}
     assert "aegis_edge_nodes 1" in kb.metrics()

@@ -1,0 +1,50 @@
+"""HybridConsensus: how a real cluster stands and changes, as its owners' programs see it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from aegis_edge import HybridConsensus
+from aegis_edge.client import Conflict, Invalid, NotFound, NotRunning
+from aegis_edge.config import ConfigError
+from aegis_edge.consensus import Addition, Removal
+from aegis_edge.disk import keyfile
+from aegis_edge.home import own_record
+from aegis_edge.peers import identity
+from tests.test_growth import boards, key_of
+from tests.test_network import alive
+from tests.test_node import cluster
+
+
+async def test_changes_are_proposed_and_voted_on(tmp_path: Path) -> None:
+    homes = boards(tmp_path, 2)
+    record = own_record(homes[1], keyfile.read(homes[1].key_file))
+    async with alive(*homes), HybridConsensus(homes[0].directory) as consensus:
+        with pytest.raises(Invalid):
+            await consensus.propose_change(Addition("nonsense"))
+        with pytest.raises(NotFound):
+            await consensus.propose_change(Removal(identity.node_id(bytes(32))))
+        added = await consensus.propose_change(Addition(identity.record_to_text(record)))
+        assert not added.is_open, "the only member is a quorum"
+        with pytest.raises(Conflict):
+            await consensus.propose_change(Addition(identity.record_to_text(record)))
+        stats = await consensus.get_network_stats()
+        assert (stats["nodes"], stats["quorum"], stats["is_member"]) == (2, 2, True)
+        removal = await consensus.propose_change(Removal(identity.node_id(key_of(homes[0]))))
+        assert removal.is_open
+        async with HybridConsensus(homes[1].directory) as other:
+            assert not (await other.vote(removal.number, approve=False)).is_open
+        assert (await consensus.get_network_stats())["nodes"] == 2
+
+
+async def test_without_a_node_or_a_home_it_says_so(tmp_path: Path) -> None:
+    (home,) = cluster(tmp_path, 1)
+    async with HybridConsensus(home.directory) as consensus:
+        with pytest.raises(NotRunning):
+            await consensus.get_network_stats()
+    (home.directory / "config.toml").write_text("nonsense = 1\n")
+    with pytest.raises(ConfigError):
+        HybridConsensus(os.fspath(home.directory))
