@@ -20,7 +20,7 @@ from typing import Any
 Torrc = Mapping[str, str | Sequence[str]]
 
 #: For a start of anything; a quiet machine needs a tenth of it.
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 #: How soon there is a consensus when one is asked for, and how often without.
 VOTE_S, INTERVAL_S = 3, 1800
 #: A relay that lacks one of them cannot be used for everything.

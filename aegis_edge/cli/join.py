@@ -73,7 +73,11 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
     record = _made(config)
     newcomer = _Newcomer(config, invitation, keyfile.read(config.key_file), record)
     newcomer.come(wait=not no_wait and not runs)
-    return int(click.get_current_context().invoke(run.command)) if runs else screen.OK
+    if runs:
+        return int(click.get_current_context().invoke(run.command))
+    if not screen.wants_json():
+        screen.say("Next: aegis-edge run")
+    return screen.OK
 
 
 # --- before anybody is called -----------------------------------------------------------------
@@ -370,7 +374,6 @@ class _Newcomer:
             screen.say("This board is a member now, and the cluster counts on its vote.")
         else:
             screen.say(f"This board is let in once enough say: aegis-edge approve {answer.number}")
-        screen.say("Next: aegis-edge run")
 
 
 def _refused(words: str) -> NoReturn:
