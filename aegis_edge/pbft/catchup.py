@@ -56,6 +56,18 @@ class Catchup:
             self._lacking[peer] = executed
             self.request = None
 
+    def lacks(self, peer: bytes, executed: int) -> None:
+        """So it says to one that follows it: see `following`."""
+        self._lacking[peer] = executed
+
+    def lacking(self, executed: int) -> frozenset[bytes]:
+        """Who no longer keeps the batch after `executed`."""
+        return frozenset(p for p, after in self._lacking.items() if after == executed)
+
+    def forget(self, peer: bytes) -> None:
+        """What `peer` claims counts no more."""
+        self.statuses.pop(peer, None)
+
     def is_futile(self, executed: int) -> bool:
         """The next batch is gone: one peer says so, and none of the others has brought it."""
         ahead = [p for p in self.at_least(executed + 1) if p not in self._gone]

@@ -74,6 +74,8 @@ class Repair:
 
     def tell(self, *peers: bytes) -> None:
         """Tell these peers, or all, where we stand, so that they can help us or themselves."""
+        if self._at.follows:  # what it has concerns nobody but those that it follows
+            return
         status = self._voice.sign(self._at.status(self._log.low))
         self._readings.note(status)
         self._voice.send(status.raw, *peers)
@@ -172,7 +174,7 @@ class Repair:
     def fetch(self, spoke: bytes | None = None) -> None:
         """Ask for the batches that others executed, if it is time to; `spoke`: see `catchup`."""
         at = self._at
-        if at.fetching:
+        if at.fetching or at.follows:
             return
         due = self._catchup.choose(at.executed, self._pacing.is_stalled(), at.now_ticks, spoke)
         if due is not None:

@@ -16,7 +16,7 @@ its one `voice`, and none knows the replica.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 from aegis_edge.pbft import certificates, clocks, journal, restart, view_change
 from aegis_edge.pbft.catchup import Catchup
@@ -43,6 +43,8 @@ from aegis_edge.pbft.events import (
     Tick,
 )
 from aegis_edge.pbft.execution import FORKED, Execution
+from aegis_edge.pbft.followers import Followers
+from aegis_edge.pbft.following import Following
 from aegis_edge.pbft.lineage import Lineage
 from aegis_edge.pbft.log import Log, Slot
 from aegis_edge.pbft.mending import Mending
@@ -72,6 +74,7 @@ from aegis_edge.wire.messages import (
     FetchBatches,
     FetchBody,
     FetchState,
+    Follow,
     Gone,
     Message,
     NewView,
@@ -80,13 +83,17 @@ from aegis_edge.wire.messages import (
     Prepare,
     PrePrepare,
     Proposal,
+    Reached,
     ReadIndex,
+    Signed,
     StableCheckpoint,
     StatePart,
     Status,
     Verified,
     ViewChange,
 )
+
+S = TypeVar("S", bound=Signed)
 
 
 class Replica:
@@ -105,6 +112,8 @@ class Replica:
         self.pool = Pool(restored.origins)
         self._voice = Voice(signer)
         self._open = open_
+        self.followers = Followers(self._voice)
+        self.following = Following(self._voice, self.followers)
         self._early = Early()
         self._links: dict[bytes, int] = {}
         #: Roots that were taken before it is known whether they are of this configuration.
@@ -153,6 +162,8 @@ class Replica:
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
         self.lineage = Lineage(at, voice, self.transfer, self._open)
         self.mending = Mending(at, voice, log, self.catchup)
+        self.following.begin(at, self.catchup)
+        self.followers.begin(at, log)
         self._incarnation = restored.incarnation
         self._handlers: dict[type, Any] = {
             Bundle: self.requests.on_bundle,
@@ -235,7 +246,15 @@ class Replica:
         """The tick at which this replica wants its next `Tick`; None once halted, or settling."""
         if self.halted is not None or self._at.settling or not self._is_ticking:
             return None
-        parts = (self.pacing, self.reads, self.transfer, self.lineage, self.mending)
+        parts = (
+            self.pacing,
+            self.reads,
+            self.transfer,
+            self.lineage,
+            self.mending,
+            self.following,
+            self.followers,
+        )
         times = (part.wake_at() for part in parts)
         return min((t for t in times if t is not None), default=None)
 
@@ -248,6 +267,17 @@ class Replica:
         transfer = self.transfer
         sequence = transfer.sequence
         return None if sequence is None else (sequence, transfer.done, transfer.parts)
+
+    @property
+    def source(self) -> tuple[bytes, int, int] | None:
+        """Whom this node follows, if it is no member: its key, or b"" while it looks for one.
+
+        Then how many hand on from those who vote to this node, and how many batches it lacks of
+        those that its sources say they have.
+        """
+        if not self._at.follows:
+            return None
+        return self.following.source, self._at.depth, self.following.behind
 
     @property
     def rotten(self) -> int:
@@ -316,6 +346,7 @@ class Replica:
                 if self.transfer.go_on() and self._voice.halted is None:
                     self._jumped()
                 self.mending.go_on()
+                self.following.go_on()
             self.execution.run()
             following = self.succession.due()
             if following is not None:
@@ -327,6 +358,7 @@ class Replica:
             if not self._at.voting:
                 self._begin(self.views.come_back())
             self.reads.conclude()
+            self.followers.go_on()
         return effects
 
     def _has_caught_up(self) -> bool:
@@ -334,8 +366,14 @@ class Replica:
 
     def _on_message(self, message: Message, peer: bytes) -> None:
         number = _configuration_of(message)
-        if self._at.settling:
+        if isinstance(message, Follow):
+            self.followers.on_follow(message, peer)
+        elif isinstance(message, Reached):
+            self.following.on_reached(message, peer)
+        elif self._at.settling:
             self._early.add(peer, message)
+        elif self._at.follows and _is_of(message, Gone):
+            self._on_gone_from_source(message, peer)
         elif number is not None and number != self.configuration.number:
             self._on_other_configuration(number, message, peer)
         elif not isinstance(message, Verified):
@@ -347,9 +385,16 @@ class Replica:
         elif isinstance(message.message, (FetchBatches, FetchState)):  # who is none follows
             self._handlers[type(message.message)](message, peer)
 
+    def _on_gone_from_source(self, gone: Verified[Gone], peer: bytes) -> None:
+        """The state is taken then, perhaps of members who are not known here yet."""
+        said = self.catchup.statuses.get(peer)
+        if said is not None and gone.message.configuration > self.configuration.number:
+            self.lineage.note(peer, said)
+        self.following.on_gone(gone, peer)
+
     def _on_other_configuration(self, number: int, message: Message, peer: bytes) -> None:
         """What is said in the next configuration waits; whoever is behind this one is helped."""
-        if isinstance(message, Verified) and isinstance(message.message, Status):
+        if _is_of(message, Status):
             if number > self.configuration.number and peer == message.signer:
                 self.lineage.note(peer, message.message)
             self.repair.on_status_elsewhere(message, peer)
@@ -389,6 +434,8 @@ class Replica:
             self._links[peer] = event.round_trip_ticks
         else:
             self._links.pop(peer, None)
+        self.following.link(peer, up)
+        self.followers.gone(peer)
         if peer not in self.configuration or peer == self.key:
             return
         if up:
@@ -641,6 +688,8 @@ class Replica:
     def _on_committed(self, committed: Committed, peer: bytes) -> None:
         if self.execution.take(committed):
             self.repair.fetched()
+        elif self._at.follows:
+            self.following.judge(committed, peer)
 
     # --- checkpoints ----------------------------------------------------------------------------
 
@@ -728,6 +777,11 @@ class Replica:
                 self._vote(slot)
         else:
             self.repair.fetch_body(digest)
+
+
+def _is_of(message: Message, kind: type[S]) -> TypeGuard[Verified[S]]:
+    """Whether it is signed, and of this kind."""
+    return isinstance(message, Verified) and isinstance(message.message, kind)
 
 
 def _configuration_of(message: Message) -> int | None:

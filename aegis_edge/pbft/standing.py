@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.pace import Pace
-from aegis_edge.wire.messages import Status
+from aegis_edge.wire.messages import DEPTH_MAX, Status
 
 
 @dataclass(slots=True)
@@ -22,7 +22,8 @@ class Standing:
     remembers what it voted for) are written by `views`; `executed`, `time_ms` (the last batch, and
     the agreed time there) and `settling` (it is not yet known who the members are after that) by
     `execution`; `fetching` (the state of others is on its way: nothing is executed) by `transfer`;
-    `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
+    `depth` (so many hand the log on from those who vote to it; 0: it is one of them) by
+    `following`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
     tells `pace` what links measure.
     """
 
@@ -36,17 +37,24 @@ class Standing:
     voting: bool = field(init=False)
     settling: bool = False
     fetching: bool = False
+    depth: int = field(init=False)
     now_ticks: int = 0
     clock_ms: int = 0
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self.voting = self.key in self.configuration
+        self.depth = 0 if self.voting else DEPTH_MAX
         self.pace = Pace(self.key, self.configuration, self.parameters)
 
     @property
     def primary(self) -> bytes:
         return self.configuration.primary(self.view)
+
+    @property
+    def follows(self) -> bool:
+        """It is no member."""
+        return self.key not in self.configuration
 
     @property
     def leads(self) -> bool:

@@ -7,7 +7,8 @@ in the variant with signatures; the encoding is `codec`, the signatures are `env
 
 Two families travel on a link.  *Signed* messages go inside an envelope and are what a node says.
 *Carriers* are containers without a signature of their own: each part is a signed envelope, or is
-covered by a digest that a signed envelope names, so nothing in them is believed unproven.
+covered by a digest that a signed envelope names, so nothing in them is believed unproven.  Who
+follows the agreed log without a vote asks in carriers, too; what comes back proves itself.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ NAME_BYTES_MAX = 32
 COUNTER_MAX = 2**63 - 1
 FETCH_BATCHES_MAX = 128
 FETCH_STATE_ITEMS_MAX = 64
+OTHERS_MAX = 4
+#: How many hand the agreed log on, one to the next, before it is too far from those who vote.
+DEPTH_MAX = 16
 STATE_ITEM_BYTES_MAX = 16
 #: Of all kinds of pieces the one that is of no state: see `read_lineage`.  Its one item is the
 #: number of the configuration that the asker knows.
@@ -756,11 +760,63 @@ def read_lineage(
     return StableCheckpoint.unpack(tuple(fields), open_).checkpoints, raws
 
 
-Carrier = Proposal | Committed | Body | StableCheckpoint | StatePart
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Asks for the batches after `after`, about `bytes_max` of them, as soon as there are any.
+
+    The answer is as many `Committed` as it takes, and a `Reached`.  `bytes_max` 0 asks where the
+    other stands, and for nothing else.
+    """
+
+    TAG: ClassVar[int] = 6
+    after: int
+    bytes_max: int
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, self.after, self.bytes_max))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Follow:
+        after, bytes_max = _count(fields, 2)
+        return cls(_counter(after), _counter(bytes_max))
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The end of the answer to a `Follow`: the sender has executed so much.
+
+    `depth` hand on from those who vote to the sender: 0 is one of them.  `takes`: it goes on
+    answering; if not, some of the `others`, nodes that follow it, may.
+    """
+
+    TAG: ClassVar[int] = 7
+    executed: int
+    depth: int
+    takes: bool
+    others: tuple[bytes, ...]
+
+    def pack(self) -> bytes:
+        return codec.encode((self.TAG, self.executed, self.depth, self.takes, self.others))
+
+    @classmethod
+    def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Reached:
+        executed, depth, takes, others = _count(fields, 4)
+        if _counter(depth) > DEPTH_MAX:
+            raise WireError("too far from those who vote")
+        return cls(
+            _counter(executed),
+            depth,
+            _bool(takes),
+            tuple(_digest(key) for key in _array(others, OTHERS_MAX)),
+        )
+
+
+Carrier = Proposal | Committed | Body | StableCheckpoint | StatePart | Follow | Reached
 
 #: The one table of carriers.
 CARRIERS: dict[int, type[Carrier]] = {
-    kind.TAG: kind for kind in (Proposal, Committed, Body, StableCheckpoint, StatePart)
+    kind.TAG: kind
+    for kind in (Proposal, Committed, Body, StableCheckpoint, StatePart, Follow, Reached)
 }
 
 #: Anything that may come over a link, after the check of its signatures and digests.

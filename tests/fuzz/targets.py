@@ -104,6 +104,8 @@ def _voices() -> tuple[tuple[say.Verified[Any], ...], tuple[say.Carrier, ...]]:
         say.Body(batch),
         say.StableCheckpoint(checkpoints),
         say.StatePart(64, 1, b"pieces"),
+        say.Follow(70, 1 << 20),
+        say.Reached(71, 2, False, (bytes(32), bytes(range(32)))),
     )
     return signed, carriers
 

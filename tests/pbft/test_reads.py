@@ -280,7 +280,7 @@ def test_a_quorum_of_members_of_before_makes_nothing_fresh_that_those_of_today_w
     d = stage["D"]
     stage.lost = lambda sender, to, raw: to == d.key and kind_of(stage, raw) is not ReadIndex
     stage.change_members("A", "+E", "+F", "+G")
-    stage.wait(2_000)
+    stage.wait(4_000)  # some of them followed D, whom they do not hear
     stage.submit("E", b"of today")
     assert stage["E"].operations[-1] == b"of today"
     d.step(Asked(1))

@@ -191,6 +191,7 @@ def test_who_forgot_its_votes_stays_silent_in_the_next_configuration_too() -> No
     follow(stage, "D")
     assert numbers(stage, "ABCDE") == [1] * 5
     assert not stage["D"].replica._at.voting and stage["D"].replica.learning is not None
+    stage.wait(PARAMETERS.status_ticks)  # it hears where the others stand
     for i in range(3 * PARAMETERS.window):
         stage.submit("A", b"put %d" % i)
     stage.wait(20_000)
@@ -203,6 +204,8 @@ def test_what_comes_between_the_last_batch_and_the_answer_waits_for_it(
 ) -> None:
     stage = Stage(1, Parameters(1, 2, 3000, pipeline=4), outsiders=1)
     node, guest = stage["A"], stage["B"]
+    stage.lost = lambda sender, to, raw: sender == guest.key  # what it asks is said below
+    node.step(LinkDown(guest.key))
     stage.submit("A", b"put", run=False)
     stage.change_members("A", "+A", run=False)
     stage.later.rotate(-1)

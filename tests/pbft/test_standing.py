@@ -18,6 +18,7 @@ WRITERS = {
     "fetching": "transfer",
     "time_ms": "execution",
     "settling": "execution",
+    "depth": "following",
     "now_ticks": "replica",
     "clock_ms": "replica",
 }

@@ -411,7 +411,7 @@ class Forge(Vice):
             return
         choice = self.chance.randrange(3)
         if choice == 0:
-            at = len(raw) - 1 - self.chance.randrange(64)
+            at = max(0, len(raw) - 1 - self.chance.randrange(64))
             forged = raw[:at] + bytes((raw[at] ^ 1,)) + raw[at + 1 :]
         else:
             said = wire.Commit(
@@ -907,6 +907,10 @@ class FalseAnswers(Vice):
             self.liar.did("StatePart", self.name)
             self.liar.send(peer, self._part(asked))
             return self.likely(0.1)
+        if isinstance(message, wire.Follow):
+            self.liar.did("Committed", self.name)
+            self.liar.send(peer, self._proof(min(message.after + 1, wire.COUNTER_MAX)))
+            return self.likely(0.5)
         if isinstance(asked, (wire.FetchBatches, wire.Status)):
             first = (
                 asked.first if isinstance(asked, wire.FetchBatches) else asked.executed_sequence + 1

@@ -97,6 +97,10 @@ def message(world: World, what: wire.Message) -> str:
         return f"Body {what.batch.digest.hex()[:8]}"
     if isinstance(what, wire.StatePart):
         return f"StatePart after {what.sequence}, kind {what.kind}, {len(what.data)} bytes"
+    if isinstance(what, wire.Follow):
+        return f"Follow after {what.after}, {what.bytes_max} bytes"
+    if isinstance(what, wire.Reached):
+        return f"Reached {what.executed} at depth {what.depth}, takes: {what.takes}"
     marks = [f"s{c.message.sequence} {c.message.root.hex()[:8]}" for c in what.checkpoints]
     return f"StableCheckpoint {' '.join(marks)}"
 

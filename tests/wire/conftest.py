@@ -68,5 +68,7 @@ def voices() -> Voices:
         say.Body(batch),
         say.StableCheckpoint(checkpoints),
         say.StatePart(64, 1, b"pieces"),
+        say.Follow(70, 1 << 20),
+        say.Reached(71, 2, False, (blob(1), blob(2))),
     )
     return Voices(signers, {type(v.message): v for v in signed}, {type(c): c for c in carriers})

@@ -38,6 +38,8 @@ from aegis_edge.wire.messages import (
 )
 from tests.wire.conftest import CLUSTER, Voices, blob
 
+#: Who reads these believes nothing in them.
+UNPROVEN = (say.StatePart, say.Follow, say.Reached)
 BIG = 2**63
 TEXT_33 = "x" * 33
 
@@ -69,7 +71,7 @@ def test_carriers_are_read(kind: Any, voices: Voices) -> None:
 
 def test_the_tables_know_every_kind() -> None:
     assert sorted(SIGNED) == list(range(1, 16))
-    assert sorted(CARRIERS) == list(range(1, 6))
+    assert sorted(CARRIERS) == list(range(1, 8))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_any_damage_to_a_message_is_refused(data: st.DataObject, voices: Voices)
     except WireError:
         return
     # A body and the pieces of a state are covered by digests that others signed.
-    assert got == whole or isinstance(got, (Body, say.StatePart))
+    assert got == whole or isinstance(got, (Body, *UNPROVEN))
 
 
 # --- shapes and bounds ------------------------------------------------------------------------
@@ -349,6 +351,37 @@ def test_carriers_are_bounded(voices: Voices) -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        (6,),
+        (6, 1),
+        (6, 1, 1, 1),
+        *((6, wrong, 1) for wrong in COUNTER),
+        *((6, 1, wrong) for wrong in COUNTER),
+        (7, 1, 0, True),
+        (7, 1, 0, True, (), 0),
+        *((7, wrong, 0, True, ()) for wrong in COUNTER),
+        *((7, 1, wrong, True, ()) for wrong in (say.DEPTH_MAX + 1, *COUNTER)),
+        *((7, 1, 0, wrong, ()) for wrong in (0, 1, None, b"")),
+        *((7, 1, 0, True, wrong) for wrong in (None, b"", (blob(1),) * 5, *((d,) for d in DIGEST))),
+    ],
+    ids=repr,
+)
+def test_what_is_asked_and_said_of_following_is_bounded(fields: Any) -> None:
+    with pytest.raises(WireError):
+        read(codec.encode(fields), nothing_opens)
+
+
+def test_the_bounds_of_following_are_inside() -> None:
+    for carrier in (
+        say.Follow(BIG - 1, BIG - 1),
+        say.Follow(0, 0),
+        say.Reached(BIG - 1, say.DEPTH_MAX, True, (blob(1),) * say.OTHERS_MAX),
+    ):
+        assert read(carrier.pack(), nothing_opens) == carrier
+
+
+@pytest.mark.parametrize(
     ("addresses", "name"),
     [
         ((), "barn\x1b]0;mine\x07"),
@@ -369,7 +402,7 @@ def test_a_record_holds_nothing_that_a_terminal_would_obey(
 def test_messages_of_another_cluster_are_refused(voices: Voices) -> None:
     stranger = Opener(CLUSTER[::-1])
     for carrier in voices.carriers.values():
-        if isinstance(carrier, say.StatePart):
+        if isinstance(carrier, UNPROVEN):
             continue  # says nothing by itself
         with pytest.raises(WireError, match="signature"):
             read(carrier.pack(), stranger.open)

@@ -1,0 +1,149 @@
+"""A node feeds a few that follow it, whatever they ask, and points the others to those."""
+
+from __future__ import annotations
+
+import pytest
+
+from aegis_edge.pbft.events import Effect, Send, SendCommitted
+from aegis_edge.pbft.followers import FOLLOWERS_MAX, Followers
+from aegis_edge.wire.messages import (
+    DEPTH_MAX,
+    FETCH_BATCHES_MAX,
+    OTHERS_MAX,
+    Follow,
+    Reached,
+    StableCheckpoint,
+)
+from tests.pbft.parts import Parts, stable
+
+#: Who follows; whether their keys are any is not looked at.
+NEWCOMERS = [bytes([i]) * 32 for i in range(100, 140)]
+A, B = NEWCOMERS[:2]
+MUCH = 1 << 20
+
+
+class Source(Parts):
+    def __init__(self, executed: int = 10) -> None:
+        super().__init__(executed=executed)
+        self.followers = Followers(self.voice)
+        self.followers.begin(self.at, self.log)
+
+    def asks(self, peer: bytes, after: int, bytes_max: int = MUCH) -> list[Effect]:
+        """What is done at once about a question."""
+        effects = self.said(self.followers.on_follow, Follow(after, bytes_max), peer)
+        self.followers.go_on()
+        return effects
+
+    def goes_on(self, ticks: int = 0) -> list[Effect]:
+        self.at.now_ticks += ticks
+        return self.said(self.followers.go_on)
+
+    def says(self, peer: bytes, depth: int = 0, takes: bool = True, *others: bytes) -> Send:
+        return Send((peer,), Reached(self.at.executed, depth, takes, others).pack())
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def test_who_asks_gets_what_comes_next_and_hears_where_that_ends(source: Source) -> None:
+    assert source.asks(A, 7) == [SendCommitted(A, 8, 10, MUCH), source.says(A)]
+    assert (A in source.followers, len(source.followers)) == (True, 1)
+    assert source.asks(A, 10) == [], "there is nothing more"
+    source.at.executed = 11
+    assert source.goes_on() == [SendCommitted(A, 11, 11, MUCH), source.says(A)]
+    assert source.goes_on() == [], "one answer to each question"
+
+
+def test_an_answer_has_bounds_of_its_own(source: Source) -> None:
+    source.at.executed = 1_000
+    assert source.asks(A, 7, 1 << 40)[0] == SendCommitted(A, 8, 7 + FETCH_BATCHES_MAX, MUCH)
+    assert source.asks(B, 7, 100)[0] == SendCommitted(B, 8, 7 + FETCH_BATCHES_MAX, 100)
+
+
+def test_who_waits_is_told_that_there_is_nothing_once_in_a_while(source: Source) -> None:
+    assert source.asks(A, 10) == [source.says(A)], "whom it follows, it hears at once"
+    assert source.asks(A, 10) == []
+    due = source.at.now_ticks + source.at.pace.status_ticks
+    assert source.followers.wake_at() == due
+    assert source.goes_on(source.at.pace.status_ticks - 1) == []
+    assert source.goes_on(1) == [source.says(A)]
+
+
+def test_who_asks_for_the_same_again_has_to_wait(source: Source) -> None:
+    source.asks(A, 7)
+    assert source.asks(A, 7) == []
+    pause = source.at.pace.resend_ticks
+    assert source.followers.wake_at() == source.at.now_ticks + pause
+    assert source.goes_on(pause - 1) == []
+    assert source.goes_on(1) == [SendCommitted(A, 8, 10, MUCH), source.says(A)]
+    assert source.asks(A, 8)[0] == SendCommitted(A, 9, 10, MUCH)
+
+
+def test_who_asks_no_more_makes_room(source: Source) -> None:
+    source.asks(A, 7)
+    pause = source.at.pace.status_ticks + source.at.pace.fetch_ticks
+    assert source.followers.wake_at() == source.at.now_ticks + pause
+    source.goes_on(pause - 1)
+    assert A in source.followers
+    assert source.goes_on(1) == []
+    assert A not in source.followers
+    assert source.followers.wake_at() is None
+
+
+def test_a_link_that_ends_makes_room(source: Source) -> None:
+    source.asks(A, 10)
+    source.followers.gone(A)
+    source.followers.gone(B)
+    assert len(source.followers) == 0
+
+
+def test_a_full_node_names_others_each_time(source: Source) -> None:
+    fed = NEWCOMERS[:FOLLOWERS_MAX]
+    for peer in fed:
+        source.asks(peer, 10)
+    assert len(source.followers) == FOLLOWERS_MAX
+    named: list[bytes] = []
+    for late in NEWCOMERS[FOLLOWERS_MAX : FOLLOWERS_MAX + 2]:
+        (said,) = source.asks(late, 3)
+        assert isinstance(said, Send) and said.peers == (late,)
+        found = [key for key in fed if key in said.raw]
+        assert len(found) == OTHERS_MAX
+        named += found
+    assert sorted(named) == sorted(fed), "everybody in turn"
+    assert len(source.followers) == FOLLOWERS_MAX
+    assert source.asks(fed[0], 10) == [], "who is fed goes on being fed"
+
+
+def test_who_only_asks_where_it_stands_takes_no_room(source: Source) -> None:
+    assert source.asks(A, 3, 0) == [source.says(A)]
+    assert len(source.followers) == 0
+    source.asks(B, 10)
+    assert source.asks(A, 3, 0) == [source.says(A, 0, True, B)]
+    assert source.asks(B, 3, 0) == [source.says(B)], "of those that follow too"
+
+
+def test_a_checkpoint_goes_along_when_there_is_a_new_one(source: Source) -> None:
+    source.log.advance(8, stable(8))
+    proof = Send((A,), StableCheckpoint(stable(8)).pack())
+    assert source.asks(A, 9) == [SendCommitted(A, 10, 10, MUCH), proof, source.says(A)]
+    source.asks(A, 10)
+    source.at.executed = 11
+    assert source.goes_on() == [SendCommitted(A, 11, 11, MUCH), source.says(A)]
+
+
+def test_who_has_lost_its_own_source_gives_what_it_has_and_takes_nobody_who_has_that(
+    source: Source,
+) -> None:
+    source.at.depth = DEPTH_MAX
+    assert source.asks(A, 10) == [source.says(A, DEPTH_MAX, False)]
+    assert source.asks(A, 9) == [SendCommitted(A, 10, 10, MUCH), source.says(A, DEPTH_MAX)]
+
+
+def test_a_new_distance_is_told_at_once(source: Source) -> None:
+    source.asks(A, 10)
+    source.asks(A, 10)
+    source.at.depth = 3
+    assert source.goes_on() == [source.says(A, 3)]
+    assert source.goes_on() == []
