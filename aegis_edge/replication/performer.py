@@ -404,6 +404,7 @@ class Replication:
             "view_changing": core.changing,
             "halted": core.halted,
             "learning": core.learning,
+            "follows": self._follows(),
             "transfer": self._transfer(),
             "executed": core.executed,
             "stable": core.stable,
@@ -423,6 +424,17 @@ class Replication:
             "refused": {self.name(key): count for key, count in counters.refused.items()},
             "alarms": [*self.alarms.kept(), *self._learning_alarm()],
         }
+
+    def _follows(self) -> dict[str, Any] | None:
+        """Of a node without a vote: whom it follows, and how stale what it has to read may be.
+
+        `behind`: so many batches less than it was told of; `hops`: those who hand the log on to it.
+        """
+        source = self._core.source
+        if source is None:
+            return None
+        key, hops, behind = source
+        return {"source": self.name(key) if key else None, "hops": hops, "behind": behind}
 
     def _transfer(self) -> dict[str, int] | None:
         """While the state of others is fetched: up to which batch, and how far that is."""

@@ -112,6 +112,7 @@ class Core:
         self.changing = False
         self.halted: str | None = None
         self.learning: int | None = None
+        self.source: tuple[bytes, int, int] | None = None
         self.transfer_progress: tuple[int, int, int] | None = None
         self.rotten = 0
         self.executed = 0
@@ -838,6 +839,16 @@ async def test_a_flood_of_one_peer_does_not_starve_the_others() -> None:
         order = [event.peer for event in stage.core.heard if isinstance(event, Received)]
         assert order[:3] == [ANNA, BERT, CARL]
         assert len(order) == 52
+
+
+async def test_a_node_without_a_vote_says_whom_it_follows_and_how_far_it_is_behind() -> None:
+    stage = Stage()
+    async with stage.running():
+        assert stage.node.status()["follows"] is None
+        stage.core.source = (b"", 16, 0)
+        assert stage.node.status()["follows"] == {"source": None, "hops": 16, "behind": 0}
+        stage.core.source = (BERT, 1, 70)
+        assert stage.node.status()["follows"] == {"source": "bert", "hops": 1, "behind": 70}
 
 
 async def test_a_node_that_forgot_its_votes_stirs_the_cluster_and_says_so() -> None:
