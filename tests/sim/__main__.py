@@ -14,9 +14,11 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.sim import crowd
 from tests.sim import plan as plans
 from tests.sim.builds import REAL
 from tests.sim.canaries import CANARIES, Canary, hunt
@@ -32,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options().parse_args(arguments)
     if options.seed is not None:
         return replay(options)
+    if options.observers is not None:
+        return _observe(options)
     started = time.monotonic()
     failed = False
     figures: dict[str, Any] = {}
@@ -60,6 +64,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--siege", action="store_true", help="let members come and go as well")
     parser.add_argument("--canaries", action="store_true", help="fly the canaries only")
     parser.add_argument("--no-canaries", action="store_true", help="fly no canaries")
+    parser.add_argument("--observers", type=int, help="up to so many behind four voters, instead")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("--seed", type=int, help="replay this seed alone")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
@@ -114,6 +119,21 @@ def replay(options: argparse.Namespace) -> int:
     for violation in result.violations:
         print(f"VIOLATED {violation}")
     return int(bool(result.violations))
+
+
+# --- observers --------------------------------------------------------------------------------
+
+
+def _observe(options: argparse.Namespace) -> int:
+    """What observers cost the voters, and how late they are; and the canary that believes all."""
+    figures = crowd.measure(options.observers, partial(print, flush=True), options.start)
+    for violation in figures["violations"]:
+        print(f"VIOLATED {violation}")
+    caught = crowd.canary()
+    print(f"an observer that checks no certificates: {caught[0] if caught else 'GOT AWAY'}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
+    return int(bool(figures["violations"]) or not caught)
 
 
 # --- many seeds -----------------------------------------------------------------------------
