@@ -123,6 +123,20 @@ def test_where_the_log_is_gone_an_observer_takes_the_state() -> None:
     assert {to for to, _ in stage.asked}, "somebody was asked for it"
 
 
+def test_where_the_log_is_gone_over_a_change_of_members_an_observer_asks_who_they_are() -> None:
+    stage = Stage(5, outsiders=1)
+    stage.lost = lambda sender, to, raw: to == stage["F"].key
+    stage.change_members("A", "-E")
+    for i in range(3 * PARAMETERS.window):
+        stage.submit("A", b"put %d" % i)
+    for name in "ABCDE":
+        stage[name].keeps = False
+    stage.lost = lambda sender, to, raw: False
+    stage.wait(30_000, 500)
+    assert stage["F"].replica.configuration.number == 0
+    assert {part.sequence for _, part in stage.asked} == {24}, "a checkpoint of configuration 1"
+
+
 def test_where_an_observer_has_no_log_either_its_state_is_taken() -> None:
     stage = Stage(4, outsiders=2)
     apart(stage, "ABCD", "AE", "E", "F")
