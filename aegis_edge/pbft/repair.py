@@ -74,7 +74,7 @@ class Repair:
 
     def tell(self, *peers: bytes) -> None:
         """Tell these peers, or all, where we stand, so that they can help us or themselves."""
-        if self._at.follows:  # what it has concerns nobody but those that it follows
+        if self._at.follows and not peers:  # what it has concerns only who is behind it, and asks
             return
         status = self._voice.sign(self._at.status(self._log.low))
         self._readings.note(status)
