@@ -136,6 +136,7 @@ class Node:
         world = self.world
         self.life += 1
         self._boot_tick = world.now - int(self._random() * 1_000)
+        self._ticked = 0
         restored = self.disk.restored()
         world.note(self, "starts", restored)
         world.judges.started(self, restored)
@@ -240,6 +241,12 @@ class Node:
     def tick(self, *, last: bool = True) -> None:
         self.step(Tick(self.world.now - self._boot_tick, self.clock_ms()), last=last)
 
+    @property
+    def _is_long_ago(self) -> bool:
+        """A coarse shell that has slept tells the time before it passes on what woke it."""
+        now_ticks = self.world.now - self._boot_tick
+        return self.world.plan.ticking == "coarse" and now_ticks >= self._ticked + COARSE_TICKS
+
     def _wake(self, what: tuple[int, int]) -> None:
         life, wake_at = what
         if life != self.life or self._armed != wake_at:
@@ -263,7 +270,7 @@ class Node:
         if type(message) is str:
             self.world.refused(self, peer, message)
             return
-        if self.world.plan.ticking == "always":
+        if self.world.plan.ticking == "always" or self._is_long_ago:
             self.tick(last=False)
             if not self.alive:
                 return
@@ -299,6 +306,8 @@ class Node:
         self.is_balloting = False
 
     def _submit(self) -> None:
+        if self._calls and self.alive and self._is_long_ago:
+            self.tick(last=False)
         while self._calls and self.alive and self.replica.bundle_room > 0:
             of_members = self._calls[0][2]
             taken = []
