@@ -49,12 +49,14 @@ LIED = "it handed on a batch that no quorum of the members agreed on"
 @dataclass(slots=True)
 class Known:
     """One that may be followed; `by`: who introduced it, if anybody did; `hint`: the later the
-    better.  `failures` in a row; until `rests_until` nothing is asked of it."""
+    better.  `failures` in a row; until `rests_until` nothing is asked of it.  `lied`: not even when
+    a new link shows that its silence was the network's."""
 
     by: bytes = b""
     hint: int = 0
     failures: int = 0
     rests_until: int = 0
+    lied: bool = False
 
 
 class Following:
@@ -117,7 +119,9 @@ class Following:
         known = self._known.setdefault(peer, Known(hint=-1))
         if up:
             self._linked.add(peer)
-            if known.failures < LIE_FAILURES:
+            if (
+                not known.lied
+            ):  # it may have hung up on this node before, as members do on strangers
                 known.rests_until = 0
         else:
             self._linked.discard(peer)
@@ -289,7 +293,8 @@ class Following:
         is_new, self._is_new = self._is_new, False
         at.depth = min(reached.depth + 1, DEPTH_MAX)
         if at.executed > asked:
-            self._known[self.source].failures = 0
+            known = self._known[self.source]
+            known.failures, known.lied = 0, False
             self._asked, self._due_ticks = None, at.now_ticks
         elif reached.executed > asked:
             self._due_ticks = min(self._due_ticks, at.now_ticks + at.pace.fetch_ticks)
@@ -317,6 +322,7 @@ class Following:
         ):
             self._voice.alarm(LIED, peer)
             self._voice.add(HangUp(peer, LIED))
+            self._known[peer].lied = True
             self._fail(LIE_FAILURES)
 
     def _introduce(self, others: tuple[bytes, ...], by: bytes) -> None:
