@@ -104,11 +104,11 @@ async def run(
                 await thread.call(database.forget_that_it_was_lost)
             roll = await thread.call(database.roll)
             kept = tuple(_kept_records(await thread.call(database.node_records)))
-            way = await find_way(config, genesis, keys, (*kept, record))
+            way = await find_way(config, genesis, keys, record)
             links = _links(genesis, roll, keys, record, kept, way, poller, thread, database)
             parameters = _parameters(config, genesis, way)
             replication = await _replication(
-                config, genesis, roll, keys, parameters, links, poller, thread, database
+                config, genesis, roll, keys, parameters, links, way, poller, thread, database
             )
             if lost:
                 replication.alarms.add(lost, about=config.name)
@@ -203,6 +203,7 @@ def _links(
 
     links.learnt = keep
     links.heard = way.heard
+    way.meet(links.records())
     return links
 
 
@@ -239,6 +240,7 @@ async def _replication(
     keys: NodeKeys,
     parameters: Parameters,
     links: Links,
+    way: Way,
     poller: Poller[Any],
     thread: DatabaseThread,
     database: Database,
@@ -256,6 +258,7 @@ async def _replication(
 
     def settle(roll: Roll) -> Members:
         links.meet(membership.records(roll))
+        way.meet(links.records())
         return members(roll)
 
     known = members(roll)

@@ -53,7 +53,8 @@ class Way:
     to count.
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
-    `learnt`: to be told of each newer record of a member; `heard`: of each member that has shown,
+    `meet`: to be told of the newest record of each other member, before `keep` and at each change
+    of members; `learnt`: of each newer record of a member; `heard`: of each member that has shown,
     by a frame, that it took a link and with it this node's record.
     """
 
@@ -65,6 +66,7 @@ class Way:
     way_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
+    meet: Callable[[Sequence[Record]], None] = lambda _: None
     learnt: Callable[[Record], None] = lambda _: None
     heard: Callable[[bytes], None] = lambda _: None
 
@@ -75,15 +77,13 @@ class Way:
         return 0 if schedule is None else int(CELL_CAPACITY_BYTES / schedule.mean_interval_s)
 
 
-async def find(
-    config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record] = ()
-) -> Way:
+async def find(config: Config, genesis: Genesis, keys: NodeKeys, record: Record) -> Way:
     """The way that `config` wants; raises `ConfigError` or `WayError` where it cannot be gone.
 
-    `records`: what is known of members, this node included, since the genesis.
+    `record`: this node's own; the other members are for `Way.meet`.
     """
     if config.is_through_tor:
-        return await _through_tor(config, genesis, keys, records)
+        return await _through_tor(config, genesis, keys, record)
     return _direct(config, genesis)
 
 
@@ -100,9 +100,7 @@ def _direct(config: Config, genesis: Genesis) -> Way:
     )
 
 
-async def _through_tor(
-    config: Config, genesis: Genesis, keys: NodeKeys, records: Sequence[Record]
-) -> Way:
+async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys, record: Record) -> Way:
     from aegis_edge.net.tor import levels, member
     from aegis_edge.net.tor.gateway import Gateway
     from aegis_edge.net.tor.keeper import Keeper
@@ -112,9 +110,9 @@ async def _through_tor(
 
     level = SecurityLevel(config["security_level"])
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
-    cluster = genesis.cluster_id
+    keyring = member.Keyring(own, genesis.cluster_id, level, [record])
     services = member.own_services(
-        own, cluster, genesis.records, level, config.p2p_port, str(config.onion_socket)
+        own, level, config.p2p_port, str(config.onion_socket), keyring.callers
     )
     # Also of the one that a rotation will need.
     for problem in filter(None, map(target_problem, member.targets(str(config.onion_socket)))):
@@ -123,10 +121,9 @@ async def _through_tor(
     is_own = config["tor"] == "own"
     extra = _extra(config, level) if is_own else ()
     tor, places = await _tor(config)
-    keyring = member.Keyring(own, cluster, level, (*genesis.records, *records))
     through = Gateway(tor, level, services, keyring.clients)
     shape = levels.TABLE[level].shape
-    rotation = _Rotation(config.key_file, keys, genesis.members)
+    rotation = _Rotation(config.key_file, keys)
     began = time.monotonic()
 
     async def keep() -> None:
@@ -139,9 +136,14 @@ async def _through_tor(
             await rotation.until_everybody_knows()
             through.retire()
 
-    def learnt(record: Record) -> None:
-        keyring.learn(record)
-        through.meet(keyring.clients)
+    def meet(others: Sequence[Record]) -> None:
+        keyring.meet(others)
+        through.meet(keyring.clients, keyring.callers)
+        rotation.meet(each.signer for each in others)
+
+    def learnt(newer: Record) -> None:
+        keyring.learn(newer)
+        through.meet(keyring.clients, keyring.callers)
 
     def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
         return {
@@ -161,6 +163,7 @@ async def _through_tor(
         _TOR_WAY_TICKS,
         keep,
         status,
+        meet,
         learnt,
         rotation.heard,
     )
@@ -227,27 +230,35 @@ def _used(traffic: Sequence[Traffic], seconds: float) -> Mapping[str, Any]:
 
 
 class _Rotation:
-    """Waits until each member was heard on a link, and so has this node's record.
+    """Waits until each other member was heard on a link, and so has this node's record.
 
-    Members that were off when it began still look for this node where it was.
+    Members that were off when it began still look for this node where it was; so do those who are
+    let in meanwhile, for they know the others by the records with which those came.
     """
 
-    def __init__(self, key_file: Path, keys: NodeKeys, members: Iterable[bytes]) -> None:
+    def __init__(self, key_file: Path, keys: NodeKeys) -> None:
         self._key_file, self._generation = key_file, keys.onion_generation
-        self._waited_for = set(members) - {keys.public}
+        self._others: frozenset[bytes] | None = None
+        self._heard: set[bytes] = set()
         self._everybody = trio.Event()
         self.is_over = len(keys.onion_generations) == 1
 
+    def meet(self, others: Iterable[bytes]) -> None:
+        self._others = frozenset(others)
+        self._look()
+
     def heard(self, peer: bytes) -> None:
-        self._waited_for.discard(peer)
-        if not self._waited_for:
+        self._heard.add(peer)
+        self._look()
+
+    def _look(self) -> None:
+        if self._others is not None and self._others <= self._heard:
             self._everybody.set()
 
     async def until_everybody_knows(self) -> None:
         if self.is_over:
             return
-        if self._waited_for:
-            await self._everybody.wait()
+        await self._everybody.wait()
         await trio.to_thread.run_sync(keyfile.end_rotation, self._key_file, self._generation)
         self.is_over = True
 

@@ -110,8 +110,8 @@ class Node:
     ) -> None:
         own = member.Keys(keys.signed.signer, keys.seed, keys.noise_private)
         records = (keys.signed, *others)
-        services = member.own_services(own, CLUSTER, records, level, PORT, target)
         keyring = member.Keyring(own, CLUSTER, level, records)
+        services = member.own_services(own, level, PORT, target, keyring.callers)
         self.gateway = Gateway(tor, level, services, keyring.clients)
         self._poller: Poller[Any] = Poller()
         self._heard = heard

@@ -13,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from aegis_edge import config, home, way
 from aegis_edge.config import Config, ConfigError
+from aegis_edge.crypto import sodium
 from aegis_edge.disk import keyfile
 from aegis_edge.net.channel import WayError
 from aegis_edge.net.links import Traffic
@@ -34,8 +35,9 @@ def made(path: Path, *lines: str) -> Config:
 
 def found(settings: Config) -> way.Way:
     keys = keyfile.read(settings.key_file)
-    genesis = Genesis.of([home.own_record(settings, keys)], Parameters(0, bytes(16)))
-    return trio.run(way.find, settings, genesis, keys)
+    record = home.own_record(settings, keys)
+    genesis = Genesis.of([record], Parameters(0, bytes(16)))
+    return trio.run(way.find, settings, genesis, keys, record)
 
 
 def test_straight_links_wait_for_nothing(tmp_path: Path) -> None:
@@ -123,30 +125,77 @@ def test_a_level_that_needs_bridges_is_refused_before_any_tor_runs(
     assert not settings.tor_directory.exists()
 
 
-def test_the_old_address_is_given_up_once_every_member_was_heard(tmp_path: Path) -> None:
-    nowhere = (f"tor_{kind}_port = 'unix:{tmp_path}/{kind}'" for kind in ("control", "socks"))
-    settings = made(tmp_path / "a", "transport = 'tor'", "tor = 'system'", *nowhere)
-    other = made(tmp_path / "b", "transport = 'tor'")
+def boards(path: Path, *names: str) -> tuple[list[Config], list[way.Record]]:
+    """Homes without a tor, and the records of their nodes."""
+    nowhere = [f"tor_{kind}_port = 'unix:{path}/{kind}'" for kind in ("control", "socks")]
+    lines = ("transport = 'tor'", "tor = 'system'", *nowhere)
+    homes = [made(path / name, *lines) for name in names]
+    return homes, [home.own_record(each, keyfile.read(each.key_file)) for each in homes]
+
+
+def test_the_old_address_is_given_up_once_every_member_of_today_was_heard(tmp_path: Path) -> None:
+    (settings, *_), records = boards(tmp_path, "a", "b", "c", "d")
+    genesis = Genesis.of(records[:2], Parameters(0, bytes(16)))
     keyfile.rotate_onion(settings.key_file)
-    records = [home.own_record(each, keyfile.read(each.key_file)) for each in (settings, other)]
-    genesis = Genesis.of(records, Parameters(0, bytes(16)))
+    _, founder, newcomer, later = records
 
     async def play() -> None:
         keys = keyfile.read(settings.key_file)
-        through = await way.find(settings, genesis, keys)
+        through = await way.find(settings, genesis, keys, records[0])
         (old,) = through.status([])["old_addresses"]
         assert old == onion.service_address(onion.service_seed(keys.seed, 0))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(through.keep)
-            await wait_all_tasks_blocked()
-            assert through.status([])["old_addresses"] == [old]
-            through.heard(records[1].signer)
+
+            async def keeps() -> bool:
+                await wait_all_tasks_blocked()
+                return through.status([])["old_addresses"] == [old]
+
+            assert await keeps(), "nobody has said yet who the members are"
+            through.meet([founder, newcomer])
+            through.heard(newcomer.signer)
+            assert await keeps(), "the founder was not heard"
+            through.meet([founder, newcomer, later])
+            through.heard(founder.signer)
+            assert await keeps(), "one has come who was not heard"
+            through.meet([newcomer, founder])
             while through.status([])["old_addresses"]:
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
 
     trio.run(play)
     assert keyfile.read(settings.key_file).onion_generations == (1,)
+
+
+def test_who_comes_is_found_and_finds_us_and_who_goes_does_not(tmp_path: Path) -> None:
+    homes, records = boards(tmp_path, "a", "b", "c")
+    genesis = Genesis.of(records[:1], Parameters(0, bytes(16)))
+    keys = [keyfile.read(each.key_file) for each in homes]
+    ways = [
+        trio.run(way.find, *each) for each in zip(homes, [genesis] * 3, keys, records, strict=True)
+    ]
+    founder, second, third = [each.transports["onion"] for each in ways]
+    for one in (founder, second, third):
+        assert isinstance(one, Onions)
+    hosts = [parse(record.message.addresses[0]).host for record in records]
+
+    def finds(caller: Onions, number: int, host: Onions) -> bool:
+        """Whether `caller` has the key that the service of board `number` asks for."""
+        key = caller._gateway._clients.get(hosts[number])
+        expected = host._gateway._own[0].clients
+        return key is not None and sodium.x25519_public(key) in expected
+
+    for each in ways[1:]:  # they know the genesis
+        each.meet(records[:1])
+    assert not finds(second, 0, founder)
+    ways[0].meet(records[1:2])
+    assert finds(second, 0, founder) and finds(founder, 1, second)
+    assert not finds(third, 0, founder)
+    ways[0].meet(records[2:])
+    assert not finds(second, 0, founder)
+    assert hosts[1] not in founder._gateway._clients
+    assert finds(third, 0, founder) and finds(founder, 2, third)
+    assert finds(founder, 0, founder), "it dials itself"
 
 
 @pytest.mark.parametrize("path", ["/tmp/" + "x" * 110, "/tmp/" + "x" * 100, "/tmp/a socket"])

@@ -15,10 +15,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -196,8 +197,14 @@ class Gateway:
 
     # --- changed while it runs ----------------------------------------------------------------
 
-    def meet(self, clients: Mapping[str, bytes]) -> None:
-        """The addresses of members from now on, each with the key with which it is found."""
+    def meet(self, clients: Mapping[str, bytes], callers: Sequence[bytes]) -> None:
+        """The addresses of members from now on, each with the key with which it is found.
+
+        `callers`: the X25519 public keys of those who may find this node's services from now on;
+        empty where the level has no client authorisation.
+        """
+        assert callers or not any(each.clients for each in self._own), "it is not for everybody"
+        self._own = tuple(replace(each, clients=tuple(callers)) for each in self._own)
         self._clients = dict(clients)
         self._tries = {host: n for host, n in self._tries.items() if host in clients}
         self._changed.set()
@@ -263,17 +270,17 @@ class Gateway:
         self._check_guarded(await self._judged(tor))
         known, served = dict(self._clients), self._own
         await self._authorise(tor)
+        announce = partial(self._announce, tor, can_prove_work=levels.can_prove_work(found))
         for own in served:
-            await self._announce(tor, own, can_prove_work=levels.can_prove_work(found))
-        nursery.start_soon(self._follow, tor, known, served)
+            await announce(own)
+        nursery.start_soon(self._follow, tor, known, served, announce)
         nursery.start_soon(self._watch, tor)
         self.standing.percent = bootstrap.DONE_PERCENT
         self._pause_s = RETRY_S
         if not served:
             self._fall(Progress.CONNECTED, "")
             await trio.sleep_forever()
-        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
-        self._show_publication()  # a busy board may hear of it before it comes to this
+        self._announced()
         await self._look()
 
     async def _judged(self, tor: Control) -> Facts:
@@ -350,11 +357,23 @@ class Gateway:
             await tor.command(*service.authorise(address, private))
 
     async def _follow(
-        self, tor: Control, known: dict[str, bytes], served: Sequence[Service]
+        self,
+        tor: Control,
+        known: dict[str, bytes],
+        served: Sequence[Service],
+        announce: Callable[[Service], Awaitable[None]],
     ) -> None:
-        """Tell tor what `meet` and `retire` changed since it was told of `known` and `served`."""
+        """Tell tor what `meet` and `retire` changed since it was told of `known` and `served`.
+
+        Only a service that is added anew has other clients.  What that costs: for the seconds until
+        it is published again nobody finds it, and who knows its last descriptor has to ask for the
+        next one.  Streams that are open stay, for tor keeps the circuits on which they came; by
+        such a one a member that was dismissed can call for some minutes more (MaxCircuitDirtiness),
+        and is refused by its handshake.
+        """
         while True:
             self._changed = trio.Event()
+            wanted = self._own
             for address, private in tuple(self._clients.items()):
                 if known.get(address) != private:
                     await tor.command(*service.authorise(address, private))
@@ -363,10 +382,19 @@ class Gateway:
                 del known[address]
                 await tor.command(*service.deauthorise(address))
             for own in served:
-                if own not in self._own:
+                if own.address not in [each.address for each in wanted]:
                     await tor.command(*service.remove(own.address))
                     log.info("the onion service %s is given up", own.address)
-            served = self._own
+            others = [own for own in wanted if own not in served]
+            if others:
+                self._publication = Publication(self.standing.address)
+            for own in others:
+                await announce(own)
+                log.info("the onion service %s is for other members now", own.address)
+            if others:
+                self._announced()
+                await self._afresh(self._own_place)
+            served = wanted
             await self._changed.wait()
 
     async def _keep_pinned(self, tor: Control, path: Path, again_s: float) -> None:
@@ -391,6 +419,10 @@ class Gateway:
                 self._publication = self._publication.after(found)
                 self._show_publication()
 
+    def _announced(self) -> None:
+        self._fall(Progress.ANNOUNCING, "its service is on the way into Tor's directories")
+        self._show_publication()  # a busy board may hear of it before it comes to this
+
     def _show_publication(self) -> None:
         """Before it is announced, nothing; after it was reached, nothing new."""
         if self.standing.progress not in (Progress.ANNOUNCING, Progress.PUBLISHED):
@@ -402,7 +434,7 @@ class Gateway:
 
     async def _look(self) -> None:
         """Dial the node's own service through Tor, as others do: the proof that it can be found."""
-        place = Address(ONION, self._own[0].address, self._own[0].virtual_port)
+        place = self._own_place
         while True:
             while self.standing.progress is Progress.ANNOUNCING:
                 await trio.sleep(LOOK_S)
@@ -416,6 +448,11 @@ class Gateway:
                 with trio.move_on_after(SELF_DIAL_S):
                     await self._doubt.wait()
             await trio.sleep(SELF_DIAL_RETRY_S)
+
+    @property
+    def _own_place(self) -> Address:
+        """Where the service is that lasts."""
+        return Address(ONION, self._own[0].address, self._own[0].virtual_port)
 
     # --- for people, and for those who wait ---------------------------------------------------
 

@@ -43,33 +43,22 @@ class Keys:
 
 
 def own_services(
-    keys: Keys,
-    cluster_id: bytes,
-    records: Iterable[Verified[NodeRecord]],
-    level: SecurityLevel,
-    port: int,
-    target: str,
+    keys: Keys, level: SecurityLevel, port: int, target: str, callers: tuple[bytes, ...]
 ) -> tuple[Service, ...]:
-    """The services of this node, which only the members of `records` find if the level says so.
+    """The services of this node, which only `callers` find if the level says so: see `Keyring`.
 
     One for each of its generations, the last one first, with a socket of its own: who floods the
-    address that is given up is not heard at the new one.  This node is among those who find them:
-    it dials itself, to know that others can.
+    address that is given up is not heard at the new one.
     """
     assert len(keys.onion_generations) <= 2, "an address, and the one that it takes the place of"
     wanted = levels.TABLE[level]
-    authorised = [
-        onion.pair_credential(shared, cluster_id, keys.public, record.signer)
-        for record in (records if wanted.client_authorisation else ())
-        if (shared := _shared(keys, record)) is not None
-    ]
-    clients = tuple(map(sodium.x25519_public, authorised))
+    assert bool(callers) is wanted.client_authorisation, "without a name, anybody finds it"
     return tuple(
         Service(
             onion.service_seed(keys.seed, generation),
             port,
             path,
-            clients,
+            callers,
             wanted.max_streams,
             wanted.proof_of_work,
         )
@@ -85,12 +74,13 @@ def targets(target: str) -> tuple[str, str]:
 class _Pair(NamedTuple):
     """What this node shares with one member.
 
-    `credential`: with which it is found.  `ours`, `theirs`: the keys of this node's knocks there,
-    and of that member's here.
+    `credential`: with which it is found; `caller`: the public half of that with which it finds us.
+    `ours`, `theirs`: the keys of this node's knocks there, and of that member's here.
     """
 
     hosts: tuple[str, ...]
     credential: bytes
+    caller: bytes
     ours: bytes
     theirs: bytes
 
@@ -98,7 +88,8 @@ class _Pair(NamedTuple):
 class Keyring:
     """For each onion address of a member, this node's included, the key with which it is found.
 
-    And what one knocks with there, and by which others who knock here are known.
+    And what one knocks with there, by which others who knock here are known, and who may find this
+    node.
 
     Records are taken whose addresses are their signers' own (`peers.places`), so that nobody
     changes the key with which another is found.  `records`: at first, the last of a member counts.
@@ -118,6 +109,13 @@ class Keyring:
         for record in records:
             self.learn(record)
 
+    def meet(self, records: Iterable[Verified[NodeRecord]]) -> None:
+        """The other members from now on; of whoever is none any more nothing is known."""
+        own = self._keys.public
+        self._pairs = {peer: pair for peer, pair in self._pairs.items() if peer == own}
+        for record in records:
+            self.learn(record)
+
     def learn(self, record: Verified[NodeRecord]) -> None:
         """The addresses of one member from now on; those that it had before are no more."""
         hosts = tuple(place.host for place in places.of(record) if place.scheme == ONION)
@@ -128,6 +126,7 @@ class Keyring:
             self._pairs[peer] = _Pair(
                 hosts,
                 onion.pair_credential(shared, cluster, peer, own),
+                sodium.x25519_public(onion.pair_credential(shared, cluster, own, peer)),
                 onion.pair_knock(shared, cluster, peer, own),
                 onion.pair_knock(shared, cluster, own, peer),
             )
@@ -137,6 +136,15 @@ class Keyring:
         """X25519 private keys by onion address, where the level has client authorisation."""
         pairs = self._pairs.values() if self._is_needed else ()
         return {host: pair.credential for pair in pairs for host in pair.hosts}
+
+    @property
+    def callers(self) -> tuple[bytes, ...]:
+        """The X25519 public keys of those who may find this node, where the level asks for any.
+
+        This node is among them: it dials itself, to know that others can.
+        """
+        pairs = self._pairs.values() if self._is_needed else ()
+        return tuple(sorted(pair.caller for pair in pairs))
 
     def knock(self, host: str) -> bytes:
         """What to say first at a member's onion address; nothing where no member is known."""

@@ -8,6 +8,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.net.tor import member
 from aegis_edge.net.tor.levels import SecurityLevel
 from aegis_edge.net.tor.member import Keys
+from aegis_edge.net.tor.service import Service
 from aegis_edge.peers import onion
 from aegis_edge.peers.address import AddressError
 from aegis_edge.wire.envelope import Signer
@@ -37,19 +38,26 @@ BOARDS = [Board(number) for number in (1, 2, 3)]
 RECORDS = [board.record for board in BOARDS]
 
 
+def services(
+    board: Board, records: list[Verified[NodeRecord]] = RECORDS, level: SecurityLevel = HIGH
+) -> tuple[Service, ...]:
+    callers = member.Keyring(board.keys, CLUSTER, level, records).callers
+    return member.own_services(board.keys, level, 8080, TARGET, callers)
+
+
 def test_every_member_has_the_key_that_every_other_ones_service_expects() -> None:
     for server in BOARDS:
-        (service,) = member.own_services(server.keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+        (service,) = services(server)
         assert service.address == server.host
-        for number, client in enumerate(BOARDS):
+        for client in BOARDS:
             keys = member.Keyring(client.keys, CLUSTER, HIGH, RECORDS).clients
             assert set(keys) == {board.host for board in BOARDS}
-            assert sodium.x25519_public(keys[server.host]) == service.clients[number]
+            assert sodium.x25519_public(keys[server.host]) in service.clients
         assert len(set(service.clients)) == len(BOARDS)
 
 
 def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
-    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+    (service,) = services(BOARDS[0])
     for keys, cluster in ((Board(9).keys, CLUSTER), (BOARDS[1].keys, b"another".ljust(32))):
         found = member.Keyring(keys, cluster, HIGH, RECORDS).clients
         assert sodium.x25519_public(found[BOARDS[0].host]) not in service.clients
@@ -57,7 +65,7 @@ def test_a_stranger_and_a_member_of_another_cluster_have_none_of_them() -> None:
 
 @pytest.mark.parametrize("level", [STANDARD, HIGH])
 def test_only_where_the_level_says_so(level: SecurityLevel) -> None:
-    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, RECORDS, level, 8080, TARGET)
+    (service,) = services(BOARDS[0], level=level)
     assert len(service.clients) == (3 if level is HIGH else 0)
     assert len(member.Keyring(BOARDS[0].keys, CLUSTER, level, RECORDS).clients) == len(
         service.clients
@@ -68,7 +76,7 @@ def test_only_where_the_level_says_so(level: SecurityLevel) -> None:
 
 def test_each_address_in_use_has_its_service_and_the_last_one_is_first() -> None:
     keys = replace(BOARDS[0].keys, onion_generations=(3, 2))
-    last, older = member.own_services(keys, CLUSTER, RECORDS, HIGH, 8080, TARGET)
+    last, older = member.own_services(keys, HIGH, 8080, TARGET, (bytes(32),))
     assert last.address == onion.service_address(onion.service_seed(keys.seed, 3))
     assert older.address == onion.service_address(onion.service_seed(keys.seed, 2))
     assert last.clients == older.clients
@@ -129,12 +137,57 @@ def test_who_knocks_is_known_to_whom_it_calls_and_to_nobody_else(level: Security
     assert two.knock(onion.service_address(bytes(32))) == b""
 
 
+@pytest.mark.parametrize("level", [STANDARD, HIGH])
+def test_who_is_let_in_is_known_from_then_on_and_who_is_dismissed_is_not(
+    level: SecurityLevel,
+) -> None:
+    one, two, three = BOARDS
+    host = member.Keyring(one.keys, CLUSTER, level, [one.record])
+    guest, member_of_old = (member.Keyring(b.keys, CLUSTER, level, RECORDS) for b in (two, three))
+    alone = host.callers
+    assert len(alone) == (level is HIGH), "this node itself, or nobody who would be named"
+    assert host.whose(guest.knock(one.host)) is None
+    host.meet([two.record])
+    assert host.whose(guest.knock(one.host)) == two.keys.public
+    assert host.whose(member_of_old.knock(one.host)) is None
+    assert host.knock(two.host) != b""
+    both = host.callers
+    host.meet([three.record])
+    assert host.whose(guest.knock(one.host)) is None
+    assert host.whose(member_of_old.knock(one.host)) == three.keys.public
+    assert host.knock(two.host) == b""
+    if level is HIGH:
+        assert set(host.clients) == {one.host, three.host}
+        found = guest.clients[one.host], member_of_old.clients[one.host]
+        second, third = map(sodium.x25519_public, found)
+        assert set(both) - set(alone) == {second}
+        assert set(host.callers) - set(alone) == {third}
+    else:
+        assert (both, host.callers, dict(host.clients)) == ((), (), {})
+
+
+def test_the_same_members_are_the_same_callers_in_whatever_order() -> None:
+    """Else a service would be announced anew, and not be found meanwhile, for nothing."""
+    keyring = member.Keyring(BOARDS[0].keys, CLUSTER, HIGH, RECORDS)
+    before = keyring.callers
+    keyring.meet([BOARDS[2].record, BOARDS[1].record])
+    assert keyring.callers == before
+
+
+@pytest.mark.parametrize(("level", "callers"), [(HIGH, ()), (STANDARD, (bytes(32),))])
+def test_no_service_is_for_others_than_the_level_says(
+    level: SecurityLevel, callers: tuple[bytes, ...]
+) -> None:
+    with pytest.raises(AssertionError, match="anybody finds it"):
+        member.own_services(BOARDS[0].keys, level, 8080, TARGET, callers)
+
+
 def test_a_member_whose_noise_key_is_none_stops_nobody() -> None:
     broken = BOARDS[1]
     record = Signer(broken.keys.seed, b"").sign(replace(broken.record.message, noise_key=bytes(32)))
     records = [BOARDS[0].record, record, BOARDS[2].record]
     assert broken.host not in member.Keyring(BOARDS[0].keys, CLUSTER, HIGH, records).clients
-    (service,) = member.own_services(BOARDS[0].keys, CLUSTER, records, HIGH, 8080, TARGET)
+    (service,) = services(BOARDS[0], records)
     assert len(service.clients) == 2
 
 
