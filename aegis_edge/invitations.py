@@ -7,15 +7,17 @@ An invitation is used up by the first who proves it.  The same newcomer may come
 links break; it is proposed once, before the invitation ends.  Whether that has ended is judged by
 the agreed time, which takes a batch: a board whose clock starts in 1970 keeps none open, and one in
 2100 ends none.  Nothing that is kept here lets anybody in.  So it is with the X25519 key of a Tor
-client, of which a service is told the public half (`peers.onion.authorised_client`): it can be made
-of the same secret, once members can be let in through Tor.
+client, of which a service is told the public half: that of an invitation is made of what is kept
+anyway, and forgotten once its guest was told the end, or it is over.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,8 @@ import trio
 
 from aegis_edge.api.messages import Refusal
 from aegis_edge.api.port import Invited, Issued
+from aegis_edge.crypto import sodium
+from aegis_edge.crypto.sodium import CryptoError
 from aegis_edge.disk import guestlist
 from aegis_edge.disk.errors import DiskError
 from aegis_edge.disk.guestlist import ROWS_MAX, Row
@@ -48,6 +52,10 @@ SETTLED_MS = 60_000
 ROUNDS_MAX = 4
 #: How long a guest waits for the cluster before it is told to ask again.
 PATIENCE_S = 30.0
+#: How often to see whether an invitation has ended, where a service is told of those that have not.
+LOOK_S = 60.0
+#: After these a guest has nothing more to ask.
+_LAST = frozenset({State.ADMITTED, State.REJECTED, State.REFUSED})
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +66,7 @@ class Invitations:
     """The desk of one node; `guest` is what its links call.
 
     `own`: this node's record; `others`: gives those of the other members; `path`: the file in which
-    invitations survive a restart.
+    invitations survive a restart; `level`: as in `Invitation`.
     """
 
     def __init__(
@@ -69,6 +77,8 @@ class Invitations:
         others: Callable[[], Iterable[Record]],
         replication: Replication,
         entropy: Callable[[int], bytes] = os.urandom,
+        *,
+        level: str = "",
     ) -> None:
         self._path = path
         self._genesis = genesis
@@ -77,8 +87,11 @@ class Invitations:
         self._replication = replication
         self._entropy = entropy
         self._rows = {row.public: row for row in guestlist.read(path)}
+        self._level = level
         self._lock = trio.Lock()
         self._served: set[bytes] = set()
+        self._told: set[bytes] = set()
+        self._changed = trio.Event()
 
     # --- for the owner ----------------------------------------------------------------------
 
@@ -104,6 +117,7 @@ class Invitations:
             self._own.message.addresses,
             self._entropy(SECRET_BYTES),
             until_ms // 1000,
+            self._level,
         )
         async with self._lock:
             if sum(self._is_open(row, now_ms) for row in self._rows.values()) >= OPEN_MAX:
@@ -159,6 +173,8 @@ class Invitations:
             answer = Answer(State.LATER, str(error)[: welcome.WORDS_CHARACTERS_MAX])
         finally:
             self._served.discard(asked.public)
+        if answer.state in _LAST:
+            self._told.add(asked.public)
         return answer.encode()
 
     async def _answer(self, record: Record, asked: Question) -> Answer:
@@ -221,6 +237,37 @@ class Invitations:
         needed = self._replication.members.configuration.quorum
         return Answer(State.WAITING, number=row.number, yes=len(proposal.yes), needed=needed)
 
+    # --- for the way ------------------------------------------------------------------------
+
+    async def announce(self, expect: Callable[[Sequence[bytes]], None]) -> None:
+        """Say by which X25519 public keys guests are known to a service, until cancelled."""
+        while True:
+            self._changed = trio.Event()
+            expect(await self._expected())
+            with trio.move_on_after(LOOK_S):
+                await self._changed.wait()
+
+    async def _expected(self) -> list[bytes]:
+        roll = await self._roll()
+        now_ms = await self._replication.read(lambda database: database.agreed_ms())
+        rows = [row for row in self._rows.values() if self._may_come(row, now_ms, roll)]
+        # Where nobody writes, agreed time stands still: this board's clock says when to ask for it.
+        if any(row.until_ms <= time.time() * 1000 for row in rows):
+            with suppress(ReplicationError):
+                now_ms = await self._settled_ms(PATIENCE_S)
+                rows = [row for row in rows if self._may_come(row, now_ms, roll)]
+        keys = []
+        for row in rows:
+            with suppress(CryptoError):  # of a file that somebody wrote into
+                keys.append(sodium.x25519_public_of(row.public))
+        return keys
+
+    def _may_come(self, row: Row, now_ms: int, roll: Roll) -> bool:
+        """Whether its bearer has something to ask, or to hear, that it was not told."""
+        if row.is_over or row.public in self._told:
+            return False
+        return now_ms < row.until_ms or _proposal(row, roll) is not None
+
     # --- what it stands on ------------------------------------------------------------------
 
     async def _roll(self) -> Roll:
@@ -265,6 +312,7 @@ class Invitations:
         except DiskError as error:
             raise Refusal("internal", error.message, error.advice) from None
         self._rows = rows
+        self._changed.set()
 
 
 _REFUSALS = {

@@ -113,13 +113,22 @@ async def run(
             if lost:
                 replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, replication.members.configuration, parameters)
-            desk = Invitations(config.invitations_file, genesis, record, links.records, replication)
+            desk = Invitations(
+                config.invitations_file,
+                genesis,
+                record,
+                links.records,
+                replication,
+                level=config["security_level"] if config.is_through_tor else "",
+            )
             links.guest = desk.guest
             speaker = _speaker(config, genesis, replication, links, way, pace, desk)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
                 nursery.start_soon(replication.run)
+                if way.expect is not None:
+                    nursery.start_soon(desk.announce, way.expect)
                 nursery.start_soon(scrub, replication)
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
@@ -334,7 +343,6 @@ def _speaker(
         name=replication.name,
         record=membership.opened,
         dial=links.dial,
-        may_admit=not config.is_through_tor,
         invitations=desk,
         timeout_ticks=pace.timeout_ticks,
     )

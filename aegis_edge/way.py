@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ class Way:
     `meet`: to be told of the newest record of each other member, before `keep` and at each change
     of members; `learnt`: of each newer record of a member; `heard`: of each member that has shown,
     by a frame, that it took a link and with it this node's record.
+    `expect`: of those who are invited, by their X25519 public keys, whenever these are others; None
+    where whoever was told an address can call.
     """
 
     transports: Mapping[str, Transport]
@@ -69,6 +71,7 @@ class Way:
     meet: Callable[[Sequence[Record]], None] = lambda _: None
     learnt: Callable[[Record], None] = lambda _: None
     heard: Callable[[bytes], None] = lambda _: None
+    expect: Callable[[Sequence[bytes]], None] | None = None
 
     @property
     def bytes_a_second(self) -> int:
@@ -145,6 +148,10 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys, record:
         keyring.learn(newer)
         through.meet(keyring.clients, keyring.callers)
 
+    def expect(guests: Sequence[bytes]) -> None:
+        keyring.expect(guests)
+        through.meet(keyring.clients, keyring.callers)
+
     def status(traffic: Sequence[Traffic]) -> Mapping[str, Any]:
         return {
             "level": level.value,
@@ -166,7 +173,46 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys, record:
         meet,
         learnt,
         rotation.heard,
+        expect if levels.TABLE[level].client_authorisation else None,
     )
+
+
+@asynccontextmanager
+async def visiting(
+    config: Config, hosts: Iterable[str], credential: bytes, tell: Callable[[str], object]
+) -> AsyncIterator[Transport]:
+    """How a node that does not run yet calls onion addresses, through its tor and at its level.
+
+    `credential`: the X25519 private key with which `hosts` are found, if the level asks for one;
+    `tell` hears how far it is until the block begins.  Raises `ConfigError` or `WayError`, alone.
+    """
+    from aegis_edge.net.tor import child, levels
+    from aegis_edge.net.tor.errors import TorError, alone
+    from aegis_edge.net.tor.gateway import Gateway, Progress
+    from aegis_edge.net.tor.keeper import Keeper
+    from aegis_edge.net.tor.levels import SecurityLevel
+    from aegis_edge.net.tor.transport import Onions
+
+    level = SecurityLevel(config["security_level"])
+    is_own = config["tor"] == "own"
+    extra = _extra(config, level) if is_own else ()
+    tor, places = await _tor(config)
+    keys = dict.fromkeys(hosts, credential) if levels.TABLE[level].client_authorisation else {}
+    through = Gateway(tor, level, (), keys)
+    with alone(Exception):
+        async with trio.open_nursery() as nursery:
+            if is_own:
+                try:
+                    await child.check(places, level, extra=extra)
+                except TorError as error:  # it would be refused at each start
+                    raise ConfigError(str(error)) from None
+                keeper = Keeper(places, level, extra)
+                through.hung = keeper.restart
+                nursery.start_soon(keeper.run)
+            nursery.start_soon(through.run)
+            await through.until(Progress.CONNECTED, tell=tell)
+            yield Onions(through)
+            nursery.cancel_scope.cancel()
 
 
 async def _tor(config: Config) -> tuple[Tor, Places]:

@@ -11,10 +11,11 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -25,11 +26,12 @@ from aegis_edge import invitations as module
 from aegis_edge.api.messages import Refusal
 from aegis_edge.client import Client
 from aegis_edge.config import Config
+from aegis_edge.crypto import sodium
 from aegis_edge.disk import guestlist, keyfile
 from aegis_edge.disk.guestlist import ROWS_MAX
 from aegis_edge.home import own_record, read_genesis
 from aegis_edge.invitations import OPEN_MAX, Invitations
-from aegis_edge.knowledge.operations import Approve, Dismiss, Leave, Propose
+from aegis_edge.knowledge.operations import Approve, Dismiss, Leave, Propose, Status
 from aegis_edge.net.clock import now_ticks
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
@@ -40,6 +42,7 @@ from aegis_edge.replication.performer import TICK_TICKS
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
 from cluster import free_ports
+from tests.peers.test_address import ONION
 from tests.test_growth import TIMEOUT_S, Board, decide, eventually, settled
 from tests.test_node import Running, cluster
 
@@ -110,6 +113,105 @@ async def turn_clock(here: Town, wall_ms: int) -> None:
 
 async def states(desk: Invitations) -> list[str]:
     return [each.state for each in await desk.listed()]
+
+
+def key(*invitations: Invitation) -> list[bytes]:
+    """What a service is told of these."""
+    return [sodium.x25519_public(each.credential) for each in invitations]
+
+
+async def test_a_service_expects_whom_an_invitation_is_open_to_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    said: list[list[bytes]] = []
+
+    def expect(keys: Sequence[bytes]) -> None:
+        said.append(list(keys))
+
+    async def says(*invitations: Invitation) -> None:
+        while said[-1:] != [key(*invitations)]:
+            await trio.sleep(0.01)
+
+    async with town(tmp_path, 1) as here, trio.open_nursery() as nursery:
+        desk = here.desk
+        nursery.start_soon(desk.announce, expect)
+        await says()
+        used, cancelled, over = [await invited(desk) for _ in range(3)]
+        await says(used, cancelled, over)
+        await desk.cancel((await desk.listed())[1].name)
+        await says(used, over)
+        assert (await asks(desk, used, is_ready=False)).state is State.WELCOME
+        await says(used, over)
+        assert (await asks(desk, used)).state is State.ADMITTED
+        await says(over)
+        nursery.cancel_scope.cancel()
+    assert key(used) != key(over)
+
+
+async def test_a_service_forgets_an_invitation_that_nobody_used_also_where_nobody_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+    said: list[list[bytes]] = []
+
+    async def until(wanted: list[bytes]) -> None:
+        while said[-1:] != [wanted]:
+            await trio.sleep(0.01)
+
+    async with town(tmp_path, 1) as here, trio.open_nursery() as nursery:
+        invitation = await invited(here.desk)
+        # As after a restart: of those that are kept, too; and what is no key stops nobody.
+        broken = replace(guestlist.read(here.homes[0].invitations_file)[0], public=bytes(32))
+        guestlist.write(
+            here.homes[0].invitations_file,
+            [*guestlist.read(here.homes[0].invitations_file), broken],
+        )
+        desk = here.again()
+        nursery.start_soon(desk.announce, lambda keys: said.append(list(keys)))
+        await until(key(invitation))
+        later_ms = (invitation.until_s + 1) * 1000
+        here.nodes[0]._wall_ms = lambda: later_ms
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: later_ms / 1000))
+        await until([])
+        nursery.cancel_scope.cancel()
+
+
+async def test_whose_proposal_waits_is_expected_until_it_was_told_what_came_of_it(
+    tmp_path: Path,
+) -> None:
+    async with town(tmp_path, 2) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        waiting = await asks(desk, invitation)
+        assert waiting.state is State.WAITING
+        (row,) = desk._rows.values()
+        roll = await desk._roll()
+        for now_ms, is_told, expected in (
+            (row.until_ms - 1, False, True),
+            (row.until_ms, False, True),
+            (row.until_ms, True, False),
+        ):
+            desk._told = {row.public} if is_told else set()
+            assert desk._may_come(row, now_ms, roll) is expected
+        desk._told.clear()
+        vote = await here.nodes[1].submit(Approve(waiting.number, False).encode(), of_members=True)
+        assert vote.status is Status.DONE
+        roll = await desk._roll()
+        assert desk._may_come(row, row.until_ms - 1, roll), "it does not know that they said no"
+        assert not desk._may_come(row, row.until_ms, roll)
+        assert (await asks(desk, invitation)).state is State.REJECTED
+        assert not desk._may_come(row, row.until_ms - 1, roll)
+
+
+async def test_through_tor_a_code_says_the_level(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        place = f"onion:{ONION}:8080"
+        own = Signer(bytes([9]) * 32, b"").sign(replace(NEW.message, addresses=(place,)))
+        file, genesis = tmp_path / "invitations", read_genesis(here.homes[0])
+        desk = Invitations(file, genesis, own, lambda: [], here.nodes[0], level="HIGH")
+        invitation = await invited(desk)
+        assert (invitation.level, invitation.addresses) == ("HIGH", (place,))
 
 
 async def test_a_board_alone_lets_in_whom_it_invited(tmp_path: Path) -> None:

@@ -211,3 +211,45 @@ def test_a_line_that_would_weaken_the_level_ends_the_node(tmp_path: Path) -> Non
     settings.tor_extra_file.write_text("VanguardsLiteEnabled 0\n")
     with pytest.raises(ConfigError, match=r"torrc.extra: VanguardsLiteEnabled cannot be an extra"):
         found(settings)
+
+
+def test_whom_a_service_expects_is_its_business_only_where_callers_have_names(
+    tmp_path: Path,
+) -> None:
+    guest = bytes([7]) * 32
+    assert found(made(tmp_path / "direct")).expect is None
+    settings = made(tmp_path / "a", "transport = 'tor'", "security_level = 'STANDARD'")
+    assert found(settings).expect is None
+    through = found(made(tmp_path / "b", "transport = 'tor'"))
+    onions = through.transports["onion"]
+    assert isinstance(onions, Onions) and through.expect is not None
+    before = onions._gateway._own[0].clients
+    through.expect([guest])
+    assert set(onions._gateway._own[0].clients) == {*before, guest}
+    through.meet([])
+    assert guest in onions._gateway._own[0].clients, "members come and go, an invitation stays"
+    through.expect([])
+    assert onions._gateway._own[0].clients == before
+
+
+async def test_a_visit_says_what_it_waits_for(tmp_path: Path) -> None:
+    (settings, *_), _ = boards(tmp_path, "a")
+    said: list[str] = []
+    with trio.move_on_after(30) as patience:
+
+        def tell(words: str) -> None:
+            said.append(words)
+            if "there is no tor's control port" in words:
+                patience.cancel()
+
+        async with way.visiting(settings, [], bytes(32), tell):
+            pytest.fail("there is no tor")
+    assert "start tor" in said[-1]
+
+
+async def test_a_visit_by_a_tor_that_cannot_keep_the_level_is_none(tmp_path: Path) -> None:
+    settings = made(tmp_path, "transport = 'tor'", "security_level = 'PARANOID'")
+    with pytest.raises(WayError, match="tor has no bridges"):
+        async with way.visiting(settings, [], bytes(32), print):
+            pytest.fail("it went")
+    assert not settings.tor_directory.exists()

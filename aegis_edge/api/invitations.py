@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegis_edge.api.members import key_of, refuse_through_tor, wanted_of
+from aegis_edge.api.members import key_of, wanted_of
 from aegis_edge.api.messages import Refusal, Reply, Request, allow, json_reply, seconds
 from aegis_edge.api.port import PATIENCE_S_MAX, Invited, Node
 
@@ -30,7 +30,6 @@ async def invite(node: Node, request: Request) -> Reply:
             f"for_s must be a whole number of seconds, {LIFETIME_S_MIN} to {LIFETIME_S_MAX}",
         )
     instead_of = None if wanted["instead_of"] is None else key_of(wanted["instead_of"])
-    refuse_through_tor(node)
     issued = await node.invitations.issue(lifetime_s, instead_of, timeout_s=timeout_s)
     return json_reply({"code": issued.code, **_described(node, issued.invited)})
 

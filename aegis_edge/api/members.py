@@ -103,21 +103,10 @@ async def propose(node: Node, request: Request) -> Reply:
     wanted = wanted_of(request, "add", "remove")
     number = await _configuration(node)
     if "add" in wanted:
-        refuse_through_tor(node)
         operation = Propose(Admit(_record(wanted["add"])), number)
     else:
         operation = Propose(Dismiss(key_of(wanted["remove"])), number)
     return await _decide(node, request, operation)
-
-
-def refuse_through_tor(node: Node) -> None:
-    """There nobody could reach whom the genesis does not name, so nobody else is let in."""
-    if not node.may_admit:
-        raise Refusal(
-            "invalid",
-            "through Tor, members are those of the genesis",
-            "make a new cluster of all boards (aegis-edge genesis create), or use transport direct",
-        )
 
 
 async def vote(node: Node, request: Request) -> Reply:

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict
 
 import click
 
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 POLL_S_MAX = 15.0
 
-BY_HAND = (
-    "without an invitation: init on each board, aegis-edge genesis create of all their records on"
-    " one, and aegis-edge genesis install on each"
-)
+#: Through Tor the member that invited may be announcing its service just now: how often to try, and
+#: how long it may take for its part of a handshake, and to ask its cluster.
+TRIES_THROUGH_TOR = 6
+HANDSHAKE_THROUGH_TOR_S = 90.0
+ANSWER_THROUGH_TOR_S = 300.0
 
 
 @click.command("join")
@@ -57,6 +58,7 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
     Examples:
       aegis-edge join CODE --name barn --address 192.168.1.21:8080
       aegis-edge join CODE --run
+      aegis-edge join CODE --tor --run
       aegis-edge join --no-wait < code
     """
     from aegis_edge.cli import init, run
@@ -64,11 +66,8 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
 
     invitation = _read(code)
     config = init.settings_of(**board)
-    if config.is_through_tor or not _is_direct(invitation):
-        raise screen.Failure(
-            "through Tor nobody can be let in yet: members are those of the genesis", BY_HAND
-        )
     _refuse_another_cluster(config, invitation)
+    _refuse_another_way(config, invitation)
     _refuse_nowhere(config, invitation)
     record = _made(config)
     newcomer = _Newcomer(config, invitation, keyfile.read(config.key_file), record)
@@ -97,12 +96,6 @@ def _read(words: Sequence[str]) -> Invitation:
         raise click.BadParameter(str(error), param_hint="CODE") from None
 
 
-def _is_direct(invitation: Invitation) -> bool:
-    from aegis_edge.peers import address
-
-    return any(address.parse(text).scheme == address.TCP for text in invitation.addresses)
-
-
 def _refuse_another_cluster(config: Config, invitation: Invitation) -> None:
     from aegis_edge import home
 
@@ -119,10 +112,33 @@ def _refuse_another_cluster(config: Config, invitation: Invitation) -> None:
         )
 
 
+def _refuse_another_way(config: Config, invitation: Invitation) -> None:
+    """A board goes the way of its cluster, and hides no less than the others do; or stays away."""
+    here = config["security_level"] if config.is_through_tor else ""
+    if here == invitation.level:
+        return
+    is_node = config.key_file.exists()
+    if not invitation.level:
+        raise screen.Failure(
+            "the boards of this cluster link directly, and this one is set to go through Tor",
+            f"set transport to direct ({config.values['transport'].source}), or give another"
+            " directory with --home",
+        )
+    raise screen.Failure(
+        f"the boards of this cluster link through Tor, at {invitation.level}, and this one "
+        + (f"is set to {here}" if here else "would link directly"),
+        f"set transport = 'tor' and security_level = '{invitation.level}' in {config.file}"
+        if is_node
+        else f"join with --tor --security-level {invitation.level}",
+    )
+
+
 def _refuse_nowhere(config: Config, invitation: Invitation) -> None:
     """Others have to reach this board where its record says that it is."""
     from aegis_edge.peers import address
 
+    if config.is_through_tor:
+        return
     ours = address.peculiarities(config.advertise)
     if not ours & {"loopback", "unspecified"}:
         return
@@ -166,7 +182,27 @@ def _made(config: Config) -> Verified[NodeRecord]:
     return home.own_record(config, keyfile.read(config.key_file))
 
 
+def _refuse_beside_a_node(config: Config) -> None:
+    """Two would take the one tor from each other."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(config.api_socket))
+        except OSError:
+            return
+    raise screen.Failure(
+        "the node of this board runs, and its tor is for one of the two",
+        "it takes part by itself once it is let in; to ask once more, stop it first",
+    )
+
+
 # --- the newcomer's way -------------------------------------------------------------------------
+
+
+class _Patience(TypedDict, total=False):
+    """How long to wait for a host, in seconds; what is not said is as of `net.guest`."""
+
+    handshake_s: float
+    answer_s: float
 
 
 class _Newcomer:
@@ -179,16 +215,13 @@ class _Newcomer:
         keys: NodeKeys,
         record: Verified[NodeRecord],
     ) -> None:
-        from aegis_edge.net.direct import Direct
         from aegis_edge.net.guest import Caller
-        from aegis_edge.peers import address
 
-        is_on_one_host = "loopback" in address.peculiarities(invitation.addresses)
         self._config = config
         self._invitation = invitation
         self._record = record
         self._caller: Caller = Caller(record.raw, keys.noise_private, invitation.cluster_id)
-        self._transport: Transport = Direct(is_on_one_host=is_on_one_host)
+        self._transport: Transport
         self._said = ""
 
     def come(self, *, wait: bool) -> None:
@@ -202,10 +235,30 @@ class _Newcomer:
             raise KeyboardInterrupt from None
 
     async def _come(self, wait: bool) -> None:
+        from aegis_edge import way
+        from aegis_edge.net.direct import Direct
+        from aegis_edge.peers import address
+
+        invitation = self._invitation
+        if not invitation.level:
+            is_on_one_host = "loopback" in address.peculiarities(invitation.addresses)
+            self._transport = Direct(is_on_one_host=is_on_one_host)
+            self._tell(await self._asked(wait))
+            return
+        _refuse_beside_a_node(self._config)
+        hosts = [address.parse(text).host for text in invitation.addresses]
+        visit = way.visiting(self._config, hosts, invitation.credential, self._note)
+        async with visit as transport:
+            self._transport = transport
+            answer = await self._asked(wait)
+        self._tell(answer)
+
+    async def _asked(self, wait: bool) -> Answer:
+        """Have the host propose this board; how far it is then."""
         from aegis_edge.net.channel import LinkError
 
         try:
-            answer = await self._ask(is_ready=False)
+            answer = await self._first()
             answer = await self._unless_later(answer, is_ready=False)
         except LinkError as error:
             raise screen.Failure(
@@ -215,8 +268,21 @@ class _Newcomer:
         self._settle(answer)
         # It holds the genesis, and knows where the members are.  Whatever it can do before it has
         # a vote begins here; from its admission on, its vote is needed.
-        answer = await self._admission(wait)
-        self._tell(answer)
+        return await self._admission(wait)
+
+    async def _first(self) -> Answer:
+        """The first answer; raises `LinkError`."""
+        import trio
+
+        from aegis_edge.net.channel import LinkError
+
+        for _ in range(TRIES_THROUGH_TOR - 1 if self._invitation.level else 0):
+            try:
+                return await self._ask(is_ready=False)
+            except LinkError as error:
+                self._note(f"the member that invited is not found yet: {error}")
+            await trio.sleep(POLL_S)
+        return await self._ask(is_ready=False)
 
     async def _ask(self, *, is_ready: bool) -> Answer:
         """What the host says, at the first of its addresses where it says something."""
@@ -226,8 +292,12 @@ class _Newcomer:
         from aegis_edge.wire.codec import WireError
 
         failure = LinkError("there is no address that can be called from here")
+        scheme, patience = address.TCP, _Patience()
+        if self._invitation.level:
+            scheme = address.ONION
+            patience = _Patience(handshake_s=HANDSHAKE_THROUGH_TOR_S, answer_s=ANSWER_THROUGH_TOR_S)
         for text in self._invitation.addresses:
-            if address.parse(text).scheme != address.TCP:
+            if address.parse(text).scheme != scheme:
                 continue
             try:
                 raw = await guest.ask(
@@ -238,6 +308,7 @@ class _Newcomer:
                     lambda transcript: welcome.question(
                         self._invitation, transcript, is_ready=is_ready
                     ),
+                    **patience,
                 )
                 answer = welcome.read_answer(raw)
             except guest.Unknown:

@@ -158,6 +158,21 @@ def x25519_public(private: bytes) -> bytes:
     return bindings.crypto_scalarmult_base(private)
 
 
+def x25519_private_of(seed: bytes) -> bytes:
+    """The X25519 private key that belongs to the Ed25519 key of a 32-byte seed."""
+    return bindings.crypto_sign_ed25519_sk_to_curve25519(ed25519_keypair(seed)[1])
+
+
+def x25519_public_of(public: bytes) -> bytes:
+    """The X25519 public key that belongs to an Ed25519 public key; CryptoError if that is none."""
+    if len(public) != KEY_BYTES:
+        raise CryptoError(f"an Ed25519 public key has 32 bytes, not {len(public)}")
+    try:
+        return bindings.crypto_sign_ed25519_pk_to_curve25519(public)
+    except nacl_exceptions.RuntimeError:
+        raise CryptoError("not an Ed25519 public key of prime order") from None
+
+
 def x25519(private: bytes, public: bytes) -> bytes:
     """The 32-byte shared secret; CryptoError for a public key of wrong length or of low order."""
     assert len(private) == KEY_BYTES, "an X25519 private key has 32 bytes"

@@ -4,12 +4,14 @@ Knows the one text form, and what follows from the secret in it.  Refuses to kno
 time, and what becomes of it (`invitations`).
 Follows: RFC 4648 section 6 (base32) with a checksum; the secret is the seed of an Ed25519 key (RFC
 8032), of which the member that invites keeps the public half: nothing that it stores lets anybody
-in.  The same seed can give the X25519 key with which an onion service knows its client.
+in.  Either half gives that of an X25519 key, by which an onion service knows its client: so there
+is nothing more to keep, and nothing more in the text.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +23,17 @@ from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.messages import ADDRESSES_MAX, COUNTER_MAX
 
 FORMAT = 1
+#: Of a cluster that is reached through Tor.
+FORMAT_THROUGH_TOR = 2
+LEVEL_CHARACTERS_MAX = 16
 SECRET_BYTES = 16
 CHECKSUM_BYTES = 4
 GROUP_CHARACTERS = 6
 #: Longest text that is looked at; the longest that there can be, grouped, has fewer.
 TEXT_CHARACTERS_MAX = 4_096
 _ITEMS_MAX = 16
+_SHAPES = ((6, FORMAT), (7, FORMAT_THROUGH_TOR))
+_LEVEL = re.compile(f"[A-Z]{{1,{LEVEL_CHARACTERS_MAX}}}")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 #: Between groups, as programs write it that mean well.
 _DASHES = "-\N{HYPHEN}\N{NON-BREAKING HYPHEN}\N{EN DASH}\N{EM DASH}"
@@ -43,7 +50,8 @@ class Invitation:
     """`host`: the key of the member that invites, which is reached at `addresses`, in this cluster.
 
     `secret` (16 bytes) is for the newcomer alone; `until_s` is Unix seconds of the cluster's agreed
-    time, here for people: the host decides.
+    time, here for people: the host decides.  `level`: the security level of a cluster that is
+    reached through Tor, which the newcomer's has to be as well; "" where links are direct.
     """
 
     cluster_id: bytes
@@ -51,11 +59,17 @@ class Invitation:
     addresses: tuple[str, ...]
     secret: bytes = field(repr=False)
     until_s: int
+    level: str = ""
 
     @property
     def public(self) -> bytes:
         """What the host knows of the secret: an Ed25519 public key (32 bytes)."""
         return sodium.ed25519_keypair(self._seed)[0]
+
+    @property
+    def credential(self) -> bytes:
+        """The X25519 private key (32 bytes) with which its bearer finds the host through Tor."""
+        return sodium.x25519_private_of(self._seed)
 
     def sign(self, message: bytes) -> bytes:
         """The signature (64 bytes) that only who knows the secret can make."""
@@ -74,9 +88,11 @@ class Invitation:
 
     def bare(self) -> str:
         """The code without dashes, as a picture holds it."""
-        data = codec.encode(
-            (FORMAT, self.cluster_id, self.host, self.addresses, self.secret, self.until_s)
-        )
+        fields = (self.cluster_id, self.host, self.addresses, self.secret, self.until_s)
+        if self.level:
+            data = codec.encode((FORMAT_THROUGH_TOR, *fields, self.level))
+        else:
+            data = codec.encode((FORMAT, *fields))
         return base64.b32encode(data + _checksum(data)).decode("ascii").rstrip("=")
 
     @classmethod
@@ -119,9 +135,10 @@ def _bytes_of(text: str) -> bytes:
 
 def _decode(data: bytes) -> Invitation:
     value = codec.decode(data, items_max=_ITEMS_MAX)
-    if type(value) is not tuple or len(value) != 6 or value[0] != FORMAT:
+    if type(value) is not tuple or (len(value), *value[:1]) not in _SHAPES:
         raise WireError("it is of another format; both sides should run the same version")
-    _, cluster_id, host, addresses, secret, until_s = value
+    cluster_id, host, addresses, secret, until_s = value[1:6]
+    level = value[6] if value[0] == FORMAT_THROUGH_TOR else ""
     _check_bytes(cluster_id, sodium.DIGEST_BYTES)
     _check_bytes(host, sodium.KEY_BYTES)
     _check_bytes(secret, SECRET_BYTES)
@@ -131,8 +148,15 @@ def _decode(data: bytes) -> Invitation:
         raise WireError("it names no address, or too many")
     if not all(type(text) is str for text in addresses):
         raise WireError("an address is no text")
-    address.parse_all(addresses)
-    return Invitation(cluster_id, host, addresses, secret, until_s)
+    schemes = {place.scheme for place in address.parse_all(addresses)}
+    if value[0] == FORMAT_THROUGH_TOR:
+        if type(level) is not str or not _LEVEL.fullmatch(level):
+            raise WireError("its security level is none")
+        if schemes != {address.ONION}:
+            raise WireError(
+                "it has a security level, and addresses that are not reached through Tor"
+            )
+    return Invitation(cluster_id, host, addresses, secret, until_s, level)
 
 
 def _check_bytes(value: Any, size: int) -> None:

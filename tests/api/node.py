@@ -279,7 +279,6 @@ def node_of(replication: Replication) -> Node:
         version=lambda: {"version": "0.1.0"},
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
-        may_admit=True,
         invitations=replication.desk,
         timeout_ticks=replication.timeout_ticks,
     )

@@ -72,10 +72,3 @@ async def test_what_cannot_be_wanted_is_refused_with_words(
     with pytest.raises(Refusal, match=words):
         await ask(node, "POST", path, body)
     assert node.desk.rows == []
-
-
-async def test_through_tor_nobody_is_invited() -> None:
-    node = Replication()
-    with pytest.raises(Refusal, match="through Tor, members are those of the genesis"):
-        await ask(node, "POST", "invitations", HOUR, may_admit=False)
-    assert node.desk.wanted == []

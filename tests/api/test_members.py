@@ -107,14 +107,6 @@ async def test_what_cannot_be_wanted_is_refused_with_words(
     assert node.database.members.members == FOUNDERS.members
 
 
-async def test_through_tor_nobody_is_let_in_whom_nobody_could_reach() -> None:
-    node = Replication()
-    with pytest.raises(Refusal, match="through Tor"):
-        await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)}, may_admit=False)
-    assert node.ballots == []
-    await ask(node, "POST", "proposals", {"remove": keys(node)[1]}, may_admit=False)
-
-
 async def test_what_came_too_late_is_a_conflict() -> None:
     node = Replication()
     asked = node.database.members

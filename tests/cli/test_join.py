@@ -6,15 +6,19 @@ With real hosts: tests/test_invitations.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from aegis_edge import config
+from aegis_edge import config, way
 from aegis_edge.cli import join
+from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.home import own_record
 from aegis_edge.net import guest
@@ -26,6 +30,7 @@ from aegis_edge.peers.welcome import Answer, State
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord
 from tests.cli.conftest import Cli
+from tests.peers.test_address import ONION
 
 PLACE = "tcp:127.0.0.1:28999"
 HOST = Signer(bytes(32), b"").sign(NodeRecord(1, bytes(32), (PLACE,), 2**31, "host"))
@@ -33,6 +38,7 @@ GENESIS = Genesis.of([HOST], Parameters(0, bytes(16)))
 OTHER_GENESIS = Genesis.of([HOST], Parameters(0, bytes(15) + b"1"))
 INVITATION = Invitation(GENESIS.cluster_id, HOST.signer, (PLACE,), bytes(16), 1_800_000_000)
 CODE = INVITATION.to_text()
+THROUGH_TOR = replace(INVITATION, addresses=(f"onion:{ONION}:80",), level="HIGH")
 WELCOME = Answer(State.WELCOME, genesis=GENESIS.to_text(), records=(HOST.raw,))
 ADMITTED = Answer(State.ADMITTED)
 WAITING = Answer(State.WAITING, number=7, yes=1, needed=2)
@@ -45,15 +51,21 @@ Script = Callable[..., list[bool]]
 def host(monkeypatch: pytest.MonkeyPatch) -> Script:
     """Has the host answer like this; whether each question wanted the newcomer to be proposed."""
 
-    def script(*answers: Answer | bytes | Exception) -> list[bool]:
+    def script(*answers: Answer | bytes | Exception, place: Invitation = INVITATION) -> list[bool]:
         wanted: list[bool] = []
         left = list(answers)
 
         async def ask(
-            caller: guest.Caller, transport: Any, address: str, key: bytes, question: Any
+            caller: guest.Caller,
+            transport: Any,
+            address: str,
+            key: bytes,
+            question: Any,
+            **patience: float,
         ) -> bytes:
             await trio.lowlevel.checkpoint()
-            assert (address, key) == (PLACE, HOST.signer)
+            assert (address, key) == (place.addresses[0], HOST.signer)
+            assert bool(patience) is bool(place.level), "a tor takes its time"
             assert caller.cluster_id == GENESIS.cluster_id
             asked = welcome.read_question(question(bytes(64)))
             assert asked.public == INVITATION.public
@@ -222,18 +234,96 @@ def test_the_address_that_is_proposed_is_the_one_towards_the_host() -> None:
     assert join._seen_from(["tcp:attic.lan:9"]) == ""
 
 
-def test_through_tor_it_says_how_it_is_done_by_hand(cli: Cli, host: Script, home: Path) -> None:
-    from tests.peers.test_address import ONION
-
-    onion = Invitation(GENESIS.cluster_id, HOST.signer, (f"onion:{ONION}:80",), bytes(16), 0)
+@pytest.mark.parametrize(
+    ("invitation", "options", "words", "advice"),
+    [
+        (INVITATION, ["--tor"], "link directly, and this one is set to go through", "transport to"),
+        (THROUGH_TOR, HERE, "at HIGH, and this one would", "--tor --security-level HIGH"),
+        (
+            THROUGH_TOR,
+            ["--tor", "--security-level", "STANDARD"],
+            "at HIGH, and this one is set to STANDARD",
+            "join with --tor --security-level HIGH",
+        ),
+    ],
+)
+def test_a_board_that_would_go_another_way_calls_nobody(
+    invitation: Invitation,
+    options: list[str],
+    words: str,
+    advice: str,
+    cli: Cli,
+    host: Script,
+    home: Path,
+) -> None:
     wanted = host()
-    for words in ([CODE, "--tor"], [onion.to_text(), *HERE]):
-        said = cli("join", *words)
-        assert said.code == 1
-        assert "through Tor nobody can be let in yet" in said.err
-        assert "aegis-edge genesis create" in said.err
+    said = cli("join", invitation.to_text(), *options)
+    assert said.code == 1
+    assert words in said.err
+    assert advice in said.err
     assert wanted == []
     assert not home.exists()
+
+
+def test_a_node_that_would_hide_less_is_told_where_to_mend_it(cli: Cli, host: Script) -> None:
+    cli("init", "--tor", "--security-level", "STANDARD")
+    said = cli("join", THROUGH_TOR.to_text())
+    assert said.code == 1
+    assert "set transport = 'tor' and security_level = 'HIGH' in " in said.err
+
+
+class Visits:
+    """In the place of a tor: whom the newcomer visits, and with what."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.of: list[tuple[list[str], bytes]] = []
+        monkeypatch.setattr(way, "visiting", self._visiting)
+
+    @asynccontextmanager
+    async def _visiting(
+        self, settings: Config, hosts: list[str], credential: bytes, tell: Callable[[str], object]
+    ) -> AsyncIterator[None]:
+        await trio.lowlevel.checkpoint()
+        assert (settings["transport"], settings["security_level"]) == ("tor", "HIGH")
+        tell("tor begins")
+        self.of.append((hosts, credential))
+        yield
+
+
+def test_through_tor_it_comes_with_the_key_of_its_invitation_and_is_not_found_at_once(
+    cli: Cli, host: Script, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = Visits(monkeypatch)
+    nothing = LinkError("no descriptor")
+    wanted = host(nothing, nothing, WELCOME, WAITING, ADMITTED, place=THROUGH_TOR)
+    said = cli("join", THROUGH_TOR.to_text(), "--tor", "--name", "barn")
+    assert said.code == 0
+    assert wanted == [False] * 3 + [True] * 2
+    assert visits.of == [([ONION], THROUGH_TOR.credential)]
+    assert "tor begins" in said.err
+    assert "is not found yet" in said.err
+    assert config.load({"home": home}, {})["security_level"] == "HIGH"
+    wanted = host(*[nothing] * join.TRIES_THROUGH_TOR, place=THROUGH_TOR)
+    said = cli("join", THROUGH_TOR.to_text())
+    assert said.code == 1
+    assert "the member that invited cannot be reached: onion:" in said.err
+    assert len(wanted) == join.TRIES_THROUGH_TOR
+
+
+def test_beside_a_node_that_runs_nobody_is_asked_through_tor(
+    cli: Cli, host: Script, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visits = Visits(monkeypatch)
+    cli("init", "--tor")
+    with socket.socket(socket.AF_UNIX) as api:
+        path = config.load({"home": home}, {}).api_socket
+        path.parent.mkdir(parents=True, exist_ok=True)
+        api.bind(str(path))
+        api.listen()
+        said = cli("join", THROUGH_TOR.to_text())
+    assert said.code == 1
+    assert "the node of this board runs" in said.err
+    assert visits.of == []
 
 
 def test_a_date_that_no_clock_shows_is_no_traceback(cli: Cli, host: Script) -> None:

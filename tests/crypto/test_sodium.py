@@ -274,6 +274,28 @@ def test_misuse_of_ed25519_is_an_assertion() -> None:
 # --- X25519 ---------------------------------------------------------------------------------
 
 
+@given(KEYS)
+def test_the_x25519_pair_of_an_ed25519_pair_is_one(seed: bytes) -> None:
+    private = sodium.x25519_private_of(seed)
+    assert private == _clamped(seed)
+    public, _ = sodium.ed25519_keypair(seed)
+    assert sodium.x25519_public_of(public) == sodium.x25519_public(private)
+
+
+def _clamped(seed: bytes) -> bytes:
+    """The scalar of RFC 8032, section 5.1.5, which is also one of RFC 7748."""
+    scalar = bytearray(sodium.plain_hash("sha512", seed)[:32])
+    scalar[0] &= 248
+    scalar[31] = scalar[31] & 127 | 64
+    return bytes(scalar)
+
+
+@pytest.mark.parametrize("public", [b"", bytes(31), bytes(32), b"\x01" + bytes(31), bytes(33)])
+def test_of_what_is_no_ed25519_key_there_is_none_of_x25519(public: bytes) -> None:
+    with pytest.raises(CryptoError, match="Ed25519 public key"):
+        sodium.x25519_public_of(public)
+
+
 def test_x25519_gives_the_answer_of_rfc_7748() -> None:
     shared = sodium.x25519(
         unhex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4"),

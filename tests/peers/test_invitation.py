@@ -20,6 +20,7 @@ from aegis_edge.peers.invitation import (
 )
 from aegis_edge.wire import codec
 from aegis_edge.wire.messages import ADDRESSES_MAX, COUNTER_MAX
+from tests.peers.test_address import ONION
 
 GOOD = Invitation(
     bytes(range(32)),
@@ -54,6 +55,39 @@ def test_it_comes_back_from_its_code_however_that_was_typed() -> None:
     ):
         assert Invitation.from_text(typed) == GOOD
     assert coded(*FIELDS) == GOOD.bare()
+
+
+THROUGH_TOR = replace(GOOD, addresses=(f"onion:{ONION}:8080",), level="PARANOID")
+
+
+def test_through_tor_it_says_the_level_and_gives_the_key_of_a_client() -> None:
+    text = THROUGH_TOR.to_text()
+    assert Invitation.from_text(text) == THROUGH_TOR
+    assert Invitation.from_text(coded(2, *FIELDS[1:3], THROUGH_TOR.addresses, *FIELDS[4:], "HIGH"))
+    assert sodium.x25519_public(THROUGH_TOR.credential) == sodium.x25519_public_of(
+        THROUGH_TOR.public
+    )
+    other = replace(THROUGH_TOR, secret=bytes(16))
+    assert other.credential != THROUGH_TOR.credential
+
+
+@pytest.mark.parametrize("level", ["", "high", "HI GH", "H" * 17, b"HIGH", 1, None])
+def test_a_level_that_is_none_is_refused(level: object) -> None:
+    with pytest.raises(InvitationError, match="security level"):
+        Invitation.from_text(coded(2, *FIELDS[1:3], THROUGH_TOR.addresses, *FIELDS[4:], level))
+
+
+def test_an_address_outside_tor_has_no_level() -> None:
+    mixed = (*THROUGH_TOR.addresses, GOOD.addresses[0])
+    for addresses in (GOOD.addresses, mixed):
+        with pytest.raises(InvitationError, match="not reached through Tor"):
+            Invitation.from_text(replace(THROUGH_TOR, addresses=addresses).to_text())
+
+
+@pytest.mark.parametrize("fields", [(1, *FIELDS[1:], "HIGH"), (2, *FIELDS[1:]), (3, *FIELDS[1:])])
+def test_each_format_has_its_own_fields(fields: tuple[object, ...]) -> None:
+    with pytest.raises(InvitationError, match="another format"):
+        Invitation.from_text(coded(*fields))
 
 
 def test_every_invitation_fits_and_the_usual_one_is_short_enough_to_be_typed() -> None:

@@ -456,9 +456,12 @@ class Gateway:
 
     # --- for people, and for those who wait ---------------------------------------------------
 
-    async def until(self, *progress: Progress) -> None:
-        """Return when it is as far as one of these."""
+    async def until(
+        self, *progress: Progress, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """Return when it is as far as one of these; `tell` hears meanwhile why it is not."""
         while self.standing.progress not in progress:
+            tell(self.standing.words)
             await self._moved.wait()
 
     def _rise(self, progress: Progress, words: str) -> None:

@@ -106,6 +106,7 @@ class Keyring:
         self._cluster_id = cluster_id
         self._is_needed = levels.TABLE[level].client_authorisation
         self._pairs: dict[bytes, _Pair] = {}
+        self._guests: tuple[bytes, ...] = ()
         for record in records:
             self.learn(record)
 
@@ -115,6 +116,10 @@ class Keyring:
         self._pairs = {peer: pair for peer, pair in self._pairs.items() if peer == own}
         for record in records:
             self.learn(record)
+
+    def expect(self, guests: Iterable[bytes]) -> None:
+        """Those who are invited, by their X25519 public keys; others are expected no more."""
+        self._guests = tuple(guests)
 
     def learn(self, record: Verified[NodeRecord]) -> None:
         """The addresses of one member from now on; those that it had before are no more."""
@@ -143,8 +148,9 @@ class Keyring:
 
         This node is among them: it dials itself, to know that others can.
         """
-        pairs = self._pairs.values() if self._is_needed else ()
-        return tuple(sorted(pair.caller for pair in pairs))
+        if not self._is_needed:
+            return ()
+        return tuple(sorted({*self._guests, *(pair.caller for pair in self._pairs.values())}))
 
     def knock(self, host: str) -> bytes:
         """What to say first at a member's onion address; nothing where no member is known."""

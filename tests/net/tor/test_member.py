@@ -166,6 +166,18 @@ def test_who_is_let_in_is_known_from_then_on_and_who_is_dismissed_is_not(
         assert (both, host.callers, dict(host.clients)) == ((), (), {})
 
 
+@pytest.mark.parametrize("level", [STANDARD, HIGH])
+def test_whoever_is_invited_is_expected_besides_the_members(level: SecurityLevel) -> None:
+    keyring = member.Keyring(BOARDS[0].keys, CLUSTER, level, RECORDS)
+    members, guest = set(keyring.callers), bytes([7]) * 32
+    keyring.expect([guest])
+    assert set(keyring.callers) - members == ({guest} if level is HIGH else set())
+    keyring.meet([BOARDS[1].record])
+    assert (guest in keyring.callers) is (level is HIGH)
+    keyring.expect([])
+    assert guest not in keyring.callers
+
+
 def test_the_same_members_are_the_same_callers_in_whatever_order() -> None:
     """Else a service would be announced anew, and not be found meanwhile, for nothing."""
     keyring = member.Keyring(BOARDS[0].keys, CLUSTER, HIGH, RECORDS)

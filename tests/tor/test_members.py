@@ -1,0 +1,123 @@
+"""Members who come and go through Tor, with the cluster at work: whole nodes and their tors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from aegis_edge import home
+from aegis_edge.config import Config
+from aegis_edge.disk import keyfile
+from aegis_edge.knowledge.operations import Approve, Dismiss, Propose, Status
+from aegis_edge.net.tor.socks import Failure
+from aegis_edge.peers.genesis import Genesis, Parameters
+from aegis_edge.replication import Replication
+from tests.test_growth import admission, key_of
+from tests.test_node import Running, agree, put
+from tests.tor.homes import PATIENCE_S, board, linked, until
+from tornet import TorNetwork
+
+
+def boards(path: Path, network: TorNetwork, level: str) -> list[Config]:
+    """Homes of three boards; all have the genesis of the first two."""
+    torrc = {**network.torrc, **network.torrc_bridged}
+    found = [board(path / name, torrc, level) for name in "abc"]
+    records = [home.own_record(each, keyfile.read(each.key_file)) for each in found]
+    genesis = Genesis.of(records[:2], Parameters(0, bytes(16)))
+    for each in found:
+        each.genesis_file.write_text(genesis.to_text())
+    return found
+
+
+async def decide(operation: bytes, first: Replication, second: Replication) -> None:
+    asked = await first.submit(operation, timeout_s=PATIENCE_S, of_members=True)
+    assert asked.status is Status.DONE
+    vote = Approve(asked.revision, True).encode()
+    said = await second.submit(vote, timeout_s=PATIENCE_S, of_members=True)
+    assert said.status is Status.DONE
+
+
+async def settled(number: int, *nodes: Replication) -> None:
+    await until(lambda: all(n.members.configuration.number == number for n in nodes))
+
+
+class Load:
+    """A caller that writes to a node all the time; every write has to succeed."""
+
+    def __init__(self, node: Replication, name: str) -> None:
+        self._node, self._name = node, name
+        self._scope = trio.CancelScope()
+        self.acknowledged = 0
+
+    async def run(self) -> None:
+        with self._scope:
+            while True:
+                key = put(f"{self._name}/{self.acknowledged}")
+                outcome = await self._node.submit(key, timeout_s=PATIENCE_S)
+                assert outcome.status is Status.DONE
+                self.acknowledged += 1
+
+    async def further(self, count: int) -> None:
+        enough = self.acknowledged + count
+        await until(lambda: self.acknowledged >= enough)
+
+    def stop(self) -> None:
+        self._scope.cancel()
+
+
+def links_made(node: Replication, to: Replication) -> int:
+    (count,) = (s.traffic.links for s in node._wires.statistics() if s.peer == to.key)
+    return count
+
+
+def is_refused(node: Replication, failure: Failure) -> bool:
+    """Whether both others' services, at their directories, have nothing for it."""
+    errors = [each.last_error for each in node._wires.statistics()]
+    return len(errors) == 2 and all(f"SOCKS answer {failure.value}" in e for e in errors)
+
+
+async def test_two_boards_become_three_and_one_that_is_removed_finds_nobody(
+    tor_network: TorNetwork, tmp_path: Path
+) -> None:
+    homes = boards(tmp_path, tor_network, "HIGH")
+    with trio.fail_after(5 * PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            a, b = [await running.start(each) for each in homes[:2]]
+            await until(lambda: linked(a, 1) and linked(b, 1))
+            loads = [Load(a, "a"), Load(b, "b")]
+            for load in loads:
+                nursery.start_soon(load.run)
+            c = await running.start(homes[2])
+            # Its tor knows both by their addresses in the genesis, and may not have them found.
+            await until(lambda: is_refused(c, Failure.CREDENTIAL_WRONG))
+            assert not c.is_member
+            made = links_made(a, b)
+            await decide(admission(homes[2]), a, b)
+            await settled(1, a, b, c)
+            await until(lambda: all(linked(each, 2) for each in (a, b, c)))
+            assert links_made(a, b) == made, "what is open stays, while services are added anew"
+            loads.append(Load(c, "c"))
+            nursery.start_soon(loads[2].run)
+            for load in loads:
+                await load.further(2)
+            # Who comes back has all of today's members from its database.
+            loads[1].stop()
+            await running.stop(homes[1])
+            b = await running.start(homes[1])
+            await until(lambda: all(linked(each, 2) for each in (a, b, c)))
+            await loads[2].further(1)
+            loads[2].stop()
+            await decide(Propose(Dismiss(key_of(homes[2]))).encode(), a, b)
+            await settled(2, a, b)
+            await running.stop(homes[2])
+            c = await running.start(homes[2])
+            await until(lambda: is_refused(c, Failure.CREDENTIAL_WRONG))
+            assert links_made(c, a) == links_made(c, b) == 0
+            assert linked(a, 1) and linked(b, 1)
+            await loads[0].further(2)
+            loads[0].stop()
+            assert (await b.submit(put("last"), timeout_s=PATIENCE_S)).status is Status.DONE
+            await agree(a, b)
+            nursery.cancel_scope.cancel()
