@@ -113,15 +113,7 @@ async def run(
             if lost:
                 replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, replication.members.configuration, parameters)
-            desk = Invitations(
-                config.invitations_file,
-                genesis,
-                record,
-                links.records,
-                replication,
-                level=config["security_level"] if config.is_through_tor else "",
-            )
-            links.guest = desk.guest
+            desk = _desk(config, genesis, record, links, replication)
             speaker = _speaker(config, genesis, replication, links, way, pace, desk)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
@@ -291,6 +283,21 @@ async def _replication(
     )
 
 
+def _desk(
+    config: Config,
+    genesis: Genesis,
+    record: Verified[NodeRecord],
+    links: Links,
+    replication: Replication,
+) -> Invitations:
+    """The desk to which the links bring whoever was invited."""
+    level = config["security_level"] if config.is_through_tor else ""
+    file = config.invitations_file
+    desk = Invitations(file, genesis, record, links.records, replication, level=level)
+    links.guest = desk.guest
+    return desk
+
+
 def _speaker(
     config: Config,
     genesis: Genesis,
@@ -343,6 +350,7 @@ def _speaker(
         name=replication.name,
         record=membership.opened,
         dial=links.dial,
+        schemes=frozenset(way.transports),
         invitations=desk,
         timeout_ticks=pace.timeout_ticks,
     )

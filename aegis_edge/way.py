@@ -114,13 +114,11 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys, record:
     level = SecurityLevel(config["security_level"])
     own = member.Keys(keys.public, keys.seed, keys.noise_private, keys.onion_generations)
     keyring = member.Keyring(own, genesis.cluster_id, level, [record])
-    services = member.own_services(
-        own, level, config.p2p_port, str(config.onion_socket), keyring.callers
-    )
+    target = str(config.onion_socket)
+    services = member.own_services(own, level, config.p2p_port, target, keyring.callers)
     # Also of the one that a rotation will need.
-    for problem in filter(None, map(target_problem, member.targets(str(config.onion_socket)))):
-        source = config.values["onion_socket"].source
-        raise ConfigError(f"{source}: onion_socket: {problem}")
+    for problem in filter(None, map(target_problem, member.targets(target))):
+        raise ConfigError(f"{config.values['onion_socket'].source}: onion_socket: {problem}")
     is_own = config["tor"] == "own"
     extra = _extra(config, level) if is_own else ()
     tor, places = await _tor(config)

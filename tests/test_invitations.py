@@ -209,7 +209,7 @@ async def test_through_tor_a_code_says_the_level(tmp_path: Path) -> None:
         place = f"onion:{ONION}:8080"
         own = Signer(bytes([9]) * 32, b"").sign(replace(NEW.message, addresses=(place,)))
         file, genesis = tmp_path / "invitations", read_genesis(here.homes[0])
-        desk = Invitations(file, genesis, own, lambda: [], here.nodes[0], level="HIGH")
+        desk = Invitations(file, genesis, own, list, here.nodes[0], level="HIGH")
         invitation = await invited(desk)
         assert (invitation.level, invitation.addresses) == ("HIGH", (place,))
 

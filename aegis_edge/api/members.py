@@ -22,7 +22,9 @@ from aegis_edge.knowledge.operations import (
     Status,
 )
 from aegis_edge.knowledge.roll import PROPOSAL_MS, PROPOSALS_MAX
+from aegis_edge.peers.address import parse
 from aegis_edge.peers.identity import IdentityError, parse_node_id, records_from_text
+from aegis_edge.wire.messages import NodeRecord, Verified
 
 #: Room for the text of a record.
 BODY_BYTES_MAX = 16 * 1024
@@ -103,7 +105,9 @@ async def propose(node: Node, request: Request) -> Reply:
     wanted = wanted_of(request, "add", "remove")
     number = await _configuration(node)
     if "add" in wanted:
-        operation = Propose(Admit(_record(wanted["add"])), number)
+        record = _record(wanted["add"])
+        _refuse_unreachable(node, record)
+        operation = Propose(Admit(record.raw), number)
     else:
         operation = Propose(Dismiss(key_of(wanted["remove"])), number)
     return await _decide(node, request, operation)
@@ -152,14 +156,26 @@ def wanted_of(request: Request, *names: str, all_of: bool = False) -> dict[str, 
     return dict(said)
 
 
-def _record(text: Any) -> bytes:
+def _refuse_unreachable(node: Node, record: Verified[NodeRecord]) -> None:
+    """Its vote would be needed from then on, and nobody could ever hear it."""
+    addresses = record.message.addresses
+    if not addresses or any(parse(text).scheme in node.schemes for text in addresses):
+        return
+    raise Refusal(
+        "invalid",
+        f"nobody here can reach that board, which says that it is at {', '.join(addresses)}",
+        "set `transport` there as it is here, run aegis-edge record again, and give that",
+    )
+
+
+def _record(text: Any) -> Verified[NodeRecord]:
     try:
         (record,) = records_from_text(str(text))
     except (IdentityError, ValueError) as error:
         raise Refusal(
             "invalid", f"no record: {error}", "give what `aegis-edge record` prints on that board"
         ) from None
-    return record.raw
+    return record
 
 
 def key_of(text: Any) -> bytes:

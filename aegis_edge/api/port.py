@@ -111,8 +111,8 @@ class Node:
     `status`, `peers`, `config` and `version` give what the routes of the same names answer, as
     plain JSON values; `author` is the text form of a member's public key, `name` what people call
     it; `record` reads a node record; `dial` has the member at an address dialled now and gives its
-    key, None if nobody is known to be there; `timeout_ticks`: how long a leader may say nothing,
-    in milliseconds.
+    key, None if nobody is known to be there; `schemes`: the kinds of address that links dial, such
+    as "tcp"; `timeout_ticks`: how long a leader may say nothing, in milliseconds.
     """
 
     replication: Replication
@@ -124,6 +124,7 @@ class Node:
     name: Callable[[bytes], str]
     record: Callable[[bytes], Verified[NodeRecord]]
     dial: Callable[[str], bytes | None]
+    schemes: frozenset[str]
     invitations: Invitations
     timeout_ticks: int
 

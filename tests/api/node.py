@@ -279,6 +279,7 @@ def node_of(replication: Replication) -> Node:
         version=lambda: {"version": "0.1.0"},
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
+        schemes=frozenset({"tcp"}),
         invitations=replication.desk,
         timeout_ticks=replication.timeout_ticks,
     )

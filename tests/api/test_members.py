@@ -13,6 +13,7 @@ from aegis_edge.api.routes import INDEX, answer
 from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, decode
 from aegis_edge.knowledge.roll import PROPOSAL_MS
 from aegis_edge.peers.identity import node_id, record_to_text
+from aegis_edge.wire.envelope import Signer
 from tests.api.node import FOUNDERS, NEWCOMER, TIME_MS, Replication, node_of
 
 
@@ -105,6 +106,22 @@ async def test_what_cannot_be_wanted_is_refused_with_words(
         await ask(node, "POST", path, body)
     assert refused.value.code == code
     assert node.database.members.members == FOUNDERS.members
+
+
+async def test_whom_nobody_here_could_reach_is_not_proposed() -> None:
+    node = Replication()
+    through_tor = {"schemes": frozenset({"onion"})}
+    direct = replace(NEWCOMER.message, addresses=("tcp:192.0.2.1:8080",))
+    text = record_to_text(Signer(bytes([3]) * 32, b"").sign(direct))
+    with pytest.raises(
+        Refusal, match="nobody here can reach that board, which says that it is at tcp:"
+    ):
+        await ask(node, "POST", "proposals", {"add": text}, **through_tor)
+    assert node.ballots == []
+    await ask(node, "POST", "proposals", {"remove": keys(node)[1]}, **through_tor)
+    # Who says nothing of where it is calls by itself.
+    await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)}, **through_tor)
+    await ask(node, "POST", "proposals", {"add": text})
 
 
 async def test_what_came_too_late_is_a_conflict() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import trio
 
 from aegis_edge import home
+from aegis_edge.client import connect
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.knowledge.operations import Approve, Dismiss, Propose, Status
@@ -19,13 +25,13 @@ from tests.tor.homes import PATIENCE_S, board, linked, until
 from tornet import TorNetwork
 
 
-def boards(path: Path, network: TorNetwork, level: str) -> list[Config]:
-    """Homes of three boards; all have the genesis of the first two."""
+def boards(path: Path, network: TorNetwork, level: str, founders: int) -> list[Config]:
+    """Homes of three boards, of which the first few have found a cluster."""
     torrc = {**network.torrc, **network.torrc_bridged}
     found = [board(path / name, torrc, level) for name in "abc"]
     records = [home.own_record(each, keyfile.read(each.key_file)) for each in found]
-    genesis = Genesis.of(records[:2], Parameters(0, bytes(16)))
-    for each in found:
+    genesis = Genesis.of(records[:founders], Parameters(0, bytes(16)))
+    for each in found[:founders]:
         each.genesis_file.write_text(genesis.to_text())
     return found
 
@@ -80,7 +86,8 @@ def is_refused(node: Replication, failure: Failure) -> bool:
 async def test_two_boards_become_three_and_one_that_is_removed_finds_nobody(
     tor_network: TorNetwork, tmp_path: Path
 ) -> None:
-    homes = boards(tmp_path, tor_network, "HIGH")
+    homes = boards(tmp_path, tor_network, "HIGH", 2)
+    homes[2].genesis_file.write_text(homes[0].genesis_file.read_text())
     with trio.fail_after(5 * PATIENCE_S):
         async with trio.open_nursery() as nursery:
             running = Running(nursery)
@@ -120,4 +127,68 @@ async def test_two_boards_become_three_and_one_that_is_removed_finds_nobody(
             loads[0].stop()
             assert (await b.submit(put("last"), timeout_s=PATIENCE_S)).status is Status.DONE
             await agree(a, b)
+            nursery.cancel_scope.cancel()
+
+
+class Joining:
+    """``aegis-edge join``, as the owner of a new board types it."""
+
+    def __init__(self, settings: Config, code: str) -> None:
+        self._log = settings.directory / "join.log"
+        words = ["--home", str(settings.directory), "join", *code.split("-")]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "aegis_edge", *words], stdout=log, stderr=log
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    async def ended(self) -> None:
+        await until(lambda: self.process.poll() is not None)
+        assert self.process.returncode == 0, self.said
+        assert "This board is a member now" in self.said
+
+
+@contextmanager
+def joining(settings: Config, code: str) -> Iterator[Joining]:
+    board = Joining(settings, code)
+    try:
+        yield board
+    finally:
+        board.process.terminate()
+        board.process.wait()
+
+
+async def invited(by: Config) -> str:
+    async with connect(by.api_socket) as client:
+        return str((await client.invite(3600))["code"])
+
+
+@pytest.mark.parametrize("level", ["STANDARD", "HIGH"])
+async def test_boards_come_by_invitation(
+    level: str, tor_network: TorNetwork, tmp_path: Path
+) -> None:
+    homes = boards(tmp_path, tor_network, level, 1)
+    with trio.fail_after(5 * PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            a = await running.start(homes[0])
+            # A board alone lets it in by that.
+            with joining(homes[1], await invited(homes[0])) as joins:
+                await joins.ended()
+            assert a.members.configuration.number == 1
+            b = await running.start(homes[1])
+            await until(lambda: linked(a, 1) and linked(b, 1))
+            # The next one waits for the vote of the other, whose services are announced anew.
+            with joining(homes[2], await invited(homes[0])) as joins:
+                await until(lambda: "proposal 2 waits for others" in joins.said)
+                vote = Approve(2, True).encode()
+                said = await b.submit(vote, timeout_s=PATIENCE_S, of_members=True)
+                assert said.status is Status.DONE
+                await joins.ended()
+            c = await running.start(homes[2])
+            await until(lambda: all(linked(each, 2) for each in (a, b, c)))
+            assert (await c.submit(put("here"), timeout_s=PATIENCE_S)).status is Status.DONE
             nursery.cancel_scope.cancel()

@@ -120,7 +120,8 @@ _WORDS = {
     ),
     Failure.CREDENTIAL_WRONG: (
         "it does not accept the key that this node has for it",
-        "see that both boards have the same genesis; was one of the two set up anew?",
+        "see on another board, with aegis-edge members, that this one is a member, and that both "
+        "have the same genesis; was one of the two set up anew?",
     ),
     Failure.BAD_ADDRESS: ("tor finds the onion address wrong", "correct the address"),
     Failure.INTRODUCTION_TIMEOUT: (
