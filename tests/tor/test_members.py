@@ -181,6 +181,7 @@ async def test_boards_come_by_invitation(
             assert a.members.configuration.number == 1
             b = await running.start(homes[1])
             await until(lambda: linked(a, 1) and linked(b, 1))
+            await settled(1, a, b)
             # The next one waits for the vote of the other, whose services are announced anew.
             with joining(homes[2], await invited(homes[0])) as joins:
                 await until(lambda: "proposal 2 waits for others" in joins.said)
@@ -190,5 +191,6 @@ async def test_boards_come_by_invitation(
                 await joins.ended()
             c = await running.start(homes[2])
             await until(lambda: all(linked(each, 2) for each in (a, b, c)))
+            await settled(2, a, b, c)
             assert (await c.submit(put("here"), timeout_s=PATIENCE_S)).status is Status.DONE
             nursery.cancel_scope.cancel()
