@@ -88,7 +88,7 @@ async def test_two_boards_become_three_and_one_that_is_removed_finds_nobody(
 ) -> None:
     homes = boards(tmp_path, tor_network, "HIGH", 2)
     homes[2].genesis_file.write_text(homes[0].genesis_file.read_text())
-    with trio.fail_after(5 * PATIENCE_S):
+    with trio.fail_after(4 * PATIENCE_S):
         async with trio.open_nursery() as nursery:
             running = Running(nursery)
             a, b = [await running.start(each) for each in homes[:2]]
@@ -171,7 +171,7 @@ async def test_boards_come_by_invitation(
     level: str, tor_network: TorNetwork, tmp_path: Path
 ) -> None:
     homes = boards(tmp_path, tor_network, level, 1)
-    with trio.fail_after(5 * PATIENCE_S):
+    with trio.fail_after(4 * PATIENCE_S):
         async with trio.open_nursery() as nursery:
             running = Running(nursery)
             a = await running.start(homes[0])
