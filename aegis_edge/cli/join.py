@@ -73,7 +73,7 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
     newcomer = _Newcomer(config, invitation, keyfile.read(config.key_file), record)
     newcomer.come(wait=not no_wait and not runs)
     if runs:
-        return int(click.get_current_context().invoke(run.command))
+        click.get_current_context().invoke(run.command)
     if not screen.wants_json():
         screen.say("Next: aegis-edge run")
     return screen.OK

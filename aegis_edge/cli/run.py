@@ -5,13 +5,12 @@ Knows the settings that may be flags.  Refuses to know what a node does.
 
 from __future__ import annotations
 
-import sys
-from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge import config
+from aegis_edge.cli import bare, screen
 from aegis_edge.config import SETTINGS
 
 #: Settings that are no flags of `run`: `common` has the one, and the other is in the genesis.
@@ -38,7 +37,7 @@ def _flags(function: Any) -> Any:
     help="After its database was lost: no board was ever admitted but those of the genesis.",
 )
 @screen.common
-def command(alone: bool, **flags: Any) -> int:
+def command(alone: bool, **flags: Any) -> NoReturn:
     """Run the node until it is told to stop (Ctrl-C, or SIGTERM).
 
     Logs go to standard error.  With --json, one line on standard output says when it is ready.
@@ -50,16 +49,6 @@ def command(alone: bool, **flags: Any) -> int:
       aegis-edge run
       aegis-edge run --listen 0.0.0.0 --log-level debug
     """
-    from aegis_edge import node
-
-    config = screen.config(**{key: value for key, value in flags.items() if value is not None})
-    as_json = screen.wants_json()
-
-    def ready(_: object) -> None:
-        if as_json:
-            screen.print_json({"ready": True, "api_socket": str(config.api_socket)})
-            sys.stdout.flush()
-
-    return node.main(
-        config, alone=alone, ready=ready, tell=partial(screen.explain, as_json=as_json)
-    )
+    given = screen.given(**{key: value for key, value in flags.items() if value is not None})
+    config.load(given)  # what is wrong with a flag is said before anything else
+    bare.become(given, alone=alone, as_json=screen.wants_json())

@@ -103,14 +103,19 @@ def wants_json() -> bool:
     return bool(_options().get("as_json"))
 
 
+def given(**flags: Any) -> Mapping[str, Any]:
+    """What the command line gave for settings, by key; `flags`: those of one command alone."""
+    common = {k: v for k, v in _options().items() if k in ("home", "api_socket")}
+    if common.get("api_socket"):
+        common["api_socket"] = os.path.abspath(common["api_socket"])
+    return common | flags
+
+
 def config(**flags: Any) -> Config:
     """The settings in force, with what the command line gave."""
     from aegis_edge import config as settings
 
-    given = {k: v for k, v in _options().items() if k in ("home", "api_socket")}
-    if given.get("api_socket"):
-        given["api_socket"] = os.path.abspath(given["api_socket"])
-    return settings.load(given | flags)
+    return settings.load(given(**flags))
 
 
 def client(timeout_s: float | None = None) -> Client:
