@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import trio
 
-from aegis_edge import membership, node
+from aegis_edge import membership, node, way
 from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.home import own_record, read_genesis
@@ -58,6 +58,9 @@ class Line:
     def meet(self, records: Any) -> None:
         pass
 
+    def records(self) -> Sequence[Any]:
+        return ()
+
 
 @asynccontextmanager
 async def running(settings: Config, line: Line) -> AsyncIterator[Replication]:
@@ -70,6 +73,7 @@ async def running(settings: Config, line: Line) -> AsyncIterator[Replication]:
             keys,
             Parameters(status_ticks=200),
             cast(Any, line),
+            await way.find(settings, genesis, keys, own_record(settings, keys)),
             line.poller,
             thread,
             database,
