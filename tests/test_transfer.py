@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from tests.test_node import Running, agree, cluster, put
 KEPT_BYTES = 4096
 INTERVAL = 4
 TIMEOUT_S = 60.0
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def small(homes: list[Config]) -> list[Config]:
@@ -122,3 +124,19 @@ def test_four_processes_one_of_which_was_killed_and_away(tmp_path: Path) -> None
             assert kb.status()["alarms"] == []
     log = (homes[3].directory / "log").read_text()
     assert "the state after batch" in log
+
+
+# --- the script that measures it ------------------------------------------------------------
+
+
+def test_what_a_return_costs_is_measured_and_judged(tmp_path: Path) -> None:
+    """So little is in the partitions of so few keys that what links say anyway is more."""
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, str(ROOT / "scripts" / "away.py"), "--json", str(figures)]
+    small = ["--keys", "200", "--changed", "2", "--operations", "300", "--liar"]
+    done = subprocess.run([*command, *small], capture_output=True, text=True, timeout=300)
+    found = json.loads(figures.read_text())
+    assert (done.returncode, "more than 3 times" in done.stdout) == (1, True), done.stdout
+    assert found["partitions"] == 2
+    assert found["fetched_bytes"] / found["differing_bytes"] == found["ratio"] > 3
+    assert found["batches_missed"] > 0 < found["seconds"]

@@ -331,6 +331,7 @@ class Database:
             rebuild.parts,
             progress.time_ms,
             dict(progress.origins),
+            rebuild.listing_bytes,
         )
 
     def part(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:

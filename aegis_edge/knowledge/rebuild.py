@@ -63,6 +63,7 @@ class Rebuild:
         self._founders = founders
         self._staged = {entry for _, entry in state.staged()}
         self._groups = b""
+        self._open_groups: set[int] | None = None
         self._leaves: dict[int, bytes] = {}
         self._due: dict[int, set[bytes]] = {}
         self._partly: dict[bytes, set[Retained]] = {}
@@ -84,6 +85,15 @@ class Rebuild:
     def parts(self) -> int:
         return len(self._leaves)
 
+    @property
+    def listing_bytes(self) -> int | None:
+        """What the own entries of all partitions that differ measure; None until all are known.
+
+        Those of the others are to be fetched, whatever rows come with them, and measure about as
+        much where most keys stayed.
+        """
+        return None if self._open_groups != set() else sum(len(self.own[n]) for n in self._leaves)
+
     def has_entry(self, entry: bytes) -> bool:
         """Whether a label with the digest of its row is in a partition that differs."""
         return entry in parts.entries(self.entries.get(merkle.partition(entry), b""))
@@ -104,6 +114,7 @@ class Rebuild:
             leaves = map(merkle.leaf_digest, self.own[first : first + GROUP_PARTITIONS])
             if merkle.digest_above(b"".join(leaves)) != _digest(head.groups, number):
                 wants.append((GROUP, parts.group_item(number)))
+        self._open_groups = {parts.read_number(item) for _, item in wants}
         return wants
 
     def _numbered(self, kind: int, items: Sequence[bytes], data: bytes) -> list[Want]:
@@ -121,6 +132,8 @@ class Rebuild:
         right = len(leaves) == GROUP_PARTITIONS * DIGEST_BYTES
         if not right or merkle.digest_above(leaves) != _digest(self._groups, number):
             raise WireError("a group that is not the certified one")
+        assert self._open_groups is not None, "the head comes first"
+        self._open_groups.discard(number)
         wants = []
         for index in range(GROUP_PARTITIONS):
             partition = number * GROUP_PARTITIONS + index

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from aegis_edge.pbft.pace import Pace
 from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
 
+#: While it is not known how large they are: so few that what is better fetched otherwise can be.
+FIRST_BATCHES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -32,6 +35,7 @@ class Catchup:
         self._lag = lag
         self.statuses: dict[bytes, Status] = {}
         self.request: Request | None = None
+        self.batch_bytes = 0  # of those that came last; 0: none came yet
         self._vain: set[bytes] = set()  # whose last answer brought nothing
         self._gone: set[bytes] = set()  # whose link went
         self._is_cut_off = False  # the last request was, and none took its place yet
@@ -48,6 +52,10 @@ class Catchup:
             self._gone.add(peer)
         if self.request is not None and self.request.peer == peer:
             self.request, self._is_cut_off = None, True
+
+    def came(self, size_bytes: int) -> None:
+        """A batch that was missing came, with what proves it."""
+        self.batch_bytes = (3 * (self.batch_bytes or size_bytes) + size_bytes) // 4
 
     def gone(self, peer: bytes, first: int, executed: int) -> None:
         """A peer says that it no longer keeps the batch `first`."""
@@ -126,6 +134,7 @@ class Catchup:
             if executed < current.first:
                 self._vain.add(current.peer)
             peer = next((p for p in ahead if p > current.peer), ahead[0])
-        last = min(self.statuses[peer].executed_sequence, executed + FETCH_BATCHES_MAX)
+        count = FETCH_BATCHES_MAX if self.batch_bytes else FIRST_BATCHES
+        last = min(self.statuses[peer].executed_sequence, executed + count)
         self.request, self._is_cut_off = Request(peer, executed + 1, last, deadline), False
         return self.request

@@ -130,6 +130,7 @@ class PartJudged:
     `fault`: what shows that they are not of that state, or None; `wants`: what is wanted next, as
     (kind, item), unanswered items included.  `done` of `parts`, the partitions that are known to
     differ, are here; `time_ms` and `origins` as in `Restored`, zero until they are proven.
+    `listing_bytes`: what the lists of all keys in those partitions measure, once all are known.
     """
 
     sequence: int
@@ -140,6 +141,7 @@ class PartJudged:
     parts: int = 0
     time_ms: int = 0
     origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    listing_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -687,7 +687,9 @@ class Replica:
 
     def _on_committed(self, committed: Committed, peer: bytes) -> None:
         if self.execution.take(committed):
-            self.repair.fetched()
+            self.catchup.came(committed.size_bytes)
+            if not self.transfer.is_next:
+                self.repair.fetched()
         elif self._at.follows:
             self.following.judge(committed, peer)
 

@@ -36,8 +36,11 @@ from aegis_edge.wire.messages import (
 ANSWER_BYTES = 400 * 1024
 
 #: Who missed more batches than this has the state sooner, for a batch costs a quorum of signatures
-#: and a write.  Where lines carry little it is the bytes that count, and batches have fewer.
+#: and a write.  Where lines carry little it is only the bytes that count.
 BATCHES_MAX = 4096
+
+#: Batches that measure more are worth a look at what of the state differs (some 130 KB at most).
+LOOK_BYTES = 512 * 1024
 
 #: How often patience doubles: who is asked first has to look through all of its keys, however many.
 DOUBLINGS_MAX = 6
@@ -73,7 +76,9 @@ class Transfer:
         self._checkpoints = checkpoints
         self._execution = execution
         self._newest: Stable = ()
-        self._failed = 0  # nobody had the state after this sequence
+        self._failed = 0  # nobody had the state after this sequence, or it was not worth it
+        self._listing_bytes = 0  # what it would have taken then
+        self._is_a_look = False  # whether to fetch it is open still
         self.target: Stable = ()
         self.done = self.parts = 0
         self._wants: dict[int, dict[bytes, None]] = {}
@@ -108,10 +113,9 @@ class Transfer:
     def go_on(self) -> bool:
         """Begin, ask, or finish, whichever is due; True if the state is another one now."""
         if not self.target:
-            newest = max(self._newest, self._log.stable, key=_sequence)
-            if not self.is_due(_sequence(newest)):
+            if not self.is_next:
                 return False
-            self._begin(newest)
+            self._begin(self._goal)
         for peer, question in list(self._asked.items()):
             deadline = question.deadline_ticks
             if deadline is not None and deadline <= self._at.now_ticks:
@@ -125,24 +129,51 @@ class Transfer:
             self._late.clear()
             self._ask()
         if not self._asked:  # nobody is left: perhaps there is a later checkpoint, or a batch
-            self._failed = _sequence(self.target)
-            self._end()
+            self._give_up()
         return False
 
+    @property
+    def _goal(self) -> Stable:
+        return max(self._newest, self._log.stable, key=_sequence)
+
+    @property
+    def is_next(self) -> bool:
+        """Whether the state at the newest checkpoint that was proven is to be fetched."""
+        return self.is_due(_sequence(self._goal))
+
     def is_due(self, newest: int) -> bool:
-        """Whether the state after `newest` is to be fetched, and not the batches up to there."""
+        """Whether the state after `newest` is to be fetched, and not the batches up to there.
+
+        Where the same keys were written often there is less to fetch in the state, where many were
+        there is not: that shows when it is known what differs.
+        """
         executed = self._at.executed
-        is_far = newest - executed > BATCHES_MAX and not self._at.parameters.bytes_a_second
+        is_heavy = self._log_bytes(newest) > max(LOOK_BYTES, self._listing_bytes)
         return newest > executed and (
-            (is_far and newest > self._failed) or self._catchup.is_futile(executed)
+            ((is_heavy or self._is_far(newest)) and newest > self._failed)
+            or self._catchup.is_futile(executed)
         )
 
+    def _is_far(self, newest: int) -> bool:
+        is_many = newest - self._at.executed > BATCHES_MAX
+        return is_many and not self._at.parameters.bytes_a_second
+
+    def _log_bytes(self, newest: int) -> int:
+        """What the batches up to `newest` measure, if they are as those that came last."""
+        return (newest - self._at.executed) * self._catchup.batch_bytes
+
     def _begin(self, target: Stable) -> None:
+        newest = _sequence(target)
+        self._is_a_look = not (self._is_far(newest) or self._catchup.is_futile(self._at.executed))
         self.target, self.done, self.parts = target, 0, 0
         self._at.fetching = True
         self._catchup.request = None
         self._wants = {0: {b"": None}}
         self._voice.add(BeginTransfer(_sequence(target), target[0].message.root))
+
+    def _give_up(self) -> None:
+        self._failed = _sequence(self.target)
+        self._end()
 
     def _end(self) -> None:
         self.target = ()
@@ -226,6 +257,11 @@ class Transfer:
             self._want(kind, (item,))
         self.done, self.parts = event.done, event.parts
         self._time_ms, self._origins = event.time_ms, event.origins
+        if self._is_a_look and event.listing_bytes is not None:
+            self._is_a_look = False
+            self._listing_bytes = event.listing_bytes
+            if event.listing_bytes > self._log_bytes(_sequence(self.target)):
+                self._give_up()
 
     def _install(self) -> None:
         target = self.target

@@ -641,6 +641,11 @@ class Committed:
     commits: tuple[Verified[Commit], ...]
     batch: Batch
 
+    @property
+    def size_bytes(self) -> int:
+        """What it carries; nearly all that it measures."""
+        return len(self.batch.raw) + sum(len(commit.raw) for commit in self.commits)
+
     def pack(self) -> bytes:
         return codec.encode((self.TAG, tuple(c.raw for c in self.commits), self.batch.raw))
 

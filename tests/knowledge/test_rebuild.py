@@ -102,6 +102,23 @@ def test_no_bit_of_any_answer_can_be_another() -> None:
     assert refused > 50
 
 
+def test_what_it_takes_to_list_what_differs_shows_once_all_of_that_is_known() -> None:
+    behind, source, answer = two()
+    wanted = behind.begin(source)
+    own, shown = behind.machine.rebuild, []
+    assert own is wanted is not None
+
+    def noted(kind: int, items: list[bytes]) -> bytes:
+        shown.append((kind, wanted.listing_bytes))
+        return answer(kind, items)
+
+    fetch(behind, noted, 1)
+    assert {listing for kind, listing in shown if kind <= GROUP} == {None}
+    sizes = {listing for kind, listing in shown if kind == ROWS} - {None}
+    assert sizes == {wanted.listing_bytes}
+    assert wanted.listing_bytes == sum(len(wanted.own[number]) for number in wanted.entries) > 0
+
+
 def test_what_nobody_asked_for_is_refused() -> None:
     behind, source, answer = two()
     behind.begin(source)

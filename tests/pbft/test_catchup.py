@@ -1,6 +1,6 @@
 """Rule 9: a source that claims much and brings nothing is left for the next one."""
 
-from aegis_edge.pbft.catchup import Catchup
+from aegis_edge.pbft.catchup import FIRST_BATCHES, Catchup
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.pace import Pace
 from aegis_edge.wire.messages import FETCH_BATCHES_MAX, Status
@@ -13,8 +13,9 @@ def at(executed: int) -> Status:
     return Status(0, 0, False, 0, executed, 0)
 
 
-def catchup(**executed: int) -> Catchup:
+def catchup(batch_bytes: int = 900, **executed: int) -> Catchup:
     made = Catchup(PACE, lag=10)
+    made.batch_bytes = batch_bytes
     for peer, sequence in executed.items():
         made.note(peer.encode(), at(sequence))
     return made
@@ -46,9 +47,21 @@ def test_a_small_gap_is_left_to_the_votes_unless_nothing_moves() -> None:
 
 
 def test_a_large_gap_is_fetched_at_once_and_in_parts() -> None:
-    request = catchup(a=1000).choose(5, False, 0)
+    made = catchup(0, a=1000)
+    request = made.choose(5, False, 0)
     assert request is not None
-    assert (request.first, request.last) == (6, 5 + FETCH_BATCHES_MAX)
+    assert (request.first, request.last) == (6, 5 + FIRST_BATCHES), "who knows how large they are"
+    made.came(900)
+    request = made.choose(request.last, False, 0)
+    assert request is not None
+    assert request.last == request.first - 1 + FETCH_BATCHES_MAX
+
+
+def test_how_large_batches_are_follows_those_that_came_last() -> None:
+    made = catchup(0, a=1000)
+    for size in (1000, 1000, 5000):
+        made.came(size)
+    assert made.batch_bytes == 2000
 
 
 def test_a_good_source_is_continued() -> None:

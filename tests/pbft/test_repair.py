@@ -374,6 +374,7 @@ def test_answers_take_turns() -> None:
 
 def test_who_is_far_behind_asks_at_once() -> None:
     made = Parts()
+    made.catchup.came(900)
     effects = hear(made, status(executed=9))
     assert kinds(effects) == [Status, FetchBatches]
     fetch = effects[1]
@@ -391,6 +392,7 @@ def test_a_small_gap_waits_until_nothing_moves() -> None:
 
 def test_the_last_batch_of_a_request_asks_for_more() -> None:
     made = Parts()
+    made.catchup.came(900)
     assert made.said(made.repair.fetched) == [], "nothing was asked for"
     hear(made, status(executed=9))
     hear(made, status(executed=20))

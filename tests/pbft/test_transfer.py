@@ -198,6 +198,61 @@ def test_who_finds_no_state_asks_for_batches_until_there_is_a_later_one(
     assert play.replica.transfer_progress == (40, 0, 0)
 
 
+def heavy(monkeypatch: pytest.MonkeyPatch) -> Play:
+    """Who is behind a proven checkpoint at 36, and has seen by one batch what they all measure."""
+    monkeypatch.setattr(transfer, "LOOK_BYTES", 36 * committed(1, batch()).size_bytes - 1)
+    play = Play()
+    play.hears(0, StableCheckpoint(stable(36)))
+    assert play.replica.transfer_progress is None
+    play.hears(0, committed(1, batch()))
+    return play
+
+
+def test_batches_that_weigh_much_are_worth_a_look_at_what_differs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert heavy(monkeypatch).replica.transfer_progress is None, "35 do not weigh so much"
+    with monkeypatch.context() as lighter:
+        lighter.setattr(transfer, "LOOK_BYTES", 0)
+        play = Play()
+        play.hears(0, StableCheckpoint(stable(36)))
+        play.hears(0, committed(1, batch()))
+    assert play.replica.transfer_progress == (36, 0, 0)
+    assert play.said(FetchBatches) == [], "what comes with the state is not asked for as well"
+
+
+def test_a_state_that_weighs_more_than_the_batches_is_left_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "LOOK_BYTES", 0)
+    size = committed(1, batch()).size_bytes
+    for listing, is_worth_it in ((35 * size, True), (50 * size, False)):
+        play = Play()
+        play.hears(0, StableCheckpoint(stable(36)))
+        play.hears(0, committed(1, batch()))
+        first = play.holder()
+        play.part(first)
+        play.judged(first, (1, b"0"))
+        assert play.replica.transfer_progress == (36, 0, 0), "it is not known yet what differs"
+        play.part(play.holder())
+        play.judged(play.holder(), (2, b"00"), parts=1, listing_bytes=listing)
+        assert (play.replica.transfer_progress is not None) is is_worth_it
+    play.passes(TOOK)
+    assert [said.first for _, said in play.said(FetchBatches)] == [2]
+    play.hears(0, StableCheckpoint(stable(40)))
+    play.hears(0, committed(2, batch(number=2)))
+    assert play.replica.transfer_progress is None, "what is left weighs less than what was seen"
+
+
+def test_what_nobody_keeps_is_fetched_whatever_it_weighs() -> None:
+    play = Play()
+    play.begin()
+    first = play.holder()
+    play.part(first)
+    play.judged(first, (2, b"00"), parts=1, listing_bytes=10**9)
+    assert play.replica.transfer_progress == (36, 0, 1)
+
+
 def test_nothing_is_executed_while_the_state_of_others_is_on_its_way() -> None:
     play = Play()
     play.begin()

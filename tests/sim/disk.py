@@ -191,6 +191,7 @@ class Disk:
             rebuild.parts,
             said.time_ms,
             dict(said.origins),
+            rebuild.listing_bytes,
         )
 
     def part(self, peer: bytes, sequence: int, kind: int, items: tuple[bytes, ...]) -> bytes | None:
