@@ -1,10 +1,10 @@
 """A board comes back to a cluster that went on without it, and fetches only what is other now.
 
 Four nodes hold `--keys` entries of 100 bytes; one is killed; the others execute `--operations` puts
-of 64 callers that touch `--changed` keys; it is started again.  Says how many bytes its links brought until it
-had the same root, beside those of the partitions that differ.  With --liar one of its three sources
-answers with false batches, states and checkpoints.  Exits with 1 if it does not come back equal, or
-if it fetched more than three times the partitions that differ.
+of 64 callers that touch `--changed` keys; it is started again.  Says how many bytes its links
+brought until it had executed as much, beside those of the partitions that differ.  With --liar one
+of its three sources answers with false batches, states and checkpoints.  Exits with 1 if it does
+not come back equal, or if it fetched more than three times the partitions that differ.
 """
 
 from __future__ import annotations
