@@ -557,8 +557,9 @@ class Judges:
             waiting.append("a change of members")
         members = world.members
         executed = [node.disk.machine.executed for node in members]
-        if len(set(executed)) > 1:
-            waiting.append(f"executed {executed}")
+        # Nor is it over while members that were let in last have not heard of it.
+        if set(executed) != {len(self.ledger)}:
+            waiting.append(f"executed {executed} of {len(self.ledger)}")
         waiting += [f"node {node.index} has {node.waits_for}" for node in members if not node.idle]
         interval = world.plan.checkpoint_interval
         due = max(executed) // interval * interval
