@@ -7,6 +7,7 @@ The house.  Imports go strictly down by floor and never sideways between rooms o
        way          the way that links travel: straight, or through Tor
        home         its record, its cluster, the members' names
        invitations  who is invited, and what a newcomer is told
+       bans         whom the owner keeps out
        engine       the node's identity signs for its owner
        gateway      onion services and streams through Tor for programs
        network      the node's peers, for programs

@@ -348,6 +348,11 @@ class Config:
         return self.directory / "invitations"
 
     @property
+    def bans_file(self) -> Path:
+        """Whom this node's owner keeps out; it need not exist."""
+        return self.directory / "bans"
+
+    @property
     def name(self) -> str:
         """What people call this node."""
         return str(self["name"])

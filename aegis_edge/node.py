@@ -24,6 +24,7 @@ import trio
 
 import aegis_edge
 from aegis_edge import api, home, membership
+from aegis_edge.bans import Bans
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
@@ -114,7 +115,8 @@ async def run(
                 replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, replication.members.configuration, parameters)
             desk = _desk(config, genesis, record, links, replication)
-            speaker = _speaker(config, genesis, replication, links, way, pace, desk)
+            bans = _bans(config, record, links, replication)
+            speaker = _speaker(config, genesis, replication, links, way, pace, desk, bans)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
@@ -204,6 +206,7 @@ def _links(
 
     links.learnt = keep
     links.heard = way.heard
+    links.meet(membership.records(roll), membership.configuration(genesis, roll).quorum)
     way.meet(links.records())
     return links
 
@@ -258,9 +261,10 @@ async def _replication(
         return Members(membership.configuration(genesis, roll), parameters, names, own_name)
 
     def settle(roll: Roll) -> Members:
-        links.meet(membership.records(roll))
+        settled = members(roll)
+        links.meet(membership.records(roll), settled.configuration.quorum)
         way.meet(links.records())
-        return members(roll)
+        return settled
 
     known = members(roll)
     now_s = int(time.time())
@@ -298,6 +302,12 @@ def _desk(
     return desk
 
 
+def _bans(
+    config: Config, record: Verified[NodeRecord], links: Links, replication: Replication
+) -> Bans:
+    return Bans(config.bans_file, record.signer, links, lambda: replication.members.configuration)
+
+
 def _speaker(
     config: Config,
     genesis: Genesis,
@@ -306,6 +316,7 @@ def _speaker(
     way: Way,
     pace: Pace,
     desk: Invitations,
+    bans: Bans,
 ) -> api.Node:
     """What the API says of this node."""
     cluster = {
@@ -324,7 +335,11 @@ def _speaker(
         return {
             "peers": [
                 asdict(peer) | {"peer": identity.node_id(peer.peer)} for peer in links.statistics()
-            ]
+            ],
+            "bans": [
+                {"peer": identity.node_id(kept.key), "left_ticks": kept.left_ticks}
+                for kept in bans.listed()
+            ],
         }
 
     def settings() -> Mapping[str, Any]:
@@ -352,6 +367,7 @@ def _speaker(
         dial=links.dial,
         schemes=frozenset(way.transports),
         invitations=desk,
+        bans=bans,
         timeout_ticks=pace.timeout_ticks,
     )
 

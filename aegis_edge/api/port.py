@@ -104,6 +104,21 @@ class Invitations(Protocol):
     async def cancel(self, name: str) -> None: ...
 
 
+class Kept(NamedTuple):
+    """A node that is kept out by hand; `left_ticks` is None until somebody lets it in again."""
+
+    key: bytes
+    left_ticks: int | None
+
+
+class Bans(Protocol):
+    """Whom the owner keeps out; what it refuses, it raises as a `Refusal`."""
+
+    async def ban(self, key: bytes, for_s: int | None) -> str: ...
+
+    async def lift(self, key: bytes) -> None: ...
+
+
 @dataclass(frozen=True)
 class Node:
     """The node as the API sees it.
@@ -126,6 +141,7 @@ class Node:
     dial: Callable[[str], bytes | None]
     schemes: frozenset[str]
     invitations: Invitations
+    bans: Bans
     timeout_ticks: int
 
     @property

@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from aegis_edge.api import invitations, members, metrics
+from aegis_edge.api import bans, invitations, members, metrics
 from aegis_edge.api.messages import (
     BYTES_TYPE,
     JSON_TYPE,
@@ -60,6 +60,8 @@ INDEX = {
     "GET /v1/status": "where this node stands",
     "GET /v1/peers": "the other members, and the links to them",
     "POST /v1/dial?address=": "try the member at this address now",
+    "POST /v1/ban": 'have no link with a node: {"id": NODE ID, "for_s": N or null}',
+    "POST /v1/unban": 'hold nothing against a node any more: {"id": NODE ID}',
     "GET /v1/members": "who takes part, and since when",
     "POST /v1/leave?timeout=": "this node goes, and asks nobody",
     "GET /v1/proposals": "changes of members that wait for votes",
@@ -81,10 +83,13 @@ INDEX = {
     "POST /v1/pipeline": "with Upgrade: aegis-pipeline, many writes on the way at once",
 }
 
+_WITH_BODY = (*members.WITH_BODY, *invitations.WITH_BODY, *bans.WITH_BODY)
+#: What this node decides alone.
+_ALONE = ("/v1/dial", *bans.WITH_BODY)
+
 KB = "/v1/kb/"
 PROOF = "/v1/proof/"
 HISTORY = "/v1/history/"
-DIAL = "/v1/dial"
 
 Handler = Callable[[Node, Request], Awaitable[Reply]]
 
@@ -96,7 +101,7 @@ async def answer(node: Node, request: Request) -> Reply:
 
 def waits(request: Request) -> bool:
     """Whether the answer must wait for the other nodes, however long they take."""
-    if request.path == DIAL:
+    if request.path in _ALONE:
         return False
     if request.method not in ("GET", "HEAD") or "linearizable" in request.query:
         return True
@@ -107,8 +112,9 @@ def body_bytes_max(method: str, path: str) -> int:
     """How large the body of such a request may be; 0 if it takes none."""
     if method == "PUT":
         return VALUE_BYTES_MAX
-    has_body = method == "POST" and path in (*members.WITH_BODY, *invitations.WITH_BODY)
-    return members.BODY_BYTES_MAX if has_body else 0
+    if method == "POST" and path in _WITH_BODY:
+        return members.BODY_BYTES_MAX
+    return 0
 
 
 def handler_of(method: str, path: str) -> Handler:
@@ -399,7 +405,9 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/watch": {"GET": _watch},
     "/v1/status": {"GET": _status},
     "/v1/peers": {"GET": _peers},
-    DIAL: {"POST": _dial},
+    "/v1/dial": {"POST": _dial},
+    "/v1/ban": {"POST": bans.ban},
+    "/v1/unban": {"POST": bans.unban},
     "/v1/members": {"GET": members.members},
     "/v1/leave": {"POST": members.leave},
     "/v1/proposals": {"GET": members.proposals, "POST": members.propose},

@@ -21,7 +21,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
 
 
-def _seconds(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+def seconds_of(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    """The seconds in such as 30min; for an option of click's."""
     found = re.fullmatch(r"([1-9][0-9]{0,6})(s|min|h|d)", value)
     if found is None:
         raise click.BadParameter(f"{value!r} must look like 30min, 1h or 2d")
@@ -33,7 +34,7 @@ def _options(function: _F) -> _F:
         click.option(
             "--for",
             "lifetime_s",
-            callback=_seconds,
+            callback=seconds_of,
             default="1h",
             show_default=True,
             metavar="TIME",

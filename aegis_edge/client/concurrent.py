@@ -183,6 +183,17 @@ class TrioClient:
         """Have the member at `address` tried now; `peer` in the answer is its id."""
         return await self._do(protocol.dial(address))
 
+    async def ban(self, node_id: str, for_s: int | None = None) -> dict[str, Any]:
+        """Have no link with this node, for so many seconds or until `unban`, over restarts.
+
+        `warning` in the answer says what that may cost, if it may.
+        """
+        return await self._do(protocol.ban(node_id, for_s))
+
+    async def unban(self, node_id: str) -> dict[str, Any]:
+        """Hold nothing against this node any more, whatever it was banned for."""
+        return await self._do(protocol.unban(node_id))
+
     # --- the members ------------------------------------------------------------------------
 
     async def members(self) -> dict[str, Any]:

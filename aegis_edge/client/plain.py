@@ -198,6 +198,17 @@ class Client:
         """
         return self._do(protocol.dial(address))
 
+    def ban(self, node_id: str, for_s: int | None = None) -> dict[str, Any]:
+        """Have no link with this node, for so many seconds or until `unban`, over restarts.
+
+        `warning` in the answer says what that may cost, if it may.
+        """
+        return self._do(protocol.ban(node_id, for_s))
+
+    def unban(self, node_id: str) -> dict[str, Any]:
+        """Hold nothing against this node any more, whatever it was banned for."""
+        return self._do(protocol.unban(node_id))
+
     # --- the members ------------------------------------------------------------------------
 
     def members(self) -> dict[str, Any]:

@@ -461,6 +461,14 @@ def dial(address: str) -> Call[dict[str, Any]]:
     return Call(raw, lambda answer: document(checked(answer)))
 
 
+def ban(node_id: str, for_s: int | None) -> Call[dict[str, Any]]:
+    return _wish("/v1/ban", {"id": node_id, "for_s": for_s})
+
+
+def unban(node_id: str) -> Call[dict[str, Any]]:
+    return _wish("/v1/unban", {"id": node_id})
+
+
 def propose(change: str, what: str, patience_s: float) -> Call[dict[str, Any]]:
     """`change`: "add", and the text of a record, or "remove", and a node id."""
     return _wish("/v1/proposals", {change: what}, patience_s)

@@ -109,7 +109,7 @@ class Arrivals:
                 channel.on_greeted = partial(strangers.rise, caller, Standing.GREETED)
                 channel.on_proven = partial(strangers.leave, caller)
                 describe(channel, stream)
-                if await handler(channel) is Goodbye.TOO_SOON:
+                if await handler(channel) in (Goodbye.TOO_SOON, Goodbye.BANNED):
                     self._hold(source)
         finally:
             strangers.leave(caller)

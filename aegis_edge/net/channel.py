@@ -14,6 +14,8 @@ from typing import Any, Protocol
 
 import trio
 
+from aegis_edge.peers.conduct import What
+
 #: The largest frame that is taken from a peer before it has proven who it is; afterwards it is
 #: `wire.session.FRAME_BYTES_MAX`.  With the HTTP head that is below 64 KiB.
 FRAME_BYTES_MAX_UNPROVEN = 4_096
@@ -35,6 +37,7 @@ class Goodbye(IntEnum):
     SILENT = 4007
     BAD_MESSAGE = 4008
     TOO_SOON = 4009
+    BANNED = 4010
 
     @property
     def words(self) -> str:
@@ -56,18 +59,46 @@ _WORDS = {
     Goodbye.SILENT: "the other node did not hear us for too long",
     Goodbye.BAD_MESSAGE: "the other node could not read a message of ours; update the older one",
     Goodbye.TOO_SOON: "the other node takes no call from us for a while: our last links were short",
+    Goodbye.BANNED: "the other node keeps us out; its `aegis-edge peers` says why",
+}
+
+#: What the end of a link tells of the other end, where this says it all.
+_TELLS = {
+    Goodbye.PROTOCOL: What.GARBAGE,
+    Goodbye.TOO_BIG: What.GARBAGE,
+    Goodbye.HANDSHAKE: What.GARBAGE,
+    Goodbye.SILENT: What.SILENT,
+    Goodbye.NOT_A_MEMBER: What.REFUSED,
+    Goodbye.WRONG_NODE: What.REFUSED,
+    Goodbye.OWN_KEY: What.REFUSED,
+    Goodbye.RECORD: What.REFUSED,
+    Goodbye.TOO_SOON: What.REFUSED,
 }
 
 
 class LinkError(Exception):
     """A link cannot be made, or has ended; the message says why, and what may help.
 
-    `goodbye` is what the other end should be told.
+    `goodbye` is what the other end should be told; `what` it tells of the other end, None where
+    that is no more than that there is no link.
     """
 
-    def __init__(self, words: str, goodbye: Goodbye = Goodbye.NORMAL) -> None:
+    def __init__(
+        self, words: str, goodbye: Goodbye = Goodbye.NORMAL, what: What | None = None
+    ) -> None:
         super().__init__(words)
         self.goodbye = goodbye
+        self.what = _TELLS.get(goodbye) if what is None else what
+
+
+class Misconduct(LinkError):
+    """The other end, which had proven who it is, did what only it can have done, and none may.
+
+    Only for what came sealed for the link: all else may be of anybody on the way.
+    """
+
+    def __init__(self, words: str, goodbye: Goodbye) -> None:
+        super().__init__(words, goodbye, What.WRONG)
 
 
 class ListenError(LinkError):
@@ -156,7 +187,8 @@ class Transport(Protocol):
     ) -> None:
         """Run `handler` in a task of its own for every channel that comes in at `address`.
 
-        After `Goodbye.TOO_SOON`, other callers from the same place may have to wait a moment.
+        After `Goodbye.TOO_SOON` and `BANNED`, other callers from the same place may have to wait a
+        moment.
         Reports through `task_status` the addresses on which it listens, as a tuple of texts;
         raises `LinkError` if it cannot listen.
         """

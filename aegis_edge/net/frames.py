@@ -8,6 +8,7 @@ Refuses to know sockets.  Follows: RFC 6455 sections 5.2, 5.3 and 5.5.1.
 from __future__ import annotations
 
 from aegis_edge.net.channel import FRAME_BYTES_MAX_UNPROVEN, Goodbye, LinkError
+from aegis_edge.peers.conduct import What
 
 MASK_BYTES = 4
 
@@ -16,6 +17,18 @@ _MASKED = 0x80
 _BINARY = 2
 _CLOSE = 8
 _CONTROL_BYTES_MAX = 125
+#: With these the other end says that it does not want us, and not that it ends.
+_REFUSALS = frozenset(
+    (
+        Goodbye.NOT_A_MEMBER,
+        Goodbye.WRONG_NODE,
+        Goodbye.OWN_KEY,
+        Goodbye.RECORD,
+        Goodbye.HANDSHAKE,
+        Goodbye.TOO_SOON,
+        Goodbye.BANNED,
+    )
+)
 
 
 def binary(payload: bytes, mask: bytes) -> bytes:
@@ -76,7 +89,7 @@ class Parser:
             payload = _xor(payload, bytes(buffer[start - MASK_BYTES : start]))
         del buffer[:end]
         if opcode == _FIN | _CLOSE:
-            raise LinkError(_farewell(payload))
+            raise _farewell(payload)
         return payload
 
     def _check_start(self, first: int, second: int) -> None:
@@ -111,9 +124,10 @@ def _xor(data: bytes, mask: bytes) -> bytes:
     return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
 
 
-def _farewell(payload: bytes) -> str:
+def _farewell(payload: bytes) -> LinkError:
     code = int.from_bytes(payload[:2], "big")
     try:
-        return Goodbye(code).words
+        goodbye = Goodbye(code)
     except ValueError:
-        return f"the other node closed the link (code {code})"
+        return LinkError(f"the other node closed the link (code {code})")
+    return LinkError(goodbye.words, what=What.REFUSED if goodbye in _REFUSALS else None)

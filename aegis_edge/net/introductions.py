@@ -10,7 +10,7 @@ hands it on can neither change nor invent one, but only hold it back.
 
 from __future__ import annotations
 
-from aegis_edge.net.channel import Goodbye, LinkError
+from aegis_edge.net.channel import Goodbye, Misconduct
 
 RECORD = b"\x02"
 #: What a link may tell beside each member's record once, and one more in each span.
@@ -33,11 +33,11 @@ class Introductions:
     def hear(self, message: bytes, members: int, now_ticks: int) -> bytes | None:
         """The envelope that `message` hands on, None if it is something else.
 
-        Raises `LinkError` if it is one too many for a cluster of so many.
+        Raises `Misconduct` if it is one too many for a cluster of so many.
         """
         if message[:1] != RECORD:
             return None
         self._heard += 1
         if self._heard > members + SPARE + (now_ticks - self._began_at) // SPAN_TICKS:
-            raise LinkError("it introduces others again and again", Goodbye.PROTOCOL)
+            raise Misconduct("it introduces others again and again", Goodbye.PROTOCOL)
         return message[1:]

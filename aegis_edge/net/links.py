@@ -28,11 +28,13 @@ import trio
 
 from aegis_edge.net import clock
 from aegis_edge.net.alarms import Alarms
-from aegis_edge.net.channel import Channel, Goodbye, LinkError, Transport
+from aegis_edge.net.channel import Channel, Goodbye, LinkError, Misconduct, Transport
 from aegis_edge.net.echo import Echo
 from aegis_edge.net.introductions import Introductions, word
 from aegis_edge.net.poller import Poller
+from aegis_edge.peers.bans import Ban
 from aegis_edge.peers.book import Book, Dial
+from aegis_edge.peers.conduct import Reason, What
 from aegis_edge.peers.identity import open_record, short
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
@@ -42,6 +44,7 @@ from aegis_edge.wire.session import (
     CELL_CAPACITY_BYTES,
     CELL_FRAME_BYTES,
     ENTROPY_BYTES,
+    Breach,
     Delivered,
     Opened,
     OwnKey,
@@ -149,12 +152,32 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """A part of a member's score: so many times, the last one so long ago, and so many points."""
+
+    what: str
+    count: int
+    points: int
+    ago_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcast:
+    """Why a member gets no link, and for how long still; None until its ban is lifted."""
+
+    reason: str
+    by_hand: bool
+    left_ticks: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatistics:
-    """One member as `peers` shows it.  `state`: linked, dialling, waiting, or expected.
+    """One member as `peers` shows it.  `state`: linked, dialling, waiting, expected, or banned.
 
     `expected` is a member without an address that can be dialled from here: it has to call.
     `linked_ticks`: age of the link; `dial_in_ticks`: time to the next dial; `last_error` is
-    empty while all is well.
+    empty while all is well.  `last_event`: what happened last, and how long ago; `score`: from 0
+    to 100, and what it is made of (`peers.conduct`); `ban`: what keeps it out, if anything does.
     """
 
     peer: bytes
@@ -166,6 +189,11 @@ class PeerStatistics:
     dial_in_ticks: int | None
     rtt_ms: float | None
     last_error: str
+    last_event: str
+    last_event_ticks: int | None
+    score: int
+    reasons: tuple[Verdict, ...]
+    ban: Outcast | None
     addresses: tuple[str, ...]
     record_version: int
     expires_s: int
@@ -402,7 +430,45 @@ class Links:
         """End the link to `peer`, if there is one, because of what it sent; it is dialled anew."""
         link = self._open.get(peer)
         if link is not None:
-            link.end(LinkError(reason, Goodbye.BAD_MESSAGE))
+            link.end(Misconduct(reason, Goodbye.BAD_MESSAGE))
+
+    def accuse(self, peer: bytes, reason: str) -> None:
+        """`peer` signed two things that contradict each other: it is kept out if it can be."""
+        self._book.contradicted(peer, clock.now_ticks(), reason)
+        self._part(peer)
+
+    def ban(self, peer: bytes, until_ticks: float) -> None:
+        """Have no link to `peer` until then, whoever it is: the owner wants it so."""
+        self._book.bans.ban(peer, until_ticks)
+        self._part(peer)
+
+    def lift(self, peer: bytes) -> None:
+        """Nothing is held against `peer` any more."""
+        self._book.bans.lift(peer)
+        self._changed.set()
+
+    def banned(self) -> Mapping[bytes, float]:
+        """Until when each is kept out by hand, members or not; infinite until somebody lifts it."""
+        return self._book.bans.by_hand(clock.now_ticks())
+
+    def _part(self, peer: bytes) -> None:
+        """End the link to `peer` if it is kept out."""
+        self._changed.set()
+        ban = self._book.barred(peer, clock.now_ticks())
+        link = self._open.get(peer)
+        if ban is not None and link is not None:
+            link.end(LinkError(_out(ban), Goodbye.BANNED))
+
+    def introduced(self, envelope: bytes, by: str) -> None:
+        """Somebody tells of a member by its record; kept if that is news.
+
+        Raises `WireError` if it is none.
+        """
+        record = open_record(envelope, _OPENER.open)
+        if self._book.introduced(record, clock.now_ticks()):
+            self._learnt(record)
+            log.info("%s told of a new record", by)
+            self._changed.set()
 
     def dial(self, address: str) -> bytes | None:
         """Dial the member at `address` now if it has no link, and wait no longer; its key.
@@ -415,8 +481,12 @@ class Links:
             self._changed.set()
         return peer
 
-    def meet(self, records: Iterable[Verified[NodeRecord]]) -> None:
-        """Have links with the signers of these records, and with nobody else after a moment."""
+    def meet(self, records: Iterable[Verified[NodeRecord]], quorum: int = 1) -> None:
+        """Have links with the signers of these records, and with nobody else after a moment.
+
+        `quorum`: of them and this node; whoever that takes is linked, whatever it did.
+        """
+        self._book.quorum = quorum
         now_ticks, members = clock.now_ticks(), set()
         for record in records:
             members.add(record.signer)
@@ -635,6 +705,9 @@ class Links:
                 Goodbye.NOT_A_MEMBER,
             )
         now_ticks = clock.now_ticks()
+        ban = self._book.barred(peer, now_ticks)
+        if ban is not None:
+            raise LinkError(_out(ban), Goodbye.BANNED)
         if expected is None and self._book.deaf_ticks(peer, now_ticks):
             raise LinkError(
                 f"the last links of {self._name(peer)} were short; is it started again and again?",
@@ -656,7 +729,8 @@ class Links:
             return
         if not self._book[expected].tries:
             log.info("no link to %s at %s: %s", self._name(expected), where, failure)
-        self._book.dial_failed(expected, clock.now_ticks(), str(failure), self._jitter())
+        what = failure.what or What.UNREACHABLE
+        self._book.dial_failed(expected, clock.now_ticks(), str(failure), self._jitter(), what)
         self._changed.set()
 
     def _admit(self, link: _Link) -> bool:
@@ -688,17 +762,13 @@ class Links:
         self.post(peer, word(record.raw))
 
     def _introduced(self, link: _Link, envelope: bytes) -> None:
-        """What the peer tells of a third member.  Raises `LinkError` if it is no record."""
+        """What the peer tells of a third member.  Raises `Misconduct` if it is no record."""
         try:
-            record = open_record(envelope, _OPENER.open)
+            self.introduced(envelope, self._name(link.peer))
         except WireError as error:
-            raise LinkError(
+            raise Misconduct(
                 f"it introduces somebody by what is no record: {error}", Goodbye.BAD_MESSAGE
             ) from None
-        if self._book.introduced(record, clock.now_ticks()):
-            self._learnt(record)
-            log.info("%s told of a new record", self._name(link.peer))
-            self._changed.set()
 
     def _learnt(self, record: Verified[NodeRecord]) -> None:
         peer = record.signer
@@ -752,7 +822,9 @@ class Links:
         """The end of a link that was admitted."""
         if self._open.get(link.peer) is link:
             del self._open[link.peer]
-            self._book.closed(link.peer, clock.now_ticks(), str(link.failure), self._jitter())
+            what = (link.failure and link.failure.what) or What.CUT
+            words = str(link.failure)
+            self._book.closed(link.peer, clock.now_ticks(), words, self._jitter(), what)
             self._changed.set()
             log.info("link to %s ended: %s", self._name(link.peer), link.failure)
         self._retire(link)
@@ -893,8 +965,12 @@ class Links:
         entry = self._book[peer]
         link = self._open.get(peer)
         record = entry.record.message
+        conduct = self._book.conduct(peer, now_ticks)
+        ban = self._book.barred(peer, now_ticks)
         if link is not None:
             state = "linked"
+        elif ban is not None:
+            state = "banned"
         elif entry.dialing:
             state = "dialling"
         else:
@@ -909,6 +985,11 @@ class Links:
             dial_in_ticks=None if entry.dial_at is None else max(0, entry.dial_at - now_ticks),
             rtt_ms=None if link is None else _rtt_ms(link),
             last_error=entry.last_error,
+            last_event=conduct.last,
+            last_event_ticks=None if conduct.last_ticks is None else now_ticks - conduct.last_ticks,
+            score=conduct.score(now_ticks),
+            reasons=tuple(_verdict(each, now_ticks) for each in conduct.reasons(now_ticks)),
+            ban=None if ban is None else _outcast(ban, now_ticks),
             addresses=record.addresses,
             record_version=record.version,
             expires_s=record.expires_s,
@@ -923,14 +1004,33 @@ def _failure(error: Exception) -> LinkError:
         error = error.exceptions[0]  # trio 0.22 wraps what ends a task before it has started
     if isinstance(error, LinkError):
         return error
+    if isinstance(error, Breach):
+        return Misconduct(str(error), Goodbye.HANDSHAKE)
     if isinstance(error, OwnKey):
         return LinkError(str(error), Goodbye.OWN_KEY)
     if isinstance(error, SessionError):
         return LinkError(str(error), Goodbye.HANDSHAKE)
     if isinstance(error, trio.TooSlowError):
-        return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE)
+        return LinkError("it did not prove in time who it is", Goodbye.HANDSHAKE, What.SILENT)
     log.error("a link met an error of this program", exc_info=error)
     return LinkError(f"an error of this program: {error!r:.200}; please report it with the log")
+
+
+def _out(ban: Ban) -> str:
+    """Why there is no link with somebody who is kept out."""
+    if ban.by_hand:
+        return "it is banned by hand; to have it linked again: aegis-edge peers unban"
+    return f"it is kept out for a while, because {ban.reason}"
+
+
+def _verdict(reason: Reason, now_ticks: int) -> Verdict:
+    points = round(reason.left(now_ticks))
+    return Verdict(reason.what.value, reason.count, points, now_ticks - reason.at_ticks)
+
+
+def _outcast(ban: Ban, now_ticks: int) -> Outcast:
+    left_ticks = None if ban.until_ticks == math.inf else int(ban.until_ticks - now_ticks)
+    return Outcast(_out(ban), ban.by_hand, left_ticks)
 
 
 def _rtt_ms(link: _Link) -> float:

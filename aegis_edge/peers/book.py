@@ -1,7 +1,8 @@
 """The dial plan: which member to try when, at which address, and which of two links stays.
 
-Knows members' records, back-off, the rule by which both ends of a pair keep the same link, and how
-long a member is not listened to whose calls come to nothing.
+Knows members' records, back-off, the rule by which both ends of a pair keep the same link, how
+long a member is not listened to whose calls come to nothing, and who is kept out (`bans`) though no
+quorum of links needs it.
 A record that a member shows decides where this node dials, so an address is dialled that means
 something else on each board (loopback, link-local) only if the member had such a one from the
 beginning, in the record with which the book was made.
@@ -11,10 +12,13 @@ Refuses to know sockets, clocks and dice: `now_ticks` (monotonic milliseconds) a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aegis_edge.peers import address, places
+from aegis_edge.peers.bans import Ban, Bans
+from aegis_edge.peers.conduct import Conduct, What
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 #: Dials under way at once; a board on a slow uplink must not time out all of them.
@@ -69,6 +73,7 @@ class Entry:
     deaf_until: int | None = None
     is_member: bool = True
     admitted_version: int = 0
+    conduct: Conduct = field(default_factory=Conduct)
 
 
 class Book:
@@ -88,6 +93,10 @@ class Book:
         learnt: Iterable[Verified[NodeRecord]] = (),
     ) -> None:
         self.own = own
+        self.bans = Bans()
+        #: How many members, with this one, must be linked before anybody is kept out for what it
+        #: did: a quorum of them.
+        self.quorum = 1
         self._schemes = frozenset(schemes)
         self._entries = {r.signer: _new(r) for r in records if r.signer != own}
         for record in learnt:
@@ -198,19 +207,19 @@ class Book:
     def dials(self, now_ticks: int) -> tuple[Dial, ...]:
         """The dials to start now: those that are due, members known to be good lately first."""
         due = sorted(
-            (-entry.good_at, peer)
+            (-entry.conduct.rank(now_ticks), -entry.good_at, peer)
             for peer, entry in self._entries.items()
-            if entry.dial_at is not None and entry.dial_at <= now_ticks
+            if self._due_at(peer, entry) <= now_ticks
         )
-        return tuple(self._dial(peer) for _, peer in due[: self._room])
+        return tuple(self._dial(peer) for *_, peer in due[: self._room])
 
     @property
     def wake_at(self) -> int | None:
         """When `dials` will next have something, if nothing else happens; None for never."""
         if not self._room:
             return None
-        waiting = (e.dial_at for e in self._entries.values() if e.dial_at is not None)
-        return min(waiting, default=None)
+        soonest = min((self._due_at(*item) for item in self._entries.items()), default=math.inf)
+        return None if soonest == math.inf else int(soonest)
 
     def hasten(self, peer: bytes, now_ticks: int) -> None:
         """Have `peer` dialled now and not later, from its best address on."""
@@ -219,11 +228,19 @@ class Book:
             entry = replace(entry, dial_at=now_ticks)
         self._entries[peer] = entry
 
-    def dial_failed(self, peer: bytes, now_ticks: int, reason: str, jitter: float) -> None:
+    def dial_failed(
+        self,
+        peer: bytes,
+        now_ticks: int,
+        reason: str,
+        jitter: float,
+        what: What = What.UNREACHABLE,
+    ) -> None:
         """The dial of `peer` brought no link; `reason` is for people."""
         entry = replace(self._entries[peer], dialing="")
         if entry.link is None:
-            entry = replace(entry, last_error=reason, tries=entry.tries + 1)
+            conduct = entry.conduct.noted(what, now_ticks).happened("a dial failed", now_ticks)
+            entry = replace(entry, last_error=reason, tries=entry.tries + 1, conduct=conduct)
         self._entries[peer] = self._postponed(entry, now_ticks, jitter)
 
     # --- links ------------------------------------------------------------------------------
@@ -252,16 +269,22 @@ class Book:
             dial_at=None,
             good_at=now_ticks,
             last_error="",
+            conduct=entry.conduct.happened("it was linked", now_ticks),
         )
         return True
 
-    def closed(self, peer: bytes, now_ticks: int, reason: str, jitter: float) -> None:
+    def closed(
+        self, peer: bytes, now_ticks: int, reason: str, jitter: float, what: What = What.CUT
+    ) -> None:
         """The link to `peer` that stayed is gone; `reason` is for people."""
         entry = self._entries[peer]
         assert entry.link is not None
         tries = 0 if _is_steady(entry.link, now_ticks) else entry.tries + 1
         entry = _judged(entry, entry.link, now_ticks)
-        entry = replace(entry, link=None, last_error=reason, tries=tries)
+        conduct = entry.conduct.noted(what, now_ticks).happened("its link ended", now_ticks)
+        entry = replace(entry, link=None, last_error=reason, tries=tries, conduct=conduct)
+        if what is What.WRONG:
+            self.bans.offence(peer, reason, now_ticks)
         self._entries[peer] = self._postponed(entry, now_ticks, jitter)
 
     # --- calls ------------------------------------------------------------------------------
@@ -276,13 +299,56 @@ class Book:
         Not for one that was refused because of `deaf_ticks`: that is no failure of its own, and
         nobody who calls often would ever be heard again.
         """
-        self._entries[peer] = _failed(self._entries[peer], now_ticks)
+        entry = _failed(self._entries[peer], now_ticks)
+        conduct = entry.conduct.noted(What.REFUSED, now_ticks)
+        self._entries[peer] = replace(
+            entry, conduct=conduct.happened("a call of its was refused", now_ticks)
+        )
+
+    # --- conduct ----------------------------------------------------------------------------
+
+    def conduct(self, peer: bytes, now_ticks: int) -> Conduct:
+        """What is known of a member's links, with the one that it has."""
+        entry = self._entries[peer]
+        if entry.link is not None and _is_steady(entry.link, now_ticks):
+            return entry.conduct.noted(What.STEADY, now_ticks)
+        return entry.conduct
+
+    def contradicted(self, peer: bytes, now_ticks: int, reason: str) -> None:
+        """`peer`, if it is known here, signed two things that contradict each other."""
+        entry = self._entries.get(peer)
+        if entry is not None:
+            conduct = entry.conduct.noted(What.WRONG, now_ticks).happened(reason, now_ticks)
+            self._entries[peer] = replace(entry, conduct=conduct)
+            self.bans.offence(peer, reason, now_ticks, contradicts=True)
+
+    def barred(self, peer: bytes, now_ticks: int) -> Ban | None:
+        """What keeps `peer`, member or not, from having a link now; None if nothing does."""
+        ban = self._ban(peer)
+        return ban if ban is not None and now_ticks < ban.until_ticks else None
 
     # --- rules ------------------------------------------------------------------------------
 
     @property
     def _room(self) -> int:
         return DIALS_MAX - sum(e.dialing != "" for e in self._entries.values())
+
+    def _ban(self, peer: bytes) -> Ban | None:
+        if self.bans.is_spotless(peer):
+            return None
+        others = sum(
+            entry.link is not None and entry.is_member
+            for key, entry in self._entries.items()
+            if key != peer
+        )
+        return self.bans.of(peer, is_needed=1 + others < self.quorum)
+
+    def _due_at(self, peer: bytes, entry: Entry) -> float:
+        """When `peer` is to be dialled, if nothing else happens; infinite for never."""
+        if entry.dial_at is None:
+            return math.inf
+        ban = self._ban(peer)
+        return entry.dial_at if ban is None else max(entry.dial_at, ban.until_ticks)
 
     def _supersedes(self, peer: bytes, old: Link, outbound: bool, now_ticks: int) -> bool:
         return (
@@ -339,7 +405,8 @@ def _is_steady(link: Link, now_ticks: int) -> bool:
 def _judged(entry: Entry, link: Link, now_ticks: int) -> Entry:
     """The entry after the end of `link`: a good one is a new start, a short one a failed call."""
     if _is_steady(link, now_ticks):
-        return replace(entry, calls_failed=0, deaf_until=None)
+        conduct = entry.conduct.noted(What.STEADY, now_ticks)
+        return replace(entry, calls_failed=0, deaf_until=None, conduct=conduct)
     return entry if link.outbound else _failed(entry, now_ticks)
 
 

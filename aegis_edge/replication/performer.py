@@ -626,6 +626,8 @@ class Replication:
             " ".join(raw[:EVIDENCE_BYTES_LOGGED].hex() for raw in effect.evidence) or "none",
         )
         self.alarms.add(effect.reason, about=about)
+        if len(effect.evidence) > 1:  # envelopes that contradict each other
+            self._wires.accuse(effect.about, effect.reason)
         if self._core.halted is not None:
             self._callers.refuse(Halted(self._core.halted))
             self._readers.refuse()

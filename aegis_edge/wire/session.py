@@ -64,6 +64,10 @@ class SessionError(WireError):
     """The peer's bytes do not belong to this session: close the link."""
 
 
+class Breach(SessionError):
+    """The peer itself sealed for this session what no peer would send: nobody else can have."""
+
+
 class OwnKey(SessionError):
     """The peer has this node's own key: the node reached itself, or its key file was copied."""
 
@@ -305,7 +309,10 @@ def _on_frame(session: Session, data: bytes) -> tuple[Session, tuple[Effect, ...
     _, _, state, transcript, peer, pieces, stepped_ticks = session
     assert state is not None, "a session past its handshake has a ratchet"
     state, plaintext = ratchet.decrypt(state, data, transcript, gap_max=0)
-    messages, pieces = records.unpack(plaintext, pieces)
+    try:
+        messages, pieces = records.unpack(plaintext, pieces)
+    except RecordError as error:
+        raise Breach(str(error)) from None
     following = Session(Phase.OPEN, None, state, transcript, peer, pieces, stepped_ticks)
     return following, tuple(map(Delivered, messages))
 

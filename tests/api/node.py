@@ -137,6 +137,23 @@ class Desk:
         raise Refusal("not_found", "there is no such invitation", "aegis-edge invite list")
 
 
+class Bans:
+    """Whom a test keeps out, and for how long; each time it says `warning`."""
+
+    def __init__(self) -> None:
+        self.kept: dict[bytes, int | None] = {}
+        self.warning = ""
+
+    async def ban(self, key: bytes, for_s: int | None) -> str:
+        await trio.lowlevel.checkpoint()
+        self.kept[key] = for_s
+        return self.warning
+
+    async def lift(self, key: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.kept.pop(key, None)
+
+
 class Replication:
     """Fails with `failing` if that is set; keeps operations waiting while `held` is true.
 
@@ -160,9 +177,11 @@ class Replication:
         self.token: trio.lowlevel.TrioToken | None = None
         self.more: dict[str, Any] = {}
         self.peers: list[dict[str, Any]] = []
+        self.banned: list[dict[str, Any]] = []
         self.timeouts_s: list[float] = []
         self.ballots: list[Any] = []
         self.desk = Desk()
+        self.bans = Bans()
         #: Which founder this node speaks for.
         self.who = 0
 
@@ -262,6 +281,9 @@ class Replication:
             await self.moved.wait()
         return self.revision
 
+    def known(self) -> dict[str, Any]:
+        return {"peers": self.peers} | ({"bans": self.banned} if self.banned else {})
+
     def status(self) -> dict[str, Any]:
         said = {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
         said |= {"quorum": 2, "faulty_max": 0, "is_member": True}
@@ -274,13 +296,14 @@ def node_of(replication: Replication) -> Node:
         replication=replication,
         author=lambda key: node_id(key) if key in NAMES else key.hex(),
         status=replication.status,
-        peers=lambda: {"peers": replication.peers},
+        peers=replication.known,
         config=lambda: {"settings": []},
         version=lambda: {"version": "0.1.0"},
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
         schemes=frozenset({"tcp"}),
         invitations=replication.desk,
+        bans=replication.bans,
         timeout_ticks=replication.timeout_ticks,
     )
 

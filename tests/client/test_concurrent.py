@@ -15,7 +15,8 @@ from aegis_edge.client import Conflict, Disconnected, NotFound, NotRunning, Time
 from aegis_edge.disk import keyfile
 from aegis_edge.home import own_record
 from aegis_edge.peers.genesis import Genesis, Parameters
-from tests.api.node import Replication, node_of
+from aegis_edge.peers.identity import node_id
+from tests.api.node import FOUNDERS, Replication, node_of
 from tests.proofs import cluster
 
 
@@ -43,6 +44,10 @@ async def test_calls_are_those_of_the_plain_client(path: Path, nursery: trio.Nur
             assert (await kb.status())["nodes"] == 1
             assert await kb.peers() == {"peers": []}
             assert await kb.dial("tcp:there:1") == {"peer": bytes(32).hex()}
+            member = node_id(FOUNDERS.members[1])
+            said = await kb.ban(member, 60)
+            assert said == {"id": member, "for_s": 60, "warning": ""}
+            assert await kb.unban(member) == {"id": member}
             assert await kb.config() == {"settings": []}
             assert await kb.version() == {"version": "0.1.0"}
             assert "aegis_edge_nodes" in await kb.metrics()

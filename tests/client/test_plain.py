@@ -166,6 +166,9 @@ def test_the_node_describes_itself(kb: Client) -> None:
     assert kb.dial("tcp:there:1") == {"peer": bytes(32).hex()}
     with pytest.raises(NotFound):
         kb.dial("tcp:elsewhere:1")
+    member = node_id(FOUNDERS.members[1])
+    assert kb.ban(member) == {"id": member, "for_s": None, "warning": ""}
+    assert kb.unban(member) == {"id": member}
     assert kb.config() == {"settings": []}
     assert kb.version() == {"version": "0.1.0"}
     assert "aegis_edge_nodes 1" in kb.metrics()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -1170,3 +1171,155 @@ async def test_who_is_let_in_again_at_once_keeps_its_link(autojump_clock: MockCl
         await trio.sleep(10)
         assert drain(links) == []
         assert [peer.state for peer in links.statistics()] == ["linked"]
+
+
+# --- who is kept out ---------------------------------------------------------------------------
+
+
+def meeting(network: MemoryNetwork, *members: Member, quorum: int) -> list[tuple[Links, list[str]]]:
+    """All of these as each other's members."""
+    records = [member.record for member in members]
+    found = []
+    for member in members:
+        links = member.links(records, {"tcp": network})
+        links.meet(records, quorum)
+        found.append((links, [f"tcp:board{member.seed}:1"]))
+    return found
+
+
+def seen(links: Links, member: Member) -> Any:
+    (found,) = (each for each in links.statistics() if each.peer == member.key)
+    return found
+
+
+async def all_linked(*several: tuple[Links, Sequence[str]]) -> None:
+    for links, _ in several:
+        while any(each.state != "linked" for each in links.statistics()):
+            await trio.sleep(0.1)
+
+
+async def test_who_speaks_nonsense_again_and_again_is_kept_out_for_a_while(
+    autojump_clock: MockClock,
+) -> None:
+    one, two, third = cluster(1, 2, 3)
+    several = meeting(MemoryNetwork(), one, two, third, quorum=2)
+    first = several[0][0]
+    async with running(*several):
+        await all_linked(*several)
+        for _ in range(2):
+            first.close(two.key, "it sent what is no message")
+            while seen(first, two).state == "linked":
+                await trio.sleep(0.001)
+            if not seen(first, two).ban:
+                await all_linked(several[0])
+        kept = seen(first, two)
+        assert kept.state == "banned"
+        assert kept.ban.reason.endswith("because it sent what is no message")
+        assert not kept.ban.by_hand
+        assert 9_000 < kept.ban.left_ticks <= 10_000
+        assert kept.score == 0
+        assert (kept.reasons[0].what, kept.reasons[0].count) == ("wrong", 2)
+        began = trio.current_time()
+        while seen(several[1][0], one).last_error != Goodbye.BANNED.words:
+            await trio.sleep(0.1)
+        assert seen(several[1][0], one).reasons
+        await all_linked(*several)
+        assert 9 < trio.current_time() - began < 30, "it is over at some time"
+
+
+async def test_who_contradicts_itself_keeps_its_link_while_it_is_needed(
+    autojump_clock: MockClock,
+) -> None:
+    one, two, third = cluster(1, 2, 3)
+    network = MemoryNetwork()
+    several = meeting(network, one, two, third, quorum=3)
+    first = several[0][0]
+    async with running(*several):
+        await all_linked(*several)
+        first.accuse(two.key, "two votes")
+        first.accuse(b"n" * 32, "nobody knows it")
+        await trio.sleep(1)
+        needed = seen(first, two)
+        assert (needed.state, needed.ban) == ("linked", None)
+        assert needed.last_event == "two votes"
+        records = [member.record for member in (one, two, third)]
+        first.meet(records, 2)
+        first.accuse(two.key, "it is kept out by now")
+        while seen(first, two).state != "banned":
+            await trio.sleep(0.1)
+        drain(first)
+        first.meet(records, 3)
+        assert (await until(first, LinkOpened)).peer == two.key, "at once"
+
+
+async def test_the_owner_keeps_out_whom_it_likes_and_lets_it_in_again(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    several = meeting(MemoryNetwork(), one, two, quorum=2)
+    (first, _), (second, _) = several
+    async with running(*several):
+        await all_linked(*several)
+        now = int(trio.current_time() * 1000)
+        first.ban(two.key, now + 3_600_000)
+        assert "by hand" in (await until(first, LinkClosed)).reason
+        await trio.sleep(3_000)
+        kept = seen(first, two)
+        assert (kept.state, kept.ban.by_hand, kept.traffic.links) == ("banned", True, 1)
+        assert kept.ban.left_ticks == pytest.approx(600_000, abs=2_000)
+        assert seen(second, one).last_error == Goodbye.BANNED.words
+        assert first.banned() == {two.key: now + 3_600_000}
+        first.ban(two.key, math.inf)
+        assert seen(first, two).ban.left_ticks is None
+        drain(first)
+        first.lift(two.key)
+        assert (await until(first, LinkOpened)).peer == two.key
+        assert first.banned() == {}
+
+
+async def test_a_dial_under_way_to_who_is_banned_meanwhile_brings_no_link(
+    autojump_clock: MockClock,
+) -> None:
+    one, two = cluster(1, 2)
+    first, second = linked_pair(MemoryNetwork(lambda: 0.5), one, two)
+    async with running(first, second):
+        await trio.sleep(1.2)
+        assert seen(first[0], two).state == "dialling"
+        first[0].ban(two.key, math.inf)
+        await trio.sleep(60)
+        assert seen(first[0], two).traffic.links == 0
+        assert "by hand" in seen(first[0], two).last_error
+
+
+async def test_what_somebody_on_the_way_may_have_done_has_nobody_kept_out(
+    autojump_clock: MockClock,
+) -> None:
+    """Whoever flips bits of a correct member's frames costs it the link, and nothing else."""
+    one, two = cluster(1, 2)
+    network = MemoryNetwork()
+    several = linked_pair(network, one, two)
+    async with running(*several):
+        for _ in range(8):
+            opened = await until(several[1][0], LinkOpened, timeout_s=120)
+            assert opened.peer == one.key
+            noise = network.channels[0]._out
+            await noise.into.send(b"\x55" * 256)
+            noise.ring()
+            assert "not sealed for this link" in (await until(several[1][0], LinkClosed)).reason
+            kept = seen(several[1][0], one)
+            assert (kept.ban, kept.reasons[0].what) == (None, "garbage")
+
+
+async def test_what_only_the_member_can_have_sealed_counts_as_its_own(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = cluster(1, 2)
+    several = linked_pair(MemoryNetwork(), one, two)
+    async with running(*several):
+        await until(several[1][0], LinkOpened)
+        await until(several[0][0], LinkOpened)
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "pack", lambda messages, c: [b"\xff" * c[0]])
+            send(several[0][0], two.key, b"x")
+        assert "longer than its frame" in (await until(several[1][0], LinkClosed)).reason
+        assert seen(several[1][0], one).reasons[0].what == "wrong"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 import pytest
 
+from aegis_edge.peers.bans import BAN_TICKS, Ban
 from aegis_edge.peers.book import (
     BACKOFF_TICKS,
     BACKOFF_TICKS_MAX,
@@ -14,6 +16,7 @@ from aegis_edge.peers.book import (
     Book,
     Dial,
 )
+from aegis_edge.peers.conduct import What
 from aegis_edge.wire.messages import NodeRecord, Verified
 
 Record = Verified[NodeRecord]
@@ -555,3 +558,124 @@ def test_a_member_is_found_by_its_address(make_record: Any) -> None:
     book = book_of(own, other)
     assert book.at("tcp:b:2") == other.signer
     assert book.at("tcp:c:2") is None
+
+
+# --- conduct ---------------------------------------------------------------------------------
+
+
+def test_the_score_says_what_the_links_were_like(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book, peer = book_of(own, other), other.signer
+    book.dials(0)
+    book.dial_failed(peer, 1, "nobody there", 0.0)
+    assert (book.conduct(peer, 1).last, book.conduct(peer, 1).last_ticks) == ("a dial failed", 1)
+    assert book.conduct(peer, 1).score(1) == 45
+    book.dials(1)
+    book.dial_failed(peer, 2, "it said nothing", 0.0, What.SILENT)
+    assert book.conduct(peer, 2).score(2) == 35
+    assert book.opened(peer, False, 3)
+    assert book.conduct(peer, 3).last == "it was linked"
+    assert book.conduct(peer, 2 + STEADY_TICKS).score(3) == 35, "it may break at once"
+    assert book.conduct(peer, 3 + STEADY_TICKS).score(3) == 60
+    book.closed(peer, 3 + STEADY_TICKS, "cut", 0.0)
+    assert book.conduct(peer, 9).score(3 + STEADY_TICKS) == 55
+    assert book.conduct(peer, 9).last == "its link ended"
+    book.call_failed(peer, 4 + STEADY_TICKS)
+    assert book.conduct(peer, 9).score(4 + STEADY_TICKS) == 45
+    assert book.conduct(peer, 9).last == "a call of its was refused"
+
+
+def test_members_that_were_good_are_tried_before_those_that_were_not(make_record: Any) -> None:
+    """However lately one was linked that speaks nonsense."""
+    own, *others = sorted((make_record(seed) for seed in (1, 2, 3, 4)), key=lambda r: r.signer)
+    bad, unknown, good = (record.signer for record in others)
+    book = book_of(own, *others)
+    assert book.opened(good, False, 0)
+    book.closed(good, STEADY_TICKS, "cut", 0.0)
+    assert book.opened(bad, False, STEADY_TICKS + 1)
+    book.closed(bad, STEADY_TICKS + 2, "noise", 0.0, What.GARBAGE)
+    assert [dial.peer for dial in book.dials(STEADY_TICKS + 2)] == [good, unknown, bad]
+
+
+# --- bans ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four(make_record: Any) -> tuple[Book, list[bytes]]:
+    """The book of a member of four, where three are a quorum, and the others."""
+    records = [make_record(seed) for seed in (1, 2, 3, 4)]
+    book = book_of(*records)
+    book.quorum = 3
+    return book, [record.signer for record in records[1:]]
+
+
+def test_wrong_twice_and_it_is_kept_out_while_a_quorum_is_linked_without_it(
+    four: tuple[Book, list[bytes]],
+) -> None:
+    book, (liar, second, third) = four
+    for peer in (liar, second, third):
+        assert book.opened(peer, True, 0)
+    book.closed(liar, 1, "noise", 0.0, What.WRONG)
+    assert book.barred(liar, 1) is None, "the first costs the link alone"
+    assert book.dials(1) == (Dial(liar, "tcp:198.51.100.7:8080"),)
+    assert book.opened(liar, True, 1)
+    book.closed(liar, 2, "noise", 0.0, What.WRONG)
+    ban = book.barred(liar, 2)
+    assert ban == Ban(2 + BAN_TICKS, "noise")
+    assert book.dials(1 + BAN_TICKS) == ()
+    assert book.wake_at == 2 + BAN_TICKS
+    assert [dial.peer for dial in book.dials(2 + BAN_TICKS)] == [liar]
+    assert book.barred(liar, 2 + BAN_TICKS) is None
+
+
+def test_who_is_needed_for_a_quorum_gets_its_link_whatever_it_did(
+    four: tuple[Book, list[bytes]],
+) -> None:
+    book, (liar, second, third) = four
+    book.dials(0)
+    for peer in (liar, second, third):
+        assert book.opened(peer, True, 0)
+    book.contradicted(liar, 1, "two votes")
+    assert book.barred(liar, 1) == Ban(1 + BAN_TICKS, "two votes")
+    assert book.conduct(liar, 1).score(1) == 0
+    book.closed(liar, 1, "kept out", 0.0)
+    assert book.dials(1) == ()
+    book.closed(third, 2, "crashed", 1.0)
+    assert book.barred(liar, 2) is None
+    assert [dial.peer for dial in book.dials(2)] == [liar]
+    assert book.opened(liar, True, 3)
+    assert book.opened(third, False, 4)
+    assert book[liar].link is not None, "nobody ends it for what was before"
+    book.dismiss(third)
+    assert book.barred(liar, 4) is None, "who is no member counts for no quorum"
+
+
+def test_alone_nobody_is_kept_out_of_two(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    book.quorum = 2
+    book.contradicted(other.signer, 0, "two votes")
+    assert book.barred(other.signer, 0) is None
+
+
+def test_strangers_contradict_nobody_but_the_owner_may_keep_them_out(
+    pair: tuple[Record, Record], make_record: Any
+) -> None:
+    own, other = pair
+    book, stranger = book_of(own, other), make_record(9).signer
+    book.contradicted(stranger, 0, "two votes")
+    assert book.barred(stranger, 0) is None
+    book.bans.ban(stranger, math.inf)
+    assert book.barred(stranger, 10**12) == Ban(math.inf, by_hand=True)
+
+
+def test_whom_the_owner_keeps_out_is_never_dialled(pair: tuple[Record, Record]) -> None:
+    own, other = pair
+    book = book_of(own, other)
+    book.quorum = 2
+    book.bans.ban(other.signer, math.inf)
+    assert book.dials(10**12) == ()
+    assert book.wake_at is None
+    book.bans.lift(other.signer)
+    assert book.wake_at == 0
+    assert [dial.peer for dial in book.dials(0)] == [other.signer]

@@ -55,7 +55,7 @@ class Line:
     def flush(self) -> None:
         pass
 
-    def meet(self, records: Any) -> None:
+    def meet(self, records: Any, quorum: int = 1) -> None:
         pass
 
     def records(self) -> Sequence[Any]:

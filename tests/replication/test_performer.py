@@ -223,6 +223,7 @@ class Wires:
         self.sent: list[tuple[bytes, bytes]] = []
         self._posted: list[tuple[bytes, bytes]] = []
         self.closed: list[tuple[bytes, str]] = []
+        self.accused: list[tuple[bytes, str]] = []
         self.resting: set[bytes] = set()
         self.frame = 60
 
@@ -256,6 +257,9 @@ class Wires:
 
     def close(self, peer: bytes, reason: str) -> None:
         self.closed.append((peer, reason))
+
+    def accuse(self, peer: bytes, reason: str) -> None:
+        self.accused.append((peer, reason))
 
 
 class Disk:
@@ -724,6 +728,16 @@ async def test_an_alarm_is_kept_for_the_owner() -> None:
     async with Stage().running() as stage:
         await stage.heard(Alarm("two proposals", BERT, (b"x",)))
         assert stage.node.status()["alarms"] == [{"about": "bert", "reason": "two proposals"}]
+        assert stage.wires.accused == []
+
+
+async def test_whoever_contradicts_itself_is_named_to_the_links() -> None:
+    """Only where two envelopes of its own show it: one may be what it means to us alone."""
+    async with Stage().running() as stage:
+        await stage.heard(Alarm("it sent another state", ANNA))
+        await stage.heard(Alarm("two votes", BERT, (b"x", b"y")))
+        assert stage.wires.accused == [(BERT, "two votes")]
+        assert stage.wires.closed == [], "the links decide whether it can be spared"
 
 
 async def test_a_change_of_leader_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

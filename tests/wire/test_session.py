@@ -25,6 +25,7 @@ from aegis_edge.wire.session import (
     RATCHET_MESSAGES,
     RATCHET_TICKS,
     SIZE_BUCKETS,
+    Breach,
     Delivered,
     Opened,
     OwnKey,
@@ -762,7 +763,7 @@ def test_what_is_put_together_is_bounded(last_piece: str) -> None:
         plaintext = piece
     else:
         plaintext = (header(rest + 1) + bytes(rest + 1)).ljust(CAPACITY, b"\0")
-    with pytest.raises(SessionError, match="size bound"):
+    with pytest.raises(Breach, match="size bound"):
         receiver.received(seal(sender, plaintext))
     exact = (header(rest) + bytes(rest)).ljust(CAPACITY, b"\0")
     (delivered,) = receiver.received(seal(sender, exact))[1]
