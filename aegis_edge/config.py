@@ -122,6 +122,14 @@ def _one_of(choices: Sequence[str]) -> Callable[[Any], str]:
     return parse
 
 
+def _switch(value: Any) -> bool:
+    if value in ("true", "false"):
+        return bool(value == "true")
+    if type(value) is not bool:
+        raise ValueError("must be true or false")
+    return value
+
+
 def _name(value: Any) -> str:
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("must be a printable name")
@@ -215,6 +223,15 @@ SETTINGS: tuple[Setting, ...] = (
         "the addresses that this node's record gives to others; from listen and p2p_port if empty",
         _addresses,
         lambda _home: (),
+    ),
+    Setting(
+        "lan_discovery",
+        "AEGIS_EDGE_LAN_DISCOVERY",
+        "--lan-discovery",
+        "whether members on one network tell each other, by beacons to all in it, where they are"
+        " now: true or false; only with direct links",
+        _switch,
+        lambda _home: False,
     ),
     Setting(
         "transport",
@@ -363,6 +380,11 @@ class Config:
         return str(self["listen"])
 
     @property
+    def lan_discovery(self) -> bool:
+        """Whether beacons say on this network where this node is."""
+        return bool(self["lan_discovery"])
+
+    @property
     def p2p_port(self) -> int:
         """The TCP port to listen on."""
         return int(self["p2p_port"])
@@ -470,6 +492,7 @@ def load(
             given, source = setting.default(Path(home.value)), "default"
         values[setting.key] = Value(_parsed(setting, given, source), source)
     _refuse_half_tor(values)
+    _refuse_beacons_beside_tor(values)
     _refuse_idle_ports(values, environment)
     return Config(home, values)
 
@@ -552,6 +575,17 @@ def _refuse_half_tor(values: Mapping[str, Value]) -> None:
                 f"{key} asks for links through Tor, and transport is direct, which does not hide"
                 " who talks to whom; set transport to tor, or remove it",
             )
+
+
+def _refuse_beacons_beside_tor(values: Mapping[str, Value]) -> None:
+    """A beacon would tell everybody on the network what Tor hides: that here is a board of ours."""
+    found = values["lan_discovery"]
+    if found.value and values["transport"].value == "tor":
+        raise _error(
+            found.source,
+            "lan_discovery tells everybody on this network that a board is here, and transport is"
+            " tor, which hides it; remove it, or set transport to direct",
+        )
 
 
 def _is_for_others(setting: Setting, values: Mapping[str, Value]) -> bool:

@@ -36,6 +36,7 @@ from aegis_edge.invitations import Invitations
 from aegis_edge.knowledge.roll import Roll
 from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
+from aegis_edge.net.lan import Lan
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
 from aegis_edge.pbft.configuration import Parameters
@@ -116,6 +117,7 @@ async def run(
             pace = Pace(record.signer, replication.members.configuration, parameters)
             desk = _desk(config, genesis, record, links, replication)
             bans = _bans(config, record, links, replication)
+            lan = _lan(config, genesis, record, links) if config.lan_discovery else None
             speaker = _speaker(config, genesis, replication, links, way, pace, desk, bans)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
@@ -124,6 +126,8 @@ async def run(
                 if way.expect is not None:
                     nursery.start_soon(desk.announce, way.expect)
                 nursery.start_soon(scrub, replication)
+                if lan is not None:
+                    nursery.start_soon(lan.run)
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
                     "%s runs: %s listens on %s, its API on %s",
@@ -306,6 +310,21 @@ def _bans(
     config: Config, record: Verified[NodeRecord], links: Links, replication: Replication
 ) -> Bans:
     return Bans(config.bans_file, record.signer, links, lambda: replication.members.configuration)
+
+
+def _lan(config: Config, genesis: Genesis, record: Verified[NodeRecord], links: Links) -> Lan:
+    try:
+        return Lan(
+            cluster_id=genesis.cluster_id,
+            record_raw=record.raw,
+            listen=config.listen,
+            introduced=links.introduced,
+            known=lambda: {known.raw for known in links.records()},
+        )
+    except WireError as error:
+        raise ConfigError(
+            f"{config.values['lan_discovery'].source}: lan_discovery: {error}"
+        ) from None
 
 
 def _speaker(

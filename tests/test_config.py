@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aegis_edge import config
-from aegis_edge.config import SETTINGS, ConfigError, load
+from aegis_edge.config import SECURITY_LEVELS, SETTINGS, ConfigError, FlagError, load
 from aegis_edge.wire import messages
 
 BARE: dict[str, str] = {}
@@ -140,6 +140,9 @@ def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.Monk
         ("transport = 'tor'\ntor_control_port = 1.5\n", "port of this host, or unix:/path"),
         ("security_level = 'HIGH'\n", "security_level asks for links through Tor"),
         ("tor_socks_port = 9050\n", "tor_socks_port asks for links through Tor"),
+        ("lan_discovery = 'maybe'\n", "lan_discovery is 'maybe'; it must be true or false"),
+        ("lan_discovery = 1\n", "lan_discovery is 1; it must be true or false"),
+        ("transport = 'tor'\nlan_discovery = true\n", "lan_discovery tells everybody on this net"),
     ],
 )
 def test_a_bad_file_is_named_with_its_key_and_what_to_do(
@@ -150,6 +153,21 @@ def test_a_bad_file_is_named_with_its_key_and_what_to_do(
         load({}, environment)
     assert str(caught.value).startswith(str(tmp_path / "config.toml"))
     assert said in str(caught.value)
+
+
+def test_beacons_are_sent_only_where_they_are_wanted_and_never_beside_tor(tmp_path: Path) -> None:
+    assert not load({"home": tmp_path}, {}).lan_discovery
+    assert load({"home": tmp_path}, {"AEGIS_EDGE_LAN_DISCOVERY": "true"}).lan_discovery
+    assert load({}, written(tmp_path, "lan_discovery = true\n")).lan_discovery
+    quiet = load({"home": tmp_path, "transport": "tor", "lan_discovery": "false"}, {})
+    assert not quiet.lan_discovery
+    (tmp_path / "config.toml").unlink()
+    for level in SECURITY_LEVELS:
+        with pytest.raises(FlagError, match="set transport to direct"):
+            load(
+                {"home": tmp_path, "transport": "tor", "lan_discovery": "true"},
+                {"SECURITY_LEVEL": level},
+            )
 
 
 def test_a_level_is_believed_only_where_links_go_through_tor(tmp_path: Path) -> None:

@@ -53,4 +53,6 @@ def show(running: bool) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):  # as the file has it
+        return str(value).lower()
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -16,6 +16,8 @@ def test_every_setting_is_shown(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
     said = cli("config", "show").out
     for key in rows:
         assert key in said
+    (line,) = (line for line in said.splitlines() if line.startswith("lan_discovery"))
+    assert line.split()[1] == "false", "as the file would have it"
 
 
 def test_a_bad_setting_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
