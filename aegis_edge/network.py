@@ -30,8 +30,9 @@ _LOOK_S = 0.1
 class Peer:
     """Another member, as the node has it.
 
-    `state`: linked, dialling, waiting, or expected (it has to call); `last_error`: why there is no
-    link, "" while all is well; `rtt_ms`: how long a round trip takes, if that was measured.
+    `state`: linked, dialling, waiting, expected (it has to call), or banned; `last_error`: why
+    there is no link, "" while all is well; `score`: what its links were like, from 0 to 100;
+    `rtt_ms`: how long a round trip takes, if that was measured.
     """
 
     node_id: str
@@ -39,6 +40,7 @@ class Peer:
     state: str
     addresses: tuple[str, ...]
     last_error: str
+    score: int
     rtt_ms: float | None
 
     @property
@@ -53,6 +55,7 @@ class Peer:
             row["state"],
             tuple(row["addresses"]),
             row["last_error"],
+            row["score"],
             row["rtt_ms"],
         )
 

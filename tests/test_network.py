@@ -50,6 +50,8 @@ async def test_peers_are_the_other_members_and_are_dialled_when_somebody_wishes(
         }
         with pytest.raises(TimedOut, match="no link to tcp:127"):
             await network.connect_to_peer(address_of(three), timeout_s=0.3)
+        tried = {each.node_id: each.score for each in await network.discover_peers()}
+        assert tried[identity.node_id(key_of(three))] < 50, "nobody answers there"
         with pytest.raises(NotFound, match="no other member says that it is at tcp:nowhere:1"):
             await network.connect_to_peer("tcp:nowhere:1")
         await running.start(three)

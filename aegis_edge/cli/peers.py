@@ -69,10 +69,10 @@ def command(ctx: click.Context) -> None:
 )
 @screen.common
 def ban(node: str, for_s: int | None) -> None:
-    """Have no link with a node: NODE is a member's name, the beginning of its id, or any whole id.
+    """Have no link with a node, over restarts.
 
-    It is this board's alone, and outlasts restarts.  What the cluster needs of that member still
-    comes through others.  To throw a member out: aegis-edge remove.
+    NODE is a member's name, the beginning of its id, or any whole id.  The ban is this board's
+    alone; what members sign still comes through others.  To throw one out: aegis-edge remove.
 
     \b
     Examples:
@@ -94,7 +94,9 @@ def ban(node: str, for_s: int | None) -> None:
 @click.argument("node", metavar="NODE")
 @screen.common
 def unban(node: str) -> None:
-    """Hold nothing against a node any more, whether it was banned by hand or for what it did.
+    """Hold nothing against a node any more.
+
+    Neither a ban by hand, nor what it is kept out for because of what it did.
 
     \b
     Example:
