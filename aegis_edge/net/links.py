@@ -454,10 +454,19 @@ class Links:
     def _part(self, peer: bytes) -> None:
         """End the link to `peer` if it is kept out."""
         self._changed.set()
-        ban = self._book.barred(peer, clock.now_ticks())
+        ban = self._barred(peer)
         link = self._open.get(peer)
         if ban is not None and link is not None:
             link.end(LinkError(_out(ban), Goodbye.BANNED))
+
+    def _barred(self, peer: bytes) -> Ban | None:
+        """What keeps `peer` out from now on, if anything does; the log tells it."""
+        now_ticks = clock.now_ticks()
+        ban = self._book.barred(peer, now_ticks)
+        if ban is not None and not ban.by_hand:
+            left_s = (ban.until_ticks - now_ticks) / 1000
+            log.warning("%s gets no link for %.0f s: %s", self._name(peer), left_s, ban.reason)
+        return ban
 
     def introduced(self, envelope: bytes, by: str) -> None:
         """Somebody tells of a member by its record; kept if that is news.
@@ -827,6 +836,8 @@ class Links:
             self._book.closed(link.peer, clock.now_ticks(), words, self._jitter(), what)
             self._changed.set()
             log.info("link to %s ended: %s", self._name(link.peer), link.failure)
+            if what is What.WRONG:
+                self._barred(link.peer)
         self._retire(link)
 
     def _retire(self, link: _Link) -> None:

@@ -21,7 +21,7 @@ three with one off, nobody is kept out at all.
 
 The first offence that is no contradiction only costs the link: of a bug, or of another version,
 there is mostly one.  From the second on the time doubles, up to an hour; what happens while it runs
-adds nothing, and one is forgotten for each minute that the member behaves.
+adds nothing, and one is forgotten for each half minute that the member behaves.
 
 What the owner wants *by hand* holds as it was said, also where it costs the quorum.
 """
@@ -30,9 +30,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BAN_TICKS = 10_000
+BAN_TICKS = 5_000
 BAN_TICKS_MAX = 3_600_000
-FORGET_TICKS = 60_000
+FORGET_TICKS = 30_000
 #: Offences from which on somebody is kept out; a contradiction counts as so many.
 OFFENCES = 2
 #: No more doublings than that are counted.

@@ -48,7 +48,7 @@ def test_what_happens_while_it_is_kept_out_adds_nothing() -> None:
     assert bans.of(ANNA, is_needed=False) == Ban(BAN_TICKS, "two votes")
 
 
-def test_each_minute_of_good_conduct_makes_one_forgotten() -> None:
+def test_each_half_minute_of_good_conduct_makes_one_forgotten() -> None:
     bans = Bans()
     for now in (0, 0, BAN_TICKS):
         bans.offence(ANNA, "noise", now)
