@@ -138,7 +138,8 @@ class Lan:
 
     async def _hear(self, heard: trio.socket.SocketType) -> None:
         while True:
-            await trio.sleep(self._heard.wait_ticks(clock.now_ticks()) / 1000)
+            while wait_ticks := self._heard.wait_ticks(clock.now_ticks()):
+                await trio.sleep(wait_ticks / 1000)
             try:
                 data, sender = await heard.recvfrom(_DATAGRAM_BYTES_MAX)
             except OSError as error:

@@ -86,11 +86,12 @@ async def test_a_crowd_takes_no_place_of_a_member_that_knocked(crowds: bytes) ->
         assert await honest.receive() == b"x"
 
 
-async def test_a_member_that_called_too_soon_makes_no_other_one_wait() -> None:
+@pytest.mark.parametrize("refusal", [Goodbye.TOO_SOON, Goodbye.BANNED])
+async def test_a_member_that_must_wait_makes_no_other_one_wait(refusal: Goodbye) -> None:
     async def refuse_once(channel: Channel) -> Goodbye:
         refused.append(channel)
         if len(refused) == 1:
-            return Goodbye.TOO_SOON
+            return refusal
         await echo(channel)
         return Goodbye.NORMAL
 

@@ -7,6 +7,7 @@ from wsproto.frame_protocol import FrameProtocol
 
 from aegis_edge.net import frames
 from aegis_edge.net.channel import FRAME_BYTES_MAX_UNPROVEN, Goodbye, LinkError
+from aegis_edge.peers.conduct import What
 from aegis_edge.wire.session import FRAME_BYTES_MAX
 
 MASK = b"\x01\x80\xff\x37"
@@ -91,18 +92,22 @@ def test_a_masked_frame_from_a_server_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "words", "what"),
     [
-        (Goodbye.NOT_A_MEMBER, "does not count us a member"),
-        (Goodbye.GOING_AWAY, "shutting down"),
-        (4999, r"closed the link \(code 4999\)"),
+        (Goodbye.NOT_A_MEMBER, "does not count us a member", What.REFUSED),
+        (Goodbye.TOO_SOON, "our last links were short", What.REFUSED),
+        (Goodbye.BANNED, "keeps us out", What.REFUSED),
+        (Goodbye.GOING_AWAY, "shutting down", None),
+        (Goodbye.SILENT, "did not hear us", None),
+        (4999, r"closed the link \(code 4999\)", None),
     ],
 )
-def test_a_goodbye_is_told_in_our_words(code: int, words: str) -> None:
+def test_a_goodbye_is_told_in_our_words(code: int, words: str, what: What | None) -> None:
     ours = parser(masked=True)
     ours.feed(frames.close(code, MASK))
-    with pytest.raises(LinkError, match=words):
+    with pytest.raises(LinkError, match=words) as caught:
         ours.next()
+    assert caught.value.what is what, "whatever it says, it proves nothing"
 
 
 def test_a_close_frame_is_understood_by_an_implementation_that_is_not_ours() -> None:

@@ -332,6 +332,8 @@ async def test_a_link_that_falls_silent_is_given_up(autojump_clock: MockClock) -
         start = trio.current_time()
         assert "silent for 6 s" in (await until(first[0], LinkClosed)).reason
         assert 5 <= trio.current_time() - start <= 7.1
+        (found,) = first[0].statistics()
+        assert [each.what for each in found.reasons] == ["silent"]
 
 
 async def test_a_peer_that_never_proves_itself_is_left(autojump_clock: MockClock) -> None:
@@ -1193,10 +1195,15 @@ def seen(links: Links, member: Member) -> Any:
     return found
 
 
+async def when(is_so: Callable[[], bool]) -> None:
+    with trio.fail_after(60):
+        while not is_so():
+            await trio.sleep(0.005)
+
+
 async def all_linked(*several: tuple[Links, Sequence[str]]) -> None:
     for links, _ in several:
-        while any(each.state != "linked" for each in links.statistics()):
-            await trio.sleep(0.1)
+        await when(lambda: all(each.state == "linked" for each in links.statistics()))  # noqa: B023
 
 
 async def test_who_speaks_nonsense_again_and_again_is_kept_out_for_a_while(
@@ -1209,8 +1216,7 @@ async def test_who_speaks_nonsense_again_and_again_is_kept_out_for_a_while(
         await all_linked(*several)
         for _ in range(2):
             first.close(two.key, "it sent what is no message")
-            while seen(first, two).state == "linked":
-                await trio.sleep(0.001)
+            await when(lambda: seen(first, two).state != "linked")
             if not seen(first, two).ban:
                 await all_linked(several[0])
         kept = seen(first, two)
@@ -1221,9 +1227,7 @@ async def test_who_speaks_nonsense_again_and_again_is_kept_out_for_a_while(
         assert kept.score == 0
         assert (kept.reasons[0].what, kept.reasons[0].count) == ("wrong", 2)
         began = trio.current_time()
-        while seen(several[1][0], one).last_error != Goodbye.BANNED.words:
-            await trio.sleep(0.1)
-        assert seen(several[1][0], one).reasons
+        await when(lambda: seen(several[1][0], one).last_error == Goodbye.BANNED.words)
         await all_linked(*several)
         took_ticks = (trio.current_time() - began) * 1000
         assert BAN_TICKS - 1_000 < took_ticks < 4 * BAN_TICKS, "it is over at some time"
@@ -1247,8 +1251,7 @@ async def test_who_contradicts_itself_keeps_its_link_while_it_is_needed(
         records = [member.record for member in (one, two, third)]
         first.meet(records, 2)
         first.accuse(two.key, "it is kept out by now")
-        while seen(first, two).state != "banned":
-            await trio.sleep(0.1)
+        await when(lambda: seen(first, two).state == "banned")
         drain(first)
         first.meet(records, 3)
         assert (await until(first, LinkOpened)).peer == two.key, "at once"
