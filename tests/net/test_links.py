@@ -333,7 +333,7 @@ async def test_a_link_that_falls_silent_is_given_up(autojump_clock: MockClock) -
         assert "silent for 6 s" in (await until(first[0], LinkClosed)).reason
         assert 5 <= trio.current_time() - start <= 7.1
         (found,) = first[0].statistics()
-        assert [each.what for each in found.reasons] == ["silent"]
+        assert "silent" in {each.what for each in found.reasons}
 
 
 async def test_a_peer_that_never_proves_itself_is_left(autojump_clock: MockClock) -> None:
