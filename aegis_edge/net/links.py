@@ -490,7 +490,7 @@ class Links:
             self._changed.set()
         return peer
 
-    def meet(self, records: Iterable[Verified[NodeRecord]], quorum: int = 1) -> None:
+    def meet(self, records: Iterable[Verified[NodeRecord]], quorum: int) -> None:
         """Have links with the signers of these records, and with nobody else after a moment.
 
         `quorum`: of them and this node; whoever that takes is linked, whatever it did.

@@ -26,7 +26,7 @@ from aegis_edge.net.tor import auth, levels, lines, service, vanguards
 from aegis_edge.net.tor.endpoint import Endpoint
 from aegis_edge.net.tor.errors import TorError
 from aegis_edge.net.tor.levels import Facts, SecurityLevel
-from aegis_edge.peers import address, armour, identity, onion, welcome
+from aegis_edge.peers import address, armour, beacon, identity, onion, welcome
 from aegis_edge.peers.address import AddressError
 from aegis_edge.peers.genesis import Genesis, GenesisError, Parameters
 from aegis_edge.peers.identity import IdentityError
@@ -316,6 +316,22 @@ def _words(data: bytes) -> bool:
     return is_good
 
 
+@cache
+def _beacons() -> tuple[bytes, ...]:
+    record, _ = _nodes(1)[0]
+    return tuple(beacon.seal(CLUSTER, raw, _blob(3)) for raw in (record.raw, b"", bytes(512)))
+
+
+def _beacon(data: bytes) -> bool:
+    """What anybody on the network sends to all; whoever does not know the cluster forges none."""
+    try:
+        beacon.read(CLUSTER, data)
+    except WireError:
+        return False
+    assert data in _beacons(), "a forged beacon"
+    return True
+
+
 def _records(data: bytes) -> bool:
     try:
         identity.records_from_text(data.decode("utf-8", "replace"))
@@ -573,6 +589,7 @@ def targets() -> dict[str, Target]:
         Target("node id", 20, ids, _node_id),
         Target("invitation", 20, (_INVITATION.to_text().encode(),), _code),
         Target("newcomer and host", 40, _words_of_a_guest(), _words),
+        Target("beacon", 20, _beacons(), _beacon),
         Target("address", 20, _addresses(), _address),
         Target("onion address", 20, (onion.service_address(_blob(1)).encode(),), _onion),
         Target("tor's answers", 60, _tor_answers(), _tor),

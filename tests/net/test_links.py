@@ -1146,11 +1146,11 @@ async def test_who_comes_is_linked_and_who_goes_hears_the_last_of_it(
     first, second = linked_pair(network, one, two)
     links, other = one.links([], {"tcp": network}), second[0]
     async with running((links, first[1]), second):
-        links.meet([one.record, two.record])
+        links.meet([one.record, two.record], 1)
         await until(links, LinkOpened)
         await until(other, LinkOpened)
         assert [peer.state for peer in links.statistics()] == ["linked"]
-        links.meet([one.record])
+        links.meet([one.record], 1)
         assert links.statistics() == ()
         send(links, two.key, b"the last word")
         assert await until(other, Arrived) == Arrived(one.key, b"the last word")
@@ -1159,7 +1159,7 @@ async def test_who_comes_is_linked_and_who_goes_hears_the_last_of_it(
         await until(other, LinkClosed)
         await trio.sleep(200)
         assert drain(links) == []
-        links.meet([one.record, two.record])
+        links.meet([one.record, two.record], 1)
         await until(links, LinkOpened)
 
 
@@ -1169,8 +1169,8 @@ async def test_who_is_let_in_again_at_once_keeps_its_link(autojump_clock: MockCl
     links = first[0]
     async with running(first, second):
         await until(links, LinkOpened)
-        links.meet([one.record])
-        links.meet([one.record, two.record])
+        links.meet([one.record], 1)
+        links.meet([one.record, two.record], 1)
         await trio.sleep(10)
         assert drain(links) == []
         assert [peer.state for peer in links.statistics()] == ["linked"]

@@ -55,7 +55,7 @@ class Line:
     def flush(self) -> None:
         pass
 
-    def meet(self, records: Any, quorum: int = 1) -> None:
+    def meet(self, records: Any, quorum: int) -> None:
         pass
 
     def records(self) -> Sequence[Any]:
