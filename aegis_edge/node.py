@@ -45,7 +45,7 @@ from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
-from aegis_edge.replication import Members, Replication
+from aegis_edge.replication import Members, Outlived, Replication
 from aegis_edge.replication.scrub import scrub
 from aegis_edge.way import Way
 from aegis_edge.way import find as find_way
@@ -58,8 +58,9 @@ log = logging.getLogger(__name__)
 
 #: What ends a process whose error has no exit code of its own.
 EXIT_FAILURE = 1
-#: A process begins anew with an empty database so often: a card that takes each one is no card.
-LOSSES_MAX = 3
+#: A process begins anew so often: a card that takes each database is no card, and a life that ends
+#: each new one is led elsewhere.
+BEGINNINGS_MAX = 3
 
 
 #: What a node may end of: words for people, and for most an `exit_code`.
@@ -69,6 +70,7 @@ OURS = (
     DiskError,
     GenesisError,
     LinkError,
+    Outlived,
     WayError,
     WireError,
     api.ApiError,
@@ -411,7 +413,8 @@ def main(
     failed; 75, another process holds what this one needs; 78, settings, genesis, key or database
     must be corrected by a person.  `tell` is given each error; for `alone` see `run`.  Where a
     database is found damaged while it is in use, the node begins anew with an empty one, a few
-    times: of that one the owner said nothing, `alone` or not.
+    times: of that one the owner said nothing, `alone` or not.  So it does where it has found an
+    earlier life of its own that was counted higher.
     """
     logging.basicConfig(
         level=config.log_level.upper(),
@@ -422,7 +425,7 @@ def main(
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    lost, left = "", LOSSES_MAX
+    lost, left = "", BEGINNINGS_MAX
     signalled: list[int] = []
     while True:
         failures: list[Exception] = []
@@ -433,11 +436,13 @@ def main(
             failures = list(_leaves(group))
         for error in failures:
             tell(error)
-        losses = [error for error in failures if isinstance(error, DatabaseLost)]
         left -= 1
-        if not losses or not left or signalled:
+        begins_anew = any(isinstance(error, (DatabaseLost, Outlived)) for error in failures)
+        if not begins_anew or not left or signalled:
             break
-        lost, alone = str(losses[0]), False
+        for error in failures:
+            if isinstance(error, DatabaseLost):
+                lost, alone = str(error), False
     return max((getattr(error, "exit_code", EXIT_FAILURE) for error in failures), default=0)
 
 

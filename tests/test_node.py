@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,10 @@ from aegis_edge.net.poller import Poller
 from aegis_edge.peers.address import TCP
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, Parameters
-from aegis_edge.replication import NoQuorum, Replication
+from aegis_edge.replication import NoQuorum, Outlived, Replication
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord
-from cluster import free_ports
+from cluster import Cluster, free_ports
 from tests.net.network import running, until
 from tests.replication.many import submit_many
 
@@ -260,6 +260,37 @@ async def test_s8_14_a_database_that_is_gone_without_a_trace_was_lost(tmp_path: 
             back = await running.start(homes[2])
             assert back.status()["learning"] is not None
             nursery.cancel_scope.cancel()
+
+
+def test_s8_14_a_board_that_lost_its_database_and_the_time_of_day_comes_back_by_itself(
+    tmp_path: Path,
+) -> None:
+    """Its lives were counted from a clock that was ahead of the one that it has now."""
+    boards = Cluster(tmp_path)
+    last = boards.nodes[-1]
+    try:
+        boards.make()
+        boards.start()
+        boards.wait_ready()
+        last.kill(signal.SIGTERM)
+        with closing(sqlite3.connect(last.home / "aegis-edge.db")) as database:
+            database.execute("UPDATE meta SET incarnation = ?", (1 << 33,))
+            database.commit()
+        last.start()
+        boards.wait_ready()
+        with last.client(60.0) as client:
+            client.put("before", b"1")
+        last.kill(signal.SIGTERM)
+        for file in last.home.glob("aegis-edge.db*"):
+            file.unlink()
+        last.start()
+        boards.wait(last, lambda status: status["learning"] is None, "vote again")
+        with last.client(60.0) as client:
+            client.put("after", b"2")
+        assert last.status()["halted"] is None
+        assert b"begins once more" in last.log.read_bytes()
+    finally:
+        boards.stop()
 
 
 async def test_a_record_that_was_learnt_cannot_be_rolled_back_by_a_restart(
@@ -555,7 +586,27 @@ def test_a_database_that_is_lost_in_use_is_begun_anew_but_not_for_ever(
     told: list[Exception] = []
     assert node.main(home(tmp_path / "n", 1), tell=told.append) == os.EX_IOERR
     assert runs == ["", "1 is gone; keep it", "2 is gone; keep it"]
-    assert len(told) == node.LOSSES_MAX
+    assert len(told) == node.BEGINNINGS_MAX
+
+
+def test_a_life_that_an_earlier_one_outdid_is_followed_by_a_higher_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lives: list[str] = []
+
+    async def run(*_: object, lost: str, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+        lives.append(lost)
+        if len(lives) == 1:
+            raise DatabaseLost("it is gone", "keep it")
+        if len(lives) == 2:
+            raise Outlived("counted from a clock that was behind")
+
+    monkeypatch.setattr(node, "run", run)
+    told: list[Exception] = []
+    assert node.main(home(tmp_path / "n", 1), tell=told.append) == os.EX_OK
+    assert lives == ["", "it is gone; keep it", "it is gone; keep it"], "the owner hears it still"
+    assert [type(error) for error in told] == [DatabaseLost, Outlived]
 
 
 def test_a_node_that_was_told_to_stop_does_not_begin_anew(

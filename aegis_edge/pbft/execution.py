@@ -28,8 +28,8 @@ IN_USE_ELSEWHERE = (
     "stop the other one, or make a new identity"
 )
 START_AGAIN = (
-    "this node lost its database, and its clock was behind when it began anew: start it again, for "
-    "now it knows better; if it says so again, its key is in use elsewhere"
+    "this node lost its database, and counted its lives anew from a clock that was behind: it "
+    "begins once more, for now it knows better; if it says so again, its key is in use elsewhere"
 )
 
 

@@ -5,6 +5,8 @@ Knows the words.  Refuses to know when they are said.
 
 from __future__ import annotations
 
+import os
+
 from aegis_edge.knowledge.operations import VALUE_BYTES_MAX
 
 
@@ -78,6 +80,15 @@ class Stopped(ReplicationError):
 
     code = "stopping"
     advice = "wait until the node runs again, and read the key before trying again"
+
+
+class Outlived(Exception):
+    """This life of the node counts for nothing beside an earlier one: the next one will not.
+
+    Not for callers: it ends `Replication.run`.  `exit_code` is for who has begun anew too often.
+    """
+
+    exit_code = os.EX_CONFIG
 
 
 class Halted(ReplicationError):

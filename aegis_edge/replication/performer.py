@@ -65,6 +65,7 @@ from aegis_edge.pbft.events import (
     TakeRoot,
     Tick,
 )
+from aegis_edge.pbft.execution import START_AGAIN
 from aegis_edge.pbft.quorum import witnesses
 from aegis_edge.peers.identity import node_id, short
 from aegis_edge.replication.callers import Callers, Done, Ticket
@@ -76,6 +77,7 @@ from aegis_edge.replication.errors import (
     NoLineage,
     NoMember,
     NoQuorum,
+    Outlived,
     ReplicationError,
     Stopped,
     Unconfirmed,
@@ -202,7 +204,7 @@ class Replication:
         self._landed: tuple[Any, BaseException | None] | None = None
         # What a read met on the disk.
         self._rotten: list[bytes] = []
-        self._lost: DatabaseDamaged | None = None
+        self._lost: DatabaseDamaged | Outlived | None = None
         self._rows_from = -1  # a checkpoint after so many batches has what is wanted of them
         # The state root for people: taken when nothing has happened for a moment.
         self.root = b""
@@ -471,7 +473,10 @@ class Replication:
             self._poller.wake()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the replica until cancelled or `stop`.  Raises what the database raises."""
+        """Own the replica until cancelled or `stop`.
+
+        Raises what the database raises, and `Outlived` where only a new life can go on.
+        """
         task_status.started()
         self._quiet_at = clock.now_ticks() + QUIET_TICKS
         try:
@@ -628,6 +633,9 @@ class Replication:
         self.alarms.add(effect.reason, about=about)
         if len(effect.evidence) > 1:  # envelopes that contradict each other
             self._wires.accuse(effect.about, effect.reason)
+        if self._core.halted == START_AGAIN:
+            self._lost = Outlived(START_AGAIN)
+            self.notify()
         if self._core.halted is not None:
             self._callers.refuse(Halted(self._core.halted))
             self._readers.refuse()

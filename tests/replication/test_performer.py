@@ -65,6 +65,7 @@ from aegis_edge.pbft.events import (
     TakeRoot,
     Tick,
 )
+from aegis_edge.pbft.execution import START_AGAIN
 from aegis_edge.replication import (
     Busy,
     Damaged,
@@ -75,6 +76,7 @@ from aegis_edge.replication import (
     NoQuorum,
     Replication,
     ReplicationError,
+    Outlived,
     Stopped,
     TooLarge,
     Unconfirmed,
@@ -770,6 +772,22 @@ async def test_a_halted_replica_refuses_its_callers() -> None:
         with pytest.raises(Halted, match="its state differs"):
             await stage.node.submit(b"op")
         assert stage.node.status()["halted"] == "its state differs"
+
+
+async def test_a_life_that_counts_for_nothing_ends() -> None:
+    stage = Stage(quorum=1)
+
+    def plays(_: object) -> list[Any]:
+        stage.core.halted = START_AGAIN
+        return [Alarm(START_AGAIN, ME)]
+
+    stage.core.plays = plays
+    stage.core.bundle_room = 1
+    stage.node.enqueue(b"a", lambda _: None)
+    with trio.fail_after(5), pytest.raises(Outlived):
+        await stage.node.run()
+    with pytest.raises(Stopped):
+        stage.node.enqueue(b"b", lambda _: None)
 
 
 async def test_a_failed_write_ends_the_node_and_answers_the_callers() -> None:
