@@ -23,6 +23,7 @@ import trio
 
 from aegis_edge import config, home
 from aegis_edge.client import ClientError
+from aegis_edge.pbft.execution import IN_USE_ELSEWHERE
 from besiegers.callers import THINK_S, Callers
 from besiegers.lines import Lines
 from cluster import RUN, Cluster, Node, free_ports
@@ -259,7 +260,31 @@ class Town:
         return outcome
 
     async def _recover(self, outcome: Outcome, over: float) -> None:
+        liars = set(self.faulty)
         await self.relieve()
+        fallen: Fallen | None = None
+        async with trio.open_nursery() as nursery:
+            for index in liars:
+                nursery.start_soon(self._outlive, index)
+            try:
+                await self._settle(outcome, over)
+            except Fallen as error:
+                fallen = error
+            nursery.cancel_scope.cancel()
+        if fallen is not None:
+            raise fallen
+
+    async def _outlive(self, index: int) -> None:
+        """Whose key has lied has lives of its own behind it, and is started until it is past them.
+
+        Nobody but its owner can tell that no other has the key.
+        """
+        while True:
+            await trio.sleep(SAMPLE_S)
+            if (await self.status(index)).get("halted") == IN_USE_ELSEWHERE:
+                await self.restart(index)
+
+    async def _settle(self, outcome: Outcome, over: float) -> None:
         with within(RECOVERY_S, f"no commit at every node within {RECOVERY_S:g} s"):
             while not all(at and at[-1] > over for at in self.callers.by_node):
                 await trio.sleep(0.05)
