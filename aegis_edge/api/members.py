@@ -33,7 +33,6 @@ WITH_BODY = ("/v1/proposals", "/v1/vote", "/v1/leave")
 #: What came of a wish, where it is not done: the code and the words.
 _WORDS = {
     Status.CONFLICT: ("conflict", "it is so already, or the members have changed meanwhile"),
-    Status.ABSENT: ("not_found", "there is no such member, or no such open proposal"),
     Status.INVALID: ("invalid", "the record is not valid"),
     Status.REFUSED: (
         "conflict",
@@ -85,7 +84,11 @@ def _described(node: Node, proposal: Any) -> dict[str, Any]:
             "id": node.author(record.signer),
             "name": record.message.name,
             "addresses": list(record.message.addresses),
+            "instead_of": None,
         }
+        if change.instead_of is not None:
+            old = change.instead_of
+            what["instead_of"] = {"id": node.author(old), "name": node.name(old)}
     else:
         what = {"change": "remove", "id": node.author(change.key), "name": node.name(change.key)}
     return {
@@ -116,7 +119,10 @@ async def propose(node: Node, request: Request) -> Reply:
 async def vote(node: Node, request: Request) -> Reply:
     """Say yes or no to a proposal: {"number": N, "yes": true}."""
     wanted = wanted_of(request, "number", "yes", all_of=True)
-    return await _decide(node, request, Approve(wanted["number"], wanted["yes"]))
+    number = wanted["number"]
+    return await _decide(
+        node, request, Approve(number, wanted["yes"]), f"there is no open proposal {number}"
+    )
 
 
 async def leave(node: Node, request: Request) -> Reply:
@@ -129,7 +135,13 @@ async def _configuration(node: Node) -> int:
     return int(roll.number)
 
 
-async def _decide(node: Node, request: Request, ballot: Propose | Approve | Leave) -> Reply:
+async def _decide(
+    node: Node,
+    request: Request,
+    ballot: Propose | Approve | Leave,
+    absent: str = "there is no such member",
+) -> Reply:
+    """What came of a wish; `absent`: the words if there is nothing that it could be about."""
     allow(request.query, "timeout")
     timeout_s = seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
     try:
@@ -137,6 +149,9 @@ async def _decide(node: Node, request: Request, ballot: Propose | Approve | Leav
     except OperationError as error:
         raise Refusal("invalid", str(error)) from None
     outcome: Outcome = await node.replication.submit(raw, timeout_s=timeout_s, of_members=True)
+    if outcome.status is Status.ABSENT:
+        where = "proposals" if isinstance(ballot, Approve) else "members"
+        raise Refusal("not_found", absent, f"see aegis-edge {where}")
     if outcome.status is not Status.DONE:
         raise Refusal(*_WORDS[outcome.status], "see aegis-edge members, and aegis-edge proposals")
     roll = await node.replication.read(lambda database: database.roll())

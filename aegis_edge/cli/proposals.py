@@ -5,6 +5,8 @@ Knows how a proposal is shown.  Refuses to count: each member does.
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from aegis_edge.cli import screen
@@ -30,8 +32,8 @@ def command() -> None:
     rows = [
         [
             str(each["number"]),
-            f"{each['change']} {screen.short(each['id'])}",
-            screen.shown(each["name"]),
+            _what(each),
+            _whom(each),
             screen.shown(each["author"]),
             screen.ago(each["time_ms"]),
             f"{len(each['yes'])} of {each['needed']}",
@@ -39,7 +41,20 @@ def command() -> None:
         ]
         for each in said["proposals"]
     ]
-    screen.table(["NUMBER", "CHANGE", "NAME", "BY", "WHEN", "YES", "NO"], rows, right="NUMBER NO")
+    screen.table(["NUMBER", "CHANGE", "NODE", "BY", "WHEN", "YES", "NO"], rows, right="NUMBER NO")
+
+
+def _what(proposal: dict[str, Any]) -> str:
+    """The change whole: who comes, and who goes for it."""
+    said = f"{proposal['change']} {screen.shown(proposal['name'])}"
+    old = proposal.get("instead_of")
+    return f"{said}, remove {screen.shown(old['name'])}" if old else said
+
+
+def _whom(proposal: dict[str, Any]) -> str:
+    """The ids of those whom it is about: a board that comes chose its name itself."""
+    found = filter(None, (proposal, proposal.get("instead_of")))
+    return ", ".join(screen.short(each["id"]) for each in found)
 
 
 @click.command("approve")
@@ -70,10 +85,15 @@ def reject(number: int) -> None:
 
 def _vote(number: int, yes: bool) -> None:
     with screen.client() as client:
+        # A number means one change, for good: what is read here is what the vote is about.
+        found = [each for each in client.proposals()["proposals"] if each["number"] == number]
         said = client.vote(number, yes)
     if screen.wants_json():
-        screen.print_json(said)
-    elif said["open"]:
-        screen.say(f"proposal {number} waits for others")
+        change = {k: v for each in found for k, v in each.items() if k not in ("yes", "no")}
+        screen.print_json(said | {"proposal": change})
+        return
+    words = "".join(f", {_what(each)} ({_whom(each)})," for each in found)
+    if said["open"]:
+        screen.say(f"proposal {number}{words} waits for others")
     else:
-        screen.say(f"proposal {number} is decided: aegis-edge members")
+        screen.say(f"proposal {number}{words} is decided: aegis-edge members")

@@ -53,6 +53,7 @@ async def test_an_addition_is_proposed_shown_and_approved() -> None:
         "id": node_id(NEWCOMER.signer),
         "name": "new",
         "addresses": [],
+        "instead_of": None,
         "author": "n0",
         "time_ms": TIME_MS,
         "until_ms": TIME_MS + PROPOSAL_MS,
@@ -66,6 +67,15 @@ async def test_an_addition_is_proposed_shown_and_approved() -> None:
     assert node.ballots[-1] == Approve(1, True)
     assert node_id(NEWCOMER.signer) in keys(node)
     assert (await ask(node, "GET", "proposals")) == {"proposals": []}
+
+
+async def test_an_addition_says_in_whose_place() -> None:
+    node = Replication()
+    old = FOUNDERS.members[1]
+    node.decide(Propose(Admit(NEWCOMER.raw, old)))
+    (shown,) = (await ask(node, "GET", "proposals"))["proposals"]
+    assert (shown["change"], shown["name"]) == ("add", "new")
+    assert shown["instead_of"] == {"id": node_id(old), "name": "n1"}
 
 
 async def test_a_removal_is_proposed_and_a_node_leaves() -> None:
@@ -95,7 +105,7 @@ async def test_a_removal_is_proposed_and_a_node_leaves() -> None:
         ("vote", {"number": 1}, "invalid", "number and yes"),
         ("vote", {"number": 0, "yes": True}, "invalid", "from 1 on"),
         ("vote", {"number": "1", "yes": True}, "invalid", "from 1 on"),
-        ("vote", {"number": 9, "yes": False}, "not_found", "no such open proposal"),
+        ("vote", {"number": 9, "yes": False}, "not_found", "there is no open proposal 9"),
     ],
 )
 async def test_what_cannot_be_wanted_is_refused_with_words(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from aegis_edge.knowledge.operations import Approve, Dismiss, Propose
-from tests.api.node import FOUNDERS, Replication
+from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Propose
+from aegis_edge.peers.identity import node_id
+from tests.api.node import FOUNDERS, NEWCOMER, Replication
 from tests.cli.conftest import Cli
 
 
@@ -18,14 +19,34 @@ def test_what_waits_is_shown(cli: Cli, node: Replication) -> None:
     assert (proposal["number"], proposal["yes"]) == (1, ["n0"])
 
 
+def test_who_goes_for_a_newcomer_is_said_before_and_after_a_vote(
+    cli: Cli, node: Replication
+) -> None:
+    old = FOUNDERS.members[1]
+    node.decide(Propose(Admit(NEWCOMER.raw, old)))
+    change = "add new, remove n1"
+    line = cli("proposals").out.splitlines()[1]
+    assert change in line
+    for key in (NEWCOMER.signer, old):
+        assert node_id(key)[:8] in line
+    said = cli("approve", 1, "--json").json
+    assert said["proposal"]["instead_of"]["name"] == "n1"
+    assert f"proposal 1, {change} (" in cli("approve", 1).out
+    node.who = 1
+    assert f"proposal 1, {change} (" in cli("reject", 1).out
+
+
 def test_a_vote_decides_or_waits(cli: Cli, node: Replication) -> None:
     node.decide(Propose(Dismiss(FOUNDERS.members[1])))
-    assert "proposal 1 waits for others" in cli("approve", 1).out
+    change = f"proposal 1, remove n1 ({node_id(FOUNDERS.members[1])[:8]}), "
+    assert change + "waits for others" in cli("approve", 1).out
     node.who = 1
-    assert "proposal 1 is decided" in cli("reject", 1).out
+    assert change + "is decided" in cli("reject", 1).out
     assert node.ballots[-2:] == [Approve(1, True), Approve(1, False)]
     assert node.database.members == FOUNDERS or not node.database.members.proposals
-    assert cli("approve", 1).code == 3
+    said = cli("approve", 1)
+    assert said.code == 3
+    assert "there is no open proposal 1" in said.err
     assert cli("approve", 0).code == 2
 
 
