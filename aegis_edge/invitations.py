@@ -3,12 +3,14 @@
 Knows when an invitation is good, whom it was used by, and what its guest is told.  Refuses to
 decide who is a member: it proposes, as `aegis-edge members add` does, and counts no votes.
 
-An invitation is used up by the first who proves it.  The same newcomer may come back with it, for
-links break; it is proposed once, before the invitation ends.  Whether that has ended is judged by
-the agreed time, which takes a batch: a board whose clock starts in 1970 keeps none open, and one in
-2100 ends none.  Nothing that is kept here lets anybody in.  So it is with the X25519 key of a Tor
-client, of which a service is told the public half: that of an invitation is made of what is kept
-anyway, and forgotten once its guest was told the end, or it is over.
+An invitation is used up by the first who proves it and is no member.  The same newcomer may come
+back with it, for links break; it is proposed once, before the invitation ends: that it is about to
+be is on the disk first, for what is proposed may be agreed on long after.  Whether the invitation
+has ended is judged by the agreed time, which takes a batch: a board whose clock starts in 1970
+keeps none open, and one in 2100 ends none.  Nothing that is kept here lets anybody in.  So it is
+with the X25519 key of a Tor client, of which a service is told the public half: that of an
+invitation is made of what is kept anyway, and forgotten once its guest was told the end, or it is
+over.
 """
 
 from __future__ import annotations
@@ -21,16 +23,18 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
+from aegis_edge import membership
 from aegis_edge.api.messages import Refusal
 from aegis_edge.api.port import Invited, Issued
 from aegis_edge.crypto import sodium
 from aegis_edge.crypto.sodium import CryptoError
 from aegis_edge.disk import guestlist
 from aegis_edge.disk.errors import DiskError
-from aegis_edge.disk.guestlist import ROWS_MAX, Row
+from aegis_edge.disk.guestlist import ROWS_MAX, Row, underway
 from aegis_edge.knowledge.operations import Admit, Barrier, Propose, Status
 from aegis_edge.knowledge.roll import Proposal, Roll
 from aegis_edge.net.links import Answer as Answering
@@ -142,9 +146,10 @@ class Invitations:
             if not found:
                 raise Refusal("not_found", "there is no such invitation", "aegis-edge invite list")
             if found[0].number:
+                is_made = found[0].number > 0
                 raise Refusal(
                     "conflict",
-                    "its board is proposed already",
+                    "its board is proposed already" if is_made else "its board is being proposed",
                     "a proposal that is still open ends with: aegis-edge reject",
                 )
             await self._keep(replace(found[0], is_over=True))
@@ -170,25 +175,28 @@ class Invitations:
         try:
             answer = await self._answer(record, asked)
         except (ReplicationError, Refusal) as error:
-            answer = Answer(State.LATER, str(error)[: welcome.WORDS_CHARACTERS_MAX])
+            # Who is off, and where a file lies, is not for whoever has found a code.
+            answer = Answer(State.LATER, "the member that invited could not settle it yet")
+            log.info("%s has to wait with its invitation: %s", _called(record), error)
         finally:
             self._served.discard(asked.public)
-        if answer.state in _LAST:
+        row = self._rows.get(asked.public)
+        if answer.state in _LAST and row is not None and row.guest == record.signer:
             self._told.add(asked.public)
         return answer.encode()
 
     async def _answer(self, record: Record, asked: Question) -> Answer:
-        row = self._rows[asked.public]
-        if not row.is_over and not row.number:
-            row = await self._judged(row.public, record)
-        if row.guest is not None and row.guest != record.signer:
-            return Answer(State.USED)
+        row = self._row(asked.public)
+        if row.guest not in (None, record.signer):
+            return Answer(State.USED)  # at once: nothing is ordered for who has no right to it
         roll = await self._roll()
-        is_member = row.guest is not None and row.guest in roll.members
-        if not is_member:
+        # A member uses nothing up: perhaps the code was meant for the board beside it.
+        if record.signer not in roll.members and not row.is_over and row.number <= 0:
+            row = await self._judged(row.public, record)
+            roll = await self._roll()
+        if record.signer not in roll.members:
             if row.is_over:
-                ended_ms = await self._replication.read(lambda database: database.agreed_ms())
-                return Answer(State.EXPIRED if ended_ms >= row.until_ms else State.CANCELLED)
+                return await self._ended(row)
             if row.number and _proposal(row, roll) is None:
                 return Answer(State.REJECTED)
         if not asked.is_ready:
@@ -196,46 +204,61 @@ class Invitations:
             return Answer(State.WELCOME, genesis=self._genesis.to_text(), records=raws)
         return await self._admission(row, record, roll)
 
+    async def _ended(self, row: Row) -> Answer:
+        ended_ms = await self._replication.read(lambda database: database.agreed_ms())
+        return Answer(State.EXPIRED if ended_ms >= row.until_ms else State.CANCELLED)
+
     async def _judged(self, public: bytes, record: Record) -> Row:
-        """The invitation once it is known to be in time, and of this newcomer if of nobody else."""
+        """The invitation of this newcomer, once it is known to be in time, and if it was proposed.
+
+        What this node had under way before is executed by then, or never will be.
+        """
         now_ms = await self._settled_ms(PATIENCE_S)
+        roll = await self._roll()
         async with self._lock:
-            row = self._rows[public]
-            if row.is_over or (row.guest is not None and now_ms < row.until_ms):
-                return row
-            if now_ms >= row.until_ms:
+            row = found = self._row(public)
+            if row.number < 0:
+                row = replace(row, number=_settled_number(row, roll))
+            if row.is_over or row.number:
+                pass
+            elif now_ms >= row.until_ms:
                 row = replace(row, is_over=True)
-            else:
+            elif row.guest is None:
                 row = replace(row, guest=record.signer)
                 log.info("%s comes by invitation", _called(record))
-            await self._keep(row)
+            if row != found:
+                await self._keep(row)
             return row
 
     async def _admission(self, row: Row, record: Record, roll: Roll) -> Answer:
         """How far the newcomer is on its way to be a member; it is proposed once, if it is none."""
         if record.signer not in roll.members and not row.number:
+            row = await self._amended(row.public, number=underway(roll.last))
+            if row.is_over:
+                return await self._ended(row)
             wish = Propose(Admit(record.raw, row.instead_of), roll.number).encode()
             outcome = await self._replication.submit(wish, timeout_s=PATIENCE_S, of_members=True)
+            is_made = outcome.status is Status.DONE
+            row = await self._amended(row.public, number=outcome.revision if is_made else 0)
             if outcome.status is Status.CONFLICT:
                 return Answer(State.LATER, "the members have changed meanwhile")
-            if outcome.status is not Status.DONE:
+            if not is_made:
                 return Answer(State.REFUSED, _REFUSALS[outcome.status])
             log.info(
                 "%s was invited: proposal %d; while it waits for others: aegis-edge approve %d",
                 *(_called(record), outcome.revision, outcome.revision),
             )
-            row = replace(row, number=outcome.revision)
-            await self._keep_alone(row)
             roll = await self._roll()
         if record.signer in roll.members:
-            if not row.number:  # it was one before: this lets nobody in who is thrown out later
-                await self._keep_alone(replace(row, is_over=True))
+            if row.guest is not None and not row.number:
+                # It came in by another door: this lets nobody in who is thrown out later.
+                await self._amended(row.public, is_over=True)
             return Answer(State.ADMITTED)
         proposal = _proposal(row, roll)
         if proposal is None:
             return Answer(State.REJECTED)
         needed = self._replication.members.configuration.quorum
-        return Answer(State.WAITING, number=row.number, yes=len(proposal.yes), needed=needed)
+        return Answer(State.WAITING, number=proposal.number, yes=len(proposal.yes), needed=needed)
 
     # --- for the way ------------------------------------------------------------------------
 
@@ -252,7 +275,8 @@ class Invitations:
         now_ms = await self._replication.read(lambda database: database.agreed_ms())
         rows = [row for row in self._rows.values() if self._may_come(row, now_ms, roll)]
         # Where nobody writes, agreed time stands still: this board's clock says when to ask for it.
-        if any(row.until_ms <= time.time() * 1000 for row in rows):
+        # Whose board is proposed waits for votes, and for no time.
+        if any(not row.number and row.until_ms <= time.time() * 1000 for row in rows):
             with suppress(ReplicationError):
                 now_ms = await self._settled_ms(PATIENCE_S)
                 rows = [row for row in rows if self._may_come(row, now_ms, roll)]
@@ -295,9 +319,20 @@ class Invitations:
     def _is_open(self, row: Row, now_ms: int) -> bool:
         return row.guest is None and not row.is_over and now_ms < row.until_ms
 
-    async def _keep_alone(self, row: Row) -> None:
+    def _row(self, public: bytes) -> Row:
+        """Raises `Refusal` if newer ones have taken its place."""
+        if public not in self._rows:
+            raise Refusal("not_found", "there is no such invitation any more")
+        return self._rows[public]
+
+    async def _amended(self, public: bytes, **changes: Any) -> Row:
+        """The row as it is by now, with these changes; as it is if it is over."""
         async with self._lock:
-            await self._keep(row)
+            row = self._row(public)
+            if not row.is_over:
+                row = replace(row, **changes)
+                await self._keep(row)
+            return row
 
     async def _keep(self, row: Row) -> None:
         """Make `row` durable, then heed it; the oldest go that are in the way.
@@ -326,8 +361,28 @@ _REFUSALS = {
 
 
 def _proposal(row: Row, roll: Roll) -> Proposal | None:
-    """The open proposal to admit its guest."""
-    return next((each for each in roll.proposals if each.number == row.number), None)
+    """The open proposal to admit its guest, whoever made it."""
+    for proposal in roll.proposals:
+        change = proposal.change
+        if (
+            isinstance(change, Admit)
+            and change.instead_of == row.instead_of
+            and membership.opened(change.record).signer == row.guest
+        ):
+            return proposal
+    return None
+
+
+def _settled_number(row: Row, roll: Roll) -> int:
+    """The number of what was being proposed, now that this is over; 0 if it never was.
+
+    Where others have proposed something since, and nothing is open of it, it was: better once
+    too few than once more than its guest was invited for.
+    """
+    proposal, last = _proposal(row, roll), underway(row.number)
+    if proposal is not None:
+        return proposal.number
+    return 0 if roll.last == last else last + 1
 
 
 def _listed(row: Row, now_ms: int, roll: Roll | None = None) -> Invited:
@@ -340,7 +395,7 @@ def _listed(row: Row, now_ms: int, roll: Roll | None = None) -> Invited:
         state = "expired"
     elif row.is_over:
         state = "cancelled"
-    return Invited(_name(row), state, row.until_ms, row.instead_of, row.guest, row.number)
+    return Invited(_name(row), state, row.until_ms, row.instead_of, row.guest, max(0, row.number))
 
 
 def _name(row: Row) -> str:

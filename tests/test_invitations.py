@@ -31,13 +31,13 @@ from aegis_edge.disk import guestlist, keyfile
 from aegis_edge.disk.guestlist import ROWS_MAX
 from aegis_edge.home import own_record, read_genesis
 from aegis_edge.invitations import OPEN_MAX, Invitations
-from aegis_edge.knowledge.operations import Approve, Dismiss, Leave, Propose, Status
+from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, Status
 from aegis_edge.net.clock import now_ticks
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.peers.invitation import Invitation
 from aegis_edge.peers.welcome import Answer, State
-from aegis_edge.replication import NoQuorum, Replication
+from aegis_edge.replication import NoQuorum, Replication, Unconfirmed
 from aegis_edge.replication.performer import TICK_TICKS
 from aegis_edge.wire.envelope import Signer
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -240,18 +240,140 @@ async def test_a_board_alone_lets_in_whom_it_invited(tmp_path: Path) -> None:
 
 async def test_who_is_thrown_out_is_not_let_in_again_by_what_it_once_used(tmp_path: Path) -> None:
     async with town(tmp_path, 3) as here:
-        member, desk = here.nodes[2], here.desk
-        record = own_record(here.homes[2], keyfile.read(here.homes[2].key_file))
-        held, invitation = await invited(desk), await invited(desk)
-        assert (await asks(desk, held, record)).state is State.ADMITTED
-        assert (await asks(desk, invitation)).state is State.WAITING
-        await decide(Propose(Dismiss(member.key)).encode(), *here.nodes[:2])
+        desk = here.desk
+        held = await invited(desk)
+        assert (await asks(desk, held, OTHER, is_ready=False)).state is State.WELCOME
+        await decide(Propose(Admit(OTHER.raw)).encode(), *here.nodes[:2])
         await settled(1, here.nodes[0])
+        assert (await asks(desk, held, OTHER)).state is State.ADMITTED
+        await decide(Propose(Dismiss(OTHER.signer)).encode(), *here.nodes[:3])
+        await settled(2, here.nodes[0])
         for is_ready in (False, True):
-            assert (await asks(desk, held, record, is_ready=is_ready)).state is State.CANCELLED
-        with pytest.raises(Refusal, match="is proposed already"):
-            await desk.cancel((await desk.listed())[0].name)
-        assert len(await here.nodes[0].read(lambda database: database.roll().proposals)) == 1
+            assert (await asks(desk, held, OTHER, is_ready=is_ready)).state is State.CANCELLED
+        assert await here.nodes[0].read(lambda database: database.roll().proposals) == ()
+
+
+async def test_who_was_proposed_and_is_thrown_out_is_not_proposed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        assert (await asks(desk, invitation)).state is State.ADMITTED
+        roll = await desk._roll()
+        (row,) = desk._rows.values()
+        assert row.number == roll.last == 1
+        assert module._proposal(row, roll) is None
+
+        async def without_it() -> Any:
+            return replace(roll, records=())
+
+        monkeypatch.setattr(desk, "_roll", without_it)
+        assert (await asks(desk, invitation)).state is State.REJECTED
+
+
+def answers_are_lost(
+    monkeypatch: pytest.MonkeyPatch, node: Replication, *, is_taken: bool = True
+) -> None:
+    """Whoever proposes hears nothing of it, and if it is not `is_taken`, nobody does."""
+    submit = node.submit
+
+    async def unheard(operation: bytes, **more: Any) -> Any:
+        if not more.get("of_members"):
+            return await submit(operation, **more)
+        if is_taken:
+            await submit(operation, **more)
+        raise Unconfirmed("nothing was heard of it")
+
+    monkeypatch.setattr(node, "submit", unheard)
+
+
+async def test_what_is_proposed_is_not_cancelled_nor_proposed_again_where_no_answer_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 3) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        with monkeypatch.context() as patched:
+            answers_are_lost(patched, here.nodes[0])
+            assert (await asks(desk, invitation)).state is State.LATER
+        (listed,) = await desk.listed()
+        assert (listed.state, listed.number) == ("waiting", 0)
+        with pytest.raises(Refusal, match="its board is being proposed"):
+            await desk.cancel(listed.name)
+        after_a_restart = here.again()
+        for one in (after_a_restart, desk):
+            assert (await asks(one, invitation)).number == 1
+            with pytest.raises(Refusal, match="its board is proposed already"):
+                await one.cancel(listed.name)
+        for node in here.nodes[1:]:
+            await node.submit(Approve(1, False).encode(), of_members=True)
+        await here.nodes[0].barrier()
+        assert (await asks(desk, invitation)).state is State.REJECTED
+        assert (await desk._roll()).last == 1
+
+
+async def test_whom_the_members_rejected_meanwhile_is_not_proposed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 3) as here:
+        invitation = await invited(here.desk)
+        with monkeypatch.context() as patched:
+            answers_are_lost(patched, here.nodes[0])
+            assert (await asks(here.desk, invitation)).state is State.LATER
+        for node in here.nodes[1:]:
+            await node.submit(Approve(1, False).encode(), of_members=True)
+        await here.nodes[0].barrier()
+        for desk in (here.again(), here.desk):
+            assert (await asks(desk, invitation)).state is State.REJECTED
+        assert (await here.desk._roll()).last == 1
+
+
+async def test_what_never_came_to_be_proposed_is_proposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 3) as here:
+        invitation = await invited(here.desk)
+        with monkeypatch.context() as patched:
+            answers_are_lost(patched, here.nodes[0], is_taken=False)
+            assert (await asks(here.desk, invitation)).state is State.LATER
+        assert (await asks(here.again(), invitation)).number == 1
+
+
+async def test_what_was_cancelled_just_before_is_not_proposed(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        invitation = await invited(desk)
+        assert (await asks(desk, invitation, is_ready=False)).state is State.WELCOME
+        (row,), roll = desk._rows.values(), await desk._roll()
+        await desk.cancel((await desk.listed())[0].name)
+        assert (await desk._admission(row, NEW, roll)).state is State.CANCELLED
+        assert (await desk._roll()).last == 0
+        desk._rows.clear()
+        with pytest.raises(Refusal, match="no such invitation any more"):
+            await desk._admission(row, NEW, roll)
+
+
+async def test_whoever_has_a_used_code_costs_the_cluster_nothing(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        invitation = await invited(here.desk)
+        assert (await asks(here.desk, invitation, is_ready=False)).state is State.WELCOME
+        batches = here.nodes[0].counters.batches
+        assert (await asks(here.desk, invitation, OTHER)).state is State.USED
+        assert here.nodes[0].counters.batches == batches
+
+
+async def test_votes_that_are_waited_for_after_the_end_cost_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with town(tmp_path, 2) as here:
+        invitation = await invited(here.desk)
+        assert (await asks(here.desk, invitation)).state is State.WAITING
+        later_s = invitation.until_s + 1
+        monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: later_s))
+        batches = here.nodes[0].counters.batches
+        assert await here.desk._expected() == key(invitation)
+        assert here.nodes[0].counters.batches == batches
 
 
 async def test_a_disk_that_takes_nothing_lets_nobody_in(tmp_path: Path) -> None:
@@ -259,7 +381,9 @@ async def test_a_disk_that_takes_nothing_lets_nobody_in(tmp_path: Path) -> None:
         desk = here.desk
         invitation = await invited(desk)
         desk._path = here.homes[0].key_file / "no folder"
-        assert (await asks(desk, invitation)).state is State.LATER
+        answer = await asks(desk, invitation)
+        assert answer.state is State.LATER
+        assert "no folder" not in answer.words
         assert here.nodes[0].nodes == 1
         with pytest.raises(Refusal) as refused:
             await invited(desk)
@@ -426,7 +550,7 @@ async def test_a_host_without_a_quorum_has_its_guest_wait(
         await settled(1, here.nodes[0])
         answer = await asks(here.desk, second, OTHER)
         assert answer.state is State.LATER
-        assert "waiting for new101" in answer.words
+        assert "new101" not in answer.words, "who is down is not for whoever has a code"
         with pytest.raises(NoQuorum):
             await here.desk.issue(HOUR_S, None, timeout_s=0.2)
 
@@ -465,12 +589,19 @@ async def test_a_proposal_that_comes_too_late_is_made_anew(
         assert (await asks(desk, invitation)).state is State.ADMITTED
 
 
-async def test_who_is_a_member_already_hears_that(tmp_path: Path) -> None:
+async def test_who_is_a_member_already_hears_that_and_leaves_the_code_to_others(
+    tmp_path: Path,
+) -> None:
     async with town(tmp_path, 2) as here:
-        invitation = await invited(here.desk)
+        desk = here.desk
+        invitation = await invited(desk)
         member = own_record(here.homes[1], keyfile.read(here.homes[1].key_file))
-        assert (await asks(here.desk, invitation, member)).state is State.ADMITTED
+        assert (await asks(desk, invitation, member, is_ready=False)).state is State.WELCOME
+        assert (await asks(desk, invitation, member)).state is State.ADMITTED
         assert await here.nodes[0].read(lambda database: database.roll().proposals) == ()
+        assert await states(desk) == ["open"], "and has used up nothing"
+        assert await desk._expected() == key(invitation)
+        assert (await asks(desk, invitation)).state is State.WAITING
 
 
 # --- as owners type it, in processes of their own -----------------------------------------------

@@ -31,8 +31,10 @@ class Row:
     """One invitation.  `public`: see `peers.invitation`; `until_ms`: agreed time in Unix ms.
 
     `instead_of`: the member that the newcomer takes the place of.  `guest`: the key of the newcomer
-    that used it; `number`: of the proposal to admit it, 0 before there is one.  `is_over`: it was
-    cancelled, or nobody used it in time.
+    that used it; `number`: of the proposal to admit it, 0 before there is one.  While one is being
+    made, and perhaps is made already, nobody knows its number: then it is below 0, and says which
+    was the last one before, as `underway` of that.  `is_over`: it was cancelled, or nobody used it
+    in time.
     """
 
     public: bytes
@@ -41,6 +43,11 @@ class Row:
     guest: bytes | None = None
     number: int = 0
     is_over: bool = False
+
+
+def underway(last: int) -> int:
+    """The `Row.number` of a proposal that comes after the one with the number `last`; and back."""
+    return -1 - last
 
 
 def read(path: Path) -> tuple[Row, ...]:
@@ -81,7 +88,7 @@ def _row(fields: Any) -> Row:
     public, until_ms, instead_of, guest, number, is_over = fields
     _check(_is_key(public) and type(until_ms) is int and type(number) is int)
     _check(all(each is None or _is_key(each) for each in (instead_of, guest)))
-    _check(type(is_over) is bool and until_ms >= 0 and number >= 0)
+    _check(type(is_over) is bool and until_ms >= 0)
     return Row(public, until_ms, instead_of, guest, number, is_over)
 
 
