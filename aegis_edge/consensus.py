@@ -21,9 +21,14 @@ from aegis_edge.client import connect
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """That a board becomes a member; `record` is the text that `aegis-edge record` prints there."""
+    """That a board becomes a member; `record` is the text that `aegis-edge record` prints there.
+
+    `unseen`: also where it would be needed and does not answer; if it never comes, the cluster
+    stops for good.
+    """
 
     record: str
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,12 @@ class HybridConsensus:
     async def propose_change(self, change: Addition | Removal) -> Proposed:
         """Propose a change of members, with this node's yes; whoever wants the same says yes to it.
 
-        Raises `Conflict` if it is so already or the rules do not allow it, `NotFound` if there is
+        Raises `Conflict` if it is so already, the rules do not allow it or a board that would be
+        needed does not answer, `NotFound` if there is
         no such member, `Invalid` for what is no record or id.
         """
         if isinstance(change, Addition):
-            said = await self._client.propose_addition(change.record)
+            said = await self._client.propose_addition(change.record, unseen=change.unseen)
         else:
             said = await self._client.propose_removal(change.node_id)
         return Proposed(said["number"], said["open"])

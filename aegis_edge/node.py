@@ -14,7 +14,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from functools import partial
@@ -36,9 +36,11 @@ from aegis_edge.invitations import Invitations
 from aegis_edge.knowledge.roll import Roll
 from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
+from aegis_edge.net.guest import HANDSHAKE_S, Caller
 from aegis_edge.net.lan import Lan
 from aegis_edge.net.links import Links
 from aegis_edge.net.poller import Poller
+from aegis_edge.net.sighting import see
 from aegis_edge.pbft.configuration import Parameters
 from aegis_edge.pbft.pace import Pace, bundle_bytes_max
 from aegis_edge.pbft.replica import Replica
@@ -120,7 +122,9 @@ async def run(
             desk = _desk(config, genesis, record, links, replication)
             bans = _bans(config, record, links, replication)
             lan = _lan(config, genesis, record, links) if config.lan_discovery else None
-            speaker = _speaker(config, genesis, replication, links, way, pace, desk, bans)
+            caller = Caller(record.raw, keys.noise_private, genesis.cluster_id)
+            seen = partial(_seen, caller, way)
+            speaker = _speaker(config, genesis, replication, links, way, pace, desk, bans, seen)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
@@ -133,12 +137,7 @@ async def run(
                 await nursery.start(api.serve, speaker, listener)
                 log.info(
                     "%s runs: %s listens on %s, its API on %s",
-                    *(
-                        config.name,
-                        identity.short(record.signer),
-                        way.listen,
-                        config.api_socket,
-                    ),
+                    *(config.name, identity.short(record.signer), way.listen, config.api_socket),
                 )
                 if not replication.is_member:
                     log.warning(
@@ -329,6 +328,18 @@ def _lan(config: Config, genesis: Genesis, record: Verified[NodeRecord], links: 
         ) from None
 
 
+async def _seen(caller: Caller, way: Way, record: Verified[NodeRecord]) -> str:
+    """See `api.Node.see`."""
+    if way.expect is not None:
+        return "at this security level nobody but a member can call it"
+    handshake_s = HANDSHAKE_S if way.timing is None else way.timing.handshake_s
+    try:
+        await see(caller, way.transports, record, handshake_s=handshake_s)
+    except LinkError as error:
+        return str(error)
+    return ""
+
+
 def _speaker(
     config: Config,
     genesis: Genesis,
@@ -338,6 +349,7 @@ def _speaker(
     pace: Pace,
     desk: Invitations,
     bans: Bans,
+    seen: Callable[[Verified[NodeRecord]], Awaitable[str]],
 ) -> api.Node:
     """What the API says of this node."""
     cluster = {
@@ -387,6 +399,8 @@ def _speaker(
         record=membership.opened,
         dial=links.dial,
         schemes=frozenset(way.transports),
+        see=seen,
+        quorum=membership.rules(genesis).quorum,
         invitations=desk,
         bans=bans,
         timeout_ticks=pace.timeout_ticks,

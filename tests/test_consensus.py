@@ -19,6 +19,23 @@ from tests.test_network import alive
 from tests.test_node import cluster
 
 
+async def test_a_board_that_is_needed_and_not_there_stops_no_cluster(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    homes = boards(tmp_path / "ours", 2)
+    (stranger,) = cluster(tmp_path, 1)
+    texts = [
+        identity.record_to_text(own_record(each, keyfile.read(each.key_file)))
+        for each in (homes[1], stranger)
+    ]
+    async with alive(homes[0], stranger), HybridConsensus(homes[0].directory) as consensus:
+        for text in texts:
+            with pytest.raises(Conflict, match="it was not seen"):
+                await consensus.propose_change(Addition(text))
+        assert (await consensus.get_network_stats())["nodes"] == 1
+        assert not (await consensus.propose_change(Addition(texts[0], unseen=True))).is_open
+        assert not (await consensus.get_network_stats())["reachable"]
+
+
 async def test_changes_are_proposed_and_voted_on(tmp_path: Path) -> None:
     homes = boards(tmp_path, 2)
     record = own_record(homes[1], keyfile.read(homes[1].key_file))

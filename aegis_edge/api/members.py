@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from aegis_edge.api.messages import Refusal, Reply, Request, allow, json_reply, seconds
+import trio
+
+from aegis_edge.api.messages import Refusal, Reply, Request, allow, flag, json_reply, seconds
 from aegis_edge.api.port import PATIENCE_S_MAX, Node
 from aegis_edge.knowledge.operations import (
     Admit,
@@ -104,30 +106,39 @@ def _described(node: Node, proposal: Any) -> dict[str, Any]:
 
 
 async def propose(node: Node, request: Request) -> Reply:
-    """Put to the vote what the body says: {"add": RECORD} or {"remove": NODE ID}."""
+    """Put to the vote what the body says: {"add": RECORD} or {"remove": NODE ID}.
+
+    A board that would be needed as soon as it is in has to answer first, unless it may be "unseen".
+    """
+    allow(request.query, "timeout", "unseen")
+    timeout_s = _timeout_s(node, request)
+    until = trio.current_time() + timeout_s
     wanted = wanted_of(request, "add", "remove")
     number = await _configuration(node)
     if "add" in wanted:
         record = _record(wanted["add"])
         _refuse_unreachable(node, record)
+        if not flag(request.query, "unseen"):
+            await _refuse_unseen(node, record, timeout_s)
         operation = Propose(Admit(record.raw), number)
     else:
         operation = Propose(Dismiss(key_of(wanted["remove"])), number)
-    return await _decide(node, request, operation)
+    return await _decide(node, operation, max(0.0, until - trio.current_time()))
 
 
 async def vote(node: Node, request: Request) -> Reply:
     """Say yes or no to a proposal: {"number": N, "yes": true}."""
+    allow(request.query, "timeout")
     wanted = wanted_of(request, "number", "yes", all_of=True)
     number = wanted["number"]
-    return await _decide(
-        node, request, Approve(number, wanted["yes"]), f"there is no open proposal {number}"
-    )
+    absent = f"there is no open proposal {number}"
+    return await _decide(node, Approve(number, wanted["yes"]), _timeout_s(node, request), absent)
 
 
 async def leave(node: Node, request: Request) -> Reply:
     """This node goes, and asks nobody."""
-    return await _decide(node, request, Leave(await _configuration(node)))
+    allow(request.query, "timeout")
+    return await _decide(node, Leave(await _configuration(node)), _timeout_s(node, request))
 
 
 async def _configuration(node: Node) -> int:
@@ -135,15 +146,17 @@ async def _configuration(node: Node) -> int:
     return int(roll.number)
 
 
+def _timeout_s(node: Node, request: Request) -> float:
+    return seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
+
+
 async def _decide(
     node: Node,
-    request: Request,
     ballot: Propose | Approve | Leave,
+    timeout_s: float,
     absent: str = "there is no such member",
 ) -> Reply:
     """What came of a wish; `absent`: the words if there is nothing that it could be about."""
-    allow(request.query, "timeout")
-    timeout_s = seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
     try:
         raw = ballot.encode()
     except OperationError as error:
@@ -181,6 +194,27 @@ def _refuse_unreachable(node: Node, record: Verified[NodeRecord]) -> None:
         f"nobody here can reach that board, which says that it is at {', '.join(addresses)}",
         "set `transport` there as it is here, run aegis-edge record again, and give that",
     )
+
+
+async def _refuse_unseen(node: Node, record: Verified[NodeRecord], timeout_s: float) -> None:
+    """From its admission on nothing is decided without it, not even that it goes again."""
+    roll = await node.replication.read(lambda database: database.roll())
+    here, members = len(node.status()["reachable"]) + 1, len(roll.records) + 1
+    needed = node.quorum(members)
+    if record.signer in roll.members or here >= needed:
+        return
+    why = "it did not answer in time"
+    with trio.move_on_after(timeout_s):
+        why = await node.see(record)
+    if why:
+        raise Refusal(
+            "conflict",
+            f"{needed} of {members} would decide with {record.message.name or 'that board'}, of"
+            f" which {here} {'is' if here == 1 else 'are'} here, so it is needed; and it was not"
+            f" seen: {why}",
+            "install the genesis of this cluster there, run the node, and try again; or, if you"
+            " are sure of it: --unseen.  Should it never come, this cluster stops for good",
+        )
 
 
 def _record(text: Any) -> Verified[NodeRecord]:

@@ -6,7 +6,7 @@ Failures of the node are exceptions with a `code` for programs and an `advice` f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -127,7 +127,9 @@ class Node:
     plain JSON values; `author` is the text form of a member's public key, `name` what people call
     it; `record` reads a node record; `dial` has the member at an address dialled now and gives its
     key, None if nobody is known to be there; `schemes`: the kinds of address that links dial, such
-    as "tcp"; `timeout_ticks`: how long a leader may say nothing, in milliseconds.
+    as "tcp"; `see` calls a board that is no member: empty if it is there with this genesis, else
+    why nobody can tell; `quorum`: of so many members; `timeout_ticks`: how long a leader may say
+    nothing, in milliseconds.
     """
 
     replication: Replication
@@ -140,6 +142,8 @@ class Node:
     record: Callable[[bytes], Verified[NodeRecord]]
     dial: Callable[[str], bytes | None]
     schemes: frozenset[str]
+    see: Callable[[Verified[NodeRecord]], Awaitable[str]]
+    quorum: Callable[[int], int]
     invitations: Invitations
     bans: Bans
     timeout_ticks: int

@@ -65,7 +65,7 @@ INDEX = {
     "GET /v1/members": "who takes part, and since when",
     "POST /v1/leave?timeout=": "this node goes, and asks nobody",
     "GET /v1/proposals": "changes of members that wait for votes",
-    "POST /v1/proposals?timeout=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
+    "POST /v1/proposals?timeout=&unseen=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
     "POST /v1/vote?timeout=": 'say yes or no to one: {"number": N, "yes": true}',
     "GET /v1/invitations": "what became of each invitation",
     "POST /v1/invitations?timeout=": 'invite a board: {"for_s": N, "instead_of": NODE ID or null}',

@@ -54,22 +54,32 @@ def _state(state: str) -> str:
 
 @command.command("add")
 @click.argument("file", metavar="RECORD", type=click.Path())
+@click.option(
+    "--unseen",
+    is_flag=True,
+    help="Propose it although it does not answer.  If it never does, and the cluster needs it to"
+    " decide, nothing is ever decided again: not even that it goes.",
+)
 @screen.common
-def add(file: str) -> None:
+def add(file: str, unseen: bool) -> None:
     """Propose a board as a member, by its record from `aegis-edge record`.
 
-    It has the genesis of this cluster installed, and runs: let in, its vote is needed.
+    It has the genesis of this cluster installed, and runs: let in, its vote is needed.  So where
+    the cluster could not decide without it, as a board alone, it is called first, and has to show
+    that it is there and has this genesis.  Through Tor from HIGH on nobody but a member can call
+    it: invite it instead (aegis-edge invite).
 
     \b
-    Example:
+    Examples:
       aegis-edge members add attic.record
+      aegis-edge members add attic.record --unseen
     """
     try:
         text = Path(file).read_text(encoding="ascii")
     except UnicodeDecodeError:
         raise screen.Failure(f"{file}: is not a text file", "is it the right file?") from None
     with screen.client() as client:
-        told(client.propose_addition(text), "it is a member now")
+        told(client.propose_addition(text, unseen=unseen), "it is a member now")
 
 
 @click.command("remove")

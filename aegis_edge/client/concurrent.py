@@ -204,13 +204,16 @@ class TrioClient:
         """The changes of members that wait for votes."""
         return await self._do(protocol.table("proposals"))
 
-    async def propose_addition(self, record: str) -> dict[str, Any]:
+    async def propose_addition(self, record: str, *, unseen: bool = False) -> dict[str, Any]:
         """Propose the node whose record (the text of `aegis-edge record`) this is as a member.
 
-        `number` in the answer names the proposal; it is done unless `open`.
+        `number` in the answer names the proposal; it is done unless `open`.  Where the cluster
+        would need that board from then on it has to answer first, or else `Conflict`; `unseen`:
+        whether or not it does, and if it never comes the cluster stops for good.
         """
         patience_s = await self._patience()
-        return await self._do(protocol.propose("add", record, patience_s), patience_s)
+        call = protocol.propose("add", record, patience_s, unseen=unseen)
+        return await self._do(call, patience_s)
 
     async def propose_removal(self, node_id: str) -> dict[str, Any]:
         """Propose that this member goes; the answer is as for `propose_addition`."""

@@ -219,13 +219,16 @@ class Client:
         """The changes of members that wait for votes."""
         return self._do(protocol.table("proposals"))
 
-    def propose_addition(self, record: str) -> dict[str, Any]:
+    def propose_addition(self, record: str, *, unseen: bool = False) -> dict[str, Any]:
         """Propose the node whose record (the text of `aegis-edge record`) this is as a member.
 
-        `number` in the answer names the proposal; it is done unless `open`.
+        `number` in the answer names the proposal; it is done unless `open`.  Where the cluster
+        would need that board from then on it has to answer first, or else `Conflict`; `unseen`:
+        whether or not it does, and if it never comes the cluster stops for good.
         """
         patience_s = self._patience()
-        return self._do(protocol.propose("add", record, patience_s), patience_s)
+        call = protocol.propose("add", record, patience_s, unseen=unseen)
+        return self._do(call, patience_s)
 
     def propose_removal(self, node_id: str) -> dict[str, Any]:
         """Propose that this member goes; the answer is as for `propose_addition`."""

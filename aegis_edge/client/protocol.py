@@ -469,9 +469,11 @@ def unban(node_id: str) -> Call[dict[str, Any]]:
     return _wish("/v1/unban", {"id": node_id})
 
 
-def propose(change: str, what: str, patience_s: float) -> Call[dict[str, Any]]:
+def propose(
+    change: str, what: str, patience_s: float, *, unseen: bool = False
+) -> Call[dict[str, Any]]:
     """`change`: "add", and the text of a record, or "remove", and a node id."""
-    return _wish("/v1/proposals", {change: what}, patience_s)
+    return _wish("/v1/proposals", {change: what}, patience_s, unseen=unseen)
 
 
 def vote(number: int, yes: bool, patience_s: float) -> Call[dict[str, Any]]:
@@ -491,10 +493,11 @@ def cancel_invitation(name: str) -> Call[dict[str, Any]]:
 
 
 def _wish(
-    path: str, wanted: dict[str, Any], patience_s: float | None = None
+    path: str, wanted: dict[str, Any], patience_s: float | None = None, *, unseen: bool = False
 ) -> Call[dict[str, Any]]:
     body = json.dumps(wanted).encode()
-    raw = request("POST", path, {"timeout": patience_s}, body, "application/json")
+    query: dict[str, object] = {"timeout": patience_s, "unseen": 1 if unseen else None}
+    raw = request("POST", path, query, body, "application/json")
     return Call(raw, lambda answer: document(checked(answer)))
 
 

@@ -182,6 +182,9 @@ class Replication:
         self.ballots: list[Any] = []
         self.desk = Desk()
         self.bans = Bans()
+        #: Whom the node was to call, and why it has not seen them.
+        self.seen: list[bytes] = []
+        self.unseen = ""
         #: Which founder this node speaks for.
         self.who = 0
 
@@ -284,6 +287,11 @@ class Replication:
     def known(self) -> dict[str, Any]:
         return {"peers": self.peers} | ({"bans": self.banned} if self.banned else {})
 
+    async def see(self, record: Verified[NodeRecord]) -> str:
+        await trio.lowlevel.checkpoint()
+        self.seen.append(record.signer)
+        return self.unseen
+
     def status(self) -> dict[str, Any]:
         said = {"nodes": 1, "has_quorum": True, "revision": self.revision, "reachable": []}
         said |= {"quorum": 2, "faulty_max": 0, "is_member": True}
@@ -302,6 +310,8 @@ def node_of(replication: Replication) -> Node:
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
         schemes=frozenset({"tcp"}),
+        see=replication.see,
+        quorum=RULES.quorum,
         invitations=replication.desk,
         bans=replication.bans,
         timeout_ticks=replication.timeout_ticks,

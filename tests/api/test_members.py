@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import trio
+from trio.testing import MockClock
 
-from aegis_edge.api.messages import Refusal, Reply, Request
+from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
 from aegis_edge.api.routes import INDEX, answer
 from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, decode
 from aegis_edge.knowledge.roll import PROPOSAL_MS
@@ -19,7 +21,8 @@ from tests.api.node import FOUNDERS, NEWCOMER, TIME_MS, Replication, node_of
 
 async def ask(node: Replication, method: str, path: str, body: object = None, **more: Any) -> Any:
     raw = b"" if body is None else json.dumps(body).encode()
-    request = Request(method, f"/v1/{path}", {}, True, raw)
+    path, _, query = path.partition("?")
+    request = Request(method, f"/v1/{path}", parse_query(query), True, raw)
     reply: Reply = await answer(replace(node_of(node), **more), request)
     return json.loads(reply.body)
 
@@ -132,6 +135,49 @@ async def test_whom_nobody_here_could_reach_is_not_proposed() -> None:
     # Who says nothing of where it is calls by itself.
     await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)}, **through_tor)
     await ask(node, "POST", "proposals", {"add": text})
+
+
+async def test_who_would_be_needed_at_once_has_to_be_there() -> None:
+    node, adding = Replication(), {"add": record_to_text(NEWCOMER)}
+    node.unseen = "nobody listens there"
+    with pytest.raises(
+        Refusal, match="2 of 3 would decide with new, of which 1 is here"
+    ) as refused:
+        await ask(node, "POST", "proposals", adding)
+    assert refused.value.code == "conflict"
+    assert "nobody listens there" in str(refused.value)
+    assert "--unseen" in str(refused.value.body["advice"])
+    assert (node.ballots, node.seen) == ([], [NEWCOMER.signer])
+    await ask(node, "POST", "proposals?unseen=1", adding)
+    assert node.ballots == [Propose(Admit(NEWCOMER.raw), 0)]
+    assert len(node.seen) == 1
+    node.unseen = ""
+    await ask(node, "POST", "proposals", adding)
+    assert len(node.seen) == 2
+    # Where enough of the others are linked, whether it comes or not stops nobody.
+    node.unseen, node.more = "nobody listens there", {"reachable": ["n1"]}
+    await ask(node, "POST", "proposals", adding)
+    assert len(node.seen) == 2
+    # Who is a member already is told so.
+    node.who = 1
+    node.decide(Propose(Admit(NEWCOMER.raw)))
+    node.more = {}
+    with pytest.raises(Refusal, match="it is so already"):
+        await ask(node, "POST", "proposals", adding)
+
+
+async def test_a_board_that_hangs_keeps_nobody_waiting_for_longer_than_was_said(
+    autojump_clock: MockClock,
+) -> None:
+    async def see(record: Any) -> str:
+        await trio.sleep(90)
+        return ""
+
+    node, adding = Replication(), {"add": record_to_text(NEWCOMER)}
+    with pytest.raises(Refusal, match="it did not answer in time"):
+        await ask(node, "POST", "proposals?timeout=60", adding, see=see)
+    await ask(node, "POST", "proposals?timeout=100", adding, see=see)
+    assert node.timeouts_s == [10]
 
 
 async def test_what_came_too_late_is_a_conflict() -> None:

@@ -40,6 +40,21 @@ def test_a_record_file_proposes_a_member(cli: Cli, node: Replication, tmp_path: 
     assert cli("members", "add", tmp_path / "missing").code == 1
 
 
+def test_a_board_that_was_not_seen_is_proposed_only_if_told_so(
+    cli: Cli, node: Replication, tmp_path: Path
+) -> None:
+    node.unseen = "nobody listens there"
+    record = tmp_path / "new.record"
+    record.write_text(record_to_text(NEWCOMER))
+    said = cli("members", "add", record)
+    assert said.code == 4
+    assert "it was not seen: nobody listens there" in said.err
+    assert "--unseen" in said.err
+    assert node.ballots == []
+    assert cli("members", "add", record, "--unseen").code == 0
+    assert len(node.ballots) == 1
+
+
 def test_who_goes_is_named_as_people_do(cli: Cli, node: Replication) -> None:
     for name in ("n1", SECOND, SECOND[:8]):
         node.ballots.clear()
