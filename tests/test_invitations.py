@@ -543,11 +543,11 @@ async def test_open_invitations_are_few_and_old_ones_are_forgotten(tmp_path: Pat
 async def test_a_host_without_a_quorum_has_its_guest_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE_S", 0.2)
     async with town(tmp_path, 1) as here:
         invitation, second = await invited(here.desk), await invited(here.desk)
         assert (await asks(here.desk, invitation)).state is State.ADMITTED
         await settled(1, here.nodes[0])
+        monkeypatch.setattr(module, "PATIENCE_S", 0.2)
         answer = await asks(here.desk, second, OTHER)
         assert answer.state is State.LATER
         assert "new101" not in answer.words, "who is down is not for whoever has a code"
