@@ -365,9 +365,12 @@ def _speaker(
         return replication.status() | cluster | {"tor": tor or None}
 
     def peers() -> Mapping[str, Any]:
+        names = replication.members.names  # unique, where records need not be
         return {
             "peers": [
-                asdict(peer) | {"peer": identity.node_id(peer.peer)} for peer in links.statistics()
+                asdict(peer)
+                | {"peer": identity.node_id(peer.peer), "name": names.get(peer.peer, peer.name)}
+                for peer in links.statistics()
             ],
             "bans": [
                 {"peer": identity.node_id(kept.key), "left_ticks": kept.left_ticks}

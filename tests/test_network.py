@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 import trio
 
-from aegis_edge import P2PNetworkManager
+from aegis_edge import P2PNetworkManager, config
 from aegis_edge.client import NotFound, NotRunning, TimedOut
 from aegis_edge.config import Config, ConfigError
+from aegis_edge.disk import keyfile
+from aegis_edge.home import own_record
 from aegis_edge.peers import identity
+from aegis_edge.peers.genesis import Genesis, Parameters
 from tests.test_growth import key_of
 from tests.test_node import Running, cluster
 
@@ -56,6 +59,23 @@ async def test_peers_are_the_other_members_and_are_dialled_when_somebody_wishes(
             await network.connect_to_peer("tcp:nowhere:1")
         await running.start(three)
         assert (await network.connect_to_peer(address_of(three))).is_linked
+
+
+async def test_peers_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    homes = cluster(tmp_path, 3)
+    records = [
+        own_record(config.load({"home": each.directory, "name": "pi"}, {}), keys)
+        for each in homes
+        for keys in [keyfile.read(each.key_file)]
+    ]
+    text = Genesis.of(records, Parameters(0, bytes(16))).to_text()
+    for each in homes:
+        each.genesis_file.write_text(text)
+    async with alive(homes[0]), P2PNetworkManager(homes[0].directory) as network:
+        names = {peer.node_id: peer.name for peer in await network.discover_peers()}
+    assert names == {
+        identity.node_id(key_of(each)): f"pi {identity.short(key_of(each))}" for each in homes[1:]
+    }
 
 
 async def test_without_a_node_or_a_home_they_say_so(tmp_path: Path) -> None:

@@ -114,13 +114,16 @@ def leave() -> None:
 
 def named(node: str, members: list[dict[str, Any]]) -> str:
     """The id of the one member that is meant."""
-    found = [m["id"] for m in members if node in (m["name"], m["id"])]
+    found = [m for m in members if node in (m["name"], m["id"])]
+    if not found:  # of one name, each goes by its id as well
+        found = [m for m in members if m["name"] == f"{node} {screen.short(m['id'])}".strip()]
     if not found and node:
-        found = [m["id"] for m in members if m["id"].startswith(node.lower())]
+        found = [m for m in members if m["id"].startswith(node.lower())]
     if len(found) != 1:
-        what = "is more than one member" if found else "is no member"
-        raise screen.Failure(f"{screen.shown(node)} {what}", "aegis-edge members shows their ids")
-    return str(found[0])
+        names = ", ".join(m["name"] for m in found)
+        what = f"is more than one: {names}" if found else "is no member"
+        raise screen.Failure(screen.shown(f"{node} {what}"), "aegis-edge members shows their ids")
+    return str(found[0]["id"])
 
 
 def told(said: dict[str, Any], done: str) -> None:

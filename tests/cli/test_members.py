@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from aegis_edge.cli.members import named
+from aegis_edge.cli.screen import Failure
 from aegis_edge.knowledge.operations import Dismiss, Leave, Propose
 from aegis_edge.peers.identity import node_id, record_to_text
 from tests.api.node import FOUNDERS, NEWCOMER, Replication
@@ -69,6 +73,17 @@ def test_who_goes_is_named_as_people_do(cli: Cli, node: Replication) -> None:
     assert "waits" in cli("remove", "n1").out
     node.who = 1
     assert "it is no member any more" in cli("remove", "n1").out
+
+
+def test_a_name_of_several_boards_names_them_all() -> None:
+    members = [{"id": f"{start}5678rest", "name": f"pi {start}5678"} for start in ("1234", "abcd")]
+    members.append({"id": "pixxxxxxxxxx", "name": "attic"})
+    assert named("pi abcd5678", members) == "abcd5678rest"
+    assert named("abcd", members) == "abcd5678rest"
+    with pytest.raises(Failure, match=r"^pi is more than one: pi 12345678, pi abcd5678$"):
+        named("pi", members)
+    with pytest.raises(Failure, match="is no member"):
+        named("p", members[:2])
 
 
 def test_a_node_leaves(cli: Cli, node: Replication) -> None:
