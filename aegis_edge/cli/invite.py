@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import patience, screen
 from aegis_edge.cli.meant import Group
 from aegis_edge.cli.members import named
 
@@ -46,6 +46,7 @@ def _options(function: _F) -> _F:
             default=None,
             help="A picture of it for a camera, or none; on a terminal there is one.",
         ),
+        patience.option,
     )
     for option in reversed(options):
         function = option(function)
@@ -56,7 +57,9 @@ def _options(function: _F) -> _F:
 @_options
 @screen.common
 @click.pass_context
-def command(ctx: click.Context, lifetime_s: int, picture: bool | None) -> None:
+def command(
+    ctx: click.Context, lifetime_s: int, picture: bool | None, timeout_s: float | None
+) -> None:
     """Invite a board: print a code that one board can use, once.
 
     The new board types `aegis-edge join CODE`, and this one proposes it.  A board alone lets it in
@@ -71,7 +74,7 @@ def command(ctx: click.Context, lifetime_s: int, picture: bool | None) -> None:
       aegis-edge invite cancel 1f6a09c2
     """
     if ctx.invoked_subcommand is None:
-        _invite(lifetime_s, None, picture)
+        _invite(lifetime_s, None, picture, timeout_s)
 
 
 @command.command("list")
@@ -130,7 +133,7 @@ def cancel(invitation: str) -> None:
 @click.argument("old", metavar="OLD")
 @_options
 @screen.common
-def replace(old: str, lifetime_s: int, picture: bool | None) -> None:
+def replace(old: str, lifetime_s: int, picture: bool | None, timeout_s: float | None) -> None:
     """Invite a board in the place of the member OLD, which is lost: its name, or its id's start.
 
     It is one proposal: the new board comes and OLD goes in the same moment, so that the cluster
@@ -143,11 +146,13 @@ def replace(old: str, lifetime_s: int, picture: bool | None) -> None:
     """
     with screen.client() as client:
         instead_of = named(old, client.members()["members"])
-    _invite(lifetime_s, instead_of, picture)
+    _invite(lifetime_s, instead_of, picture, timeout_s)
 
 
-def _invite(lifetime_s: int, instead_of: str | None, picture: bool | None) -> None:
-    with screen.client() as client:
+def _invite(
+    lifetime_s: int, instead_of: str | None, picture: bool | None, timeout_s: float | None
+) -> None:
+    with patience.wishing(timeout_s) as client:
         said = client.invite(lifetime_s, instead_of)
     if screen.wants_json():
         screen.print_json(said)

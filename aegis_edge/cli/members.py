@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import patience, screen
 from aegis_edge.cli.meant import Group
 
 
@@ -60,8 +60,9 @@ def _state(state: str) -> str:
     help="Propose it although it does not answer.  If it never does, and the cluster needs it to"
     " decide, nothing is ever decided again: not even that it goes.",
 )
+@patience.option
 @screen.common
-def add(file: str, unseen: bool) -> None:
+def add(file: str, unseen: bool, timeout_s: float | None) -> None:
     """Propose a board as a member, by its record from `aegis-edge record`.
 
     It has the genesis of this cluster installed, and runs: let in, its vote is needed.  So where
@@ -78,28 +79,30 @@ def add(file: str, unseen: bool) -> None:
         text = Path(file).read_text(encoding="ascii")
     except UnicodeDecodeError:
         raise screen.Failure(f"{file}: is not a text file", "is it the right file?") from None
-    with screen.client() as client:
+    with patience.wishing(timeout_s) as client:
         told(client.propose_addition(text, unseen=unseen), "it is a member now")
 
 
 @click.command("remove")
 @click.argument("node", metavar="NODE")
+@patience.option
 @screen.common
-def remove(node: str) -> None:
+def remove(node: str, timeout_s: float | None) -> None:
     """Propose that a member goes: NODE is its name, or the beginning of its id.
 
     \b
     Example:
       aegis-edge remove attic
     """
-    with screen.client() as client:
+    with patience.wishing(timeout_s) as client:
         node_id = named(node, client.members()["members"])
         told(client.propose_removal(node_id), "it is no member any more")
 
 
 @click.command("leave")
+@patience.option
 @screen.common
-def leave() -> None:
+def leave(timeout_s: float | None) -> None:
     """Have this node go; nobody is asked.
 
     It holds what it holds, follows no longer, and can be admitted again.
@@ -108,7 +111,7 @@ def leave() -> None:
     Example:
       aegis-edge leave
     """
-    with screen.client() as client:
+    with patience.wishing(timeout_s) as client:
         told(client.leave(), "this node is no member any more")
 
 

@@ -39,6 +39,17 @@ option = click.option(
 
 
 @contextmanager
+def wishing(timeout_s: float | None) -> Iterator[Client]:
+    """A client for what the members have to agree on, or the node to propose; see `shown`."""
+    try:
+        with screen.client(timeout_s) as client, shown(client):
+            yield client
+    except KeyboardInterrupt:
+        screen.note("not waiting any more; it may still happen: see aegis-edge proposals")
+        raise
+
+
+@contextmanager
 def shown(client: Client) -> Iterator[None]:
     """While the block waits for the cluster: a line on standard error, once there is a reason."""
     if screen.wants_json():

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import patience, screen
 
 
 @click.command("proposals")
@@ -59,32 +59,34 @@ def _whom(proposal: dict[str, Any]) -> str:
 
 @click.command("approve")
 @click.argument("number", metavar="NUMBER", type=click.IntRange(min=1))
+@patience.option
 @screen.common
-def approve(number: int) -> None:
+def approve(number: int, timeout_s: float | None) -> None:
     """Say yes to a proposal, for this node.
 
     \b
     Example:
       aegis-edge approve 3
     """
-    _vote(number, True)
+    _vote(number, True, timeout_s)
 
 
 @click.command("reject")
 @click.argument("number", metavar="NUMBER", type=click.IntRange(min=1))
+@patience.option
 @screen.common
-def reject(number: int) -> None:
+def reject(number: int, timeout_s: float | None) -> None:
     """Say no to a proposal, for this node.
 
     \b
     Example:
       aegis-edge reject 3
     """
-    _vote(number, False)
+    _vote(number, False, timeout_s)
 
 
-def _vote(number: int, yes: bool) -> None:
-    with screen.client() as client:
+def _vote(number: int, yes: bool, timeout_s: float | None) -> None:
+    with patience.wishing(timeout_s) as client:
         # A number means one change, for good: what is read here is what the vote is about.
         found = [each for each in client.proposals()["proposals"] if each["number"] == number]
         said = client.vote(number, yes)

@@ -116,10 +116,12 @@ class Desk:
     def __init__(self) -> None:
         self.rows: list[Invited] = []
         self.wanted: list[tuple[int, bytes | None, float]] = []
+        self.settled = trio.lowlevel.checkpoint
 
     async def issue(self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float) -> Issued:
         await trio.lowlevel.checkpoint()
         self.wanted.append((lifetime_s, instead_of, timeout_s))
+        await self.settled()
         until_ms = TIME_MS + lifetime_s * 1000
         self.rows.append(Invited(f"{len(self.rows):08x}", "open", until_ms, instead_of, None, 0))
         return Issued(self.code, self.rows[-1])
@@ -181,6 +183,7 @@ class Replication:
         self.timeouts_s: list[float] = []
         self.ballots: list[Any] = []
         self.desk = Desk()
+        self.desk.settled = self.time_settled
         self.bans = Bans()
         #: Whom the node was to call, and why it has not seen them.
         self.seen: list[bytes] = []
@@ -286,6 +289,12 @@ class Replication:
 
     def known(self) -> dict[str, Any]:
         return {"peers": self.peers} | ({"bans": self.banned} if self.banned else {})
+
+    async def time_settled(self) -> None:
+        """An invitation takes the agreed time, as a batch does."""
+        await trio.lowlevel.checkpoint()
+        if self.held:
+            await self.released.wait()
 
     async def see(self, record: Verified[NodeRecord]) -> str:
         await trio.lowlevel.checkpoint()

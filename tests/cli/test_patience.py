@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from aegis_edge.cli import patience
-from tests.api.node import Replication
+from aegis_edge.client import Client
+from aegis_edge.knowledge.operations import Dismiss, Propose
+from aegis_edge.peers.identity import record_to_text
+from tests.api.node import FOUNDERS, NEWCOMER, Replication
 from tests.cli.conftest import Cli
 
 STATUS: dict[str, Any] = {
@@ -22,9 +25,9 @@ STATUS: dict[str, Any] = {
     "patience_s": 60,
 }
 PEERS = [
-    {"name": "barn", "state": "linked"},
-    {"name": "do\x1bck", "state": "expected"},
-    {"name": "cellar", "state": "waiting"},
+    {"peer": "b", "name": "barn", "state": "linked"},
+    {"peer": "d", "name": "do\x1bck", "state": "expected"},
+    {"peer": "c", "name": "cellar", "state": "waiting"},
 ]
 LINE = (
     "waiting for a quorum: 2 of 4 nodes reachable, 3 needed;"
@@ -109,6 +112,45 @@ def test_a_person_is_told_what_is_waited_for(
     assert said.code == 0
     assert LINE in said.err
     assert "waiting" not in said.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("approve", 1), ("reject", 1), ("invite",), ("remove", "n1"), ("leave",), ("replace", "n1")],
+    ids=lambda w: w[0],
+)
+def test_who_wants_other_members_is_told_what_is_waited_for(
+    words: tuple[object, ...], cli: Cli, waiting: Replication
+) -> None:
+    waiting.decide(Propose(Dismiss(FOUNDERS.members[1])))
+    said = cli(*words)
+    assert said.code == 0, said.err
+    assert LINE in said.err
+    assert "waiting" not in said.out
+
+
+def test_who_adds_a_member_is_told_what_is_waited_for(
+    cli: Cli, waiting: Replication, tmp_path: Path
+) -> None:
+    (tmp_path / "record").write_text(record_to_text(NEWCOMER))
+    said = cli("members", "add", tmp_path / "record")
+    assert said.code == 0
+    assert LINE in said.err
+
+
+def test_a_wish_has_a_time_of_its_own_and_may_be_left(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("leave", "--timeout", "7").code == 0
+    assert node.timeouts_s == [7]
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "leave", interrupted)
+    said = cli("leave")
+    assert said.code == 130
+    assert "it may still happen" in said.err
 
 
 def test_an_import_is_no_less_patient(cli: Cli, waiting: Replication, tmp_path: Path) -> None:
