@@ -276,7 +276,11 @@ def _tell(process: subprocess.Popen[bytes], order: Any) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/observe", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scripts/observe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--level",
         choices=NAMES,

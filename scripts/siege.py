@@ -135,7 +135,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/siege", description=__doc__)
     parser.add_argument("--list", action="store_true", help="say which adversaries there are")
     parser.add_argument("--only", metavar="NAME", nargs="+", default=[], help="these adversaries")
     parser.add_argument("--quick", action="store_true", help="one of each kind or so")

@@ -303,7 +303,11 @@ def _memory_mb(tor: Tor) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="scripts/tornet", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="scripts/tornet",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--clients", type=int, default=2, metavar="N")
     parser.add_argument("--relays", type=int, default=3, metavar="N", help="beside the authority")
     parser.add_argument("--bridge", action="store_true", help="add one, of transport obfs4")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import itertools
+import os
 import re
 import signal
 import subprocess
@@ -29,6 +30,36 @@ from show import Show
 
 ROOT = Path(__file__).resolve().parent.parent
 HELD = {f"work/{number}": b"value %d" % number for number in range(8)}
+
+
+@pytest.mark.parametrize("name", ["observe", "tornet", "siege"])
+def test_a_script_that_is_asked_for_help_keeps_its_lines(name: str) -> None:
+    if name == "observe":
+        pytest.importorskip("numpy")
+    done = subprocess.run(
+        [sys.executable, f"scripts/{name}.py", "-h"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"usage: scripts/{name} ")
+    code = [line for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert name == "siege" or any(re.fullmatch(r"    \w+\.start\(\)", line) for line in code)
+
+
+def test_the_checks_are_described_and_not_run() -> None:
+    def said(word: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["scripts/check", word], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    for word in ("-h", "--help"):
+        assert said(word).returncode == 0
+        assert said(word).stdout.endswith("scripts/check [--coverage]\n")
+        assert "-- ruff" not in said(word).stdout
+    assert said("--covreage").returncode == 2
 
 
 class Standin:
