@@ -164,6 +164,13 @@ async def _get(node: Node, request: Request) -> Reply:
     revision = number(request.query, "revision")
     timeout_s = _patience_s(node, request)
     await _catch_up(node, request, timeout_s)
+    newest = await node.replication.revision_after(-1)
+    if revision is not None and revision > newest:
+        raise Refusal(
+            "not_found",
+            f"there is no revision {revision} yet: the newest here is {newest}",
+            "leave --revision out for what the key has now",
+        )
     try:
         version = await node.replication.read(lambda database: database.get(key, revision))
     except Pruned as error:

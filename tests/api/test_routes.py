@@ -146,9 +146,20 @@ async def test_who_does_not_say_for_how_long_waits_as_long_as_the_cluster_may_ne
     assert node.timeouts_s[3:] == [7.5]
 
 
-async def test_a_pruned_revision_is_not_found() -> None:
+async def test_a_revision_that_is_still_to_come_is_not_found() -> None:
     node = Replication()
     await said(node, "PUT", "/v1/kb/a", b"1")
+    await said(node, "PUT", "/v1/kb/b", b"2")
+    assert (await answer(node, "GET", "/v1/kb/a?revision=2")).body == b"1"
+    refusal = await refused(node, "GET", "/v1/kb/a?revision=3")
+    assert refusal.status == 404
+    assert "there is no revision 3 yet: the newest here is 2" in str(refusal)
+
+
+async def test_a_pruned_revision_is_not_found() -> None:
+    node = Replication()
+    for _ in range(5):
+        await said(node, "PUT", "/v1/kb/a", b"1")
     node.database.oldest = 5
     refusal = await refused(node, "GET", "/v1/kb/a?revision=3")
     assert refusal.status == 404
