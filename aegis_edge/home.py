@@ -29,12 +29,17 @@ RECORD_RENEWAL_S = 365 * 86_400
 
 
 class HomeError(Exception):
-    """A home that no node can run in as it is; the message says what to do.
+    """A home that no node can run in as it is; `advice`: what to do, perhaps in several lines.
 
     `exit_code`, after sysexits(3): what a program ends with when it ends of this.
     """
 
     exit_code = os.EX_CONFIG
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__("; ".join([message, *advice.splitlines()]))
+        self.message = message
+        self.advice = advice
 
 
 def own_record(config: Config, keys: NodeKeys) -> Verified[NodeRecord]:
@@ -109,12 +114,14 @@ def read_genesis(config: Config) -> Genesis:
         return Genesis.from_text(path.read_text(encoding="ascii"))
     except FileNotFoundError:
         raise HomeError(
-            f"{path}: there is no genesis yet; who was invited begins with `aegis-edge join CODE`,"
-            " and a new cluster with `aegis-edge init`; of all boards' records make one with"
-            " `aegis-edge genesis create`, then `aegis-edge genesis install FILE` on each board"
+            f"{path}: there is no genesis yet",
+            "with an invitation: aegis-edge join CODE\n"
+            "as a cluster of this board alone: aegis-edge init --single\n"
+            "of all boards' records, once: aegis-edge genesis create; then, on each:"
+            " aegis-edge genesis install",
         ) from None
     except OSError as error:
-        raise HomeError(f"{path}: cannot be read ({error.strerror}); check its owner") from None
+        raise HomeError(f"{path}: cannot be read ({error.strerror})", "check its owner") from None
     except ValueError as error:
         raise HomeError(f"{path}: {error}") from None
 

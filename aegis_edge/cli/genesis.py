@@ -97,7 +97,7 @@ def install(file: str) -> None:
     from aegis_edge.peers import identity
 
     config = screen.config()
-    text = _text(file)
+    text = _text(file, "genesis")
     genesis = _read(file, text)
     own = keyfile.read(config.key_file).public
     if config.genesis_file.exists() and _text(str(config.genesis_file)) == text:
@@ -111,7 +111,7 @@ def install(file: str) -> None:
             screen.say(f"This node, {identity.node_id(own)}, is not one of its members.")
             screen.say("Give its record to one of the cluster, who lets it in once it runs:")
             screen.say(f"  aegis-edge members add {config.name}.record")
-        screen.say("Next: aegis-edge run")
+        screen.say(f"Next: {screen.typed('run')}")
 
 
 @command.command("show")
@@ -127,7 +127,7 @@ def show(file: str | None) -> None:
     from aegis_edge import home
 
     config = screen.config()
-    genesis = home.read_genesis(config) if file is None else _read(file, _text(file))
+    genesis = home.read_genesis(config) if file is None else _read(file, _text(file, "genesis"))
     _show(genesis, file or str(config.genesis_file))
 
 
@@ -162,11 +162,11 @@ def _genesis(records: Sequence[Verified[NodeRecord]], ratio_percent: int) -> Gen
     )
 
 
-def _text(name: str) -> str:
+def _text(name: str, code: str = "error") -> str:
     try:
         return Path(name).read_text(encoding="ascii")
     except UnicodeDecodeError:
-        raise screen.Failure(f"{name}: is not a text file", "is it the right file?") from None
+        raise screen.Failure(f"{name}: is not a text file", "is it the right file?", code) from None
 
 
 def _read(name: str, text: str) -> Genesis:
@@ -175,7 +175,9 @@ def _read(name: str, text: str) -> Genesis:
     try:
         return Genesis.from_text(text)
     except GenesisError as error:
-        raise screen.Failure(f"{name}: {error}") from None
+        raise screen.Failure(
+            f"{name}: {error}", "give the file that `aegis-edge genesis create` made", "genesis"
+        ) from None
 
 
 def _write_new(path: Path, text: str) -> None:

@@ -136,6 +136,13 @@ def make(config: Config, unsaved: Mapping[str, Value]) -> Verified[NodeRecord]:
 
 
 def _refuse_a_nodes_home(config: Config) -> None:
+    if config.directory.exists() and not config.directory.is_dir():
+        from aegis_edge.disk.errors import DiskForbidden
+
+        raise DiskForbidden(
+            f"{config.directory} is a file, and a node's home is a directory",
+            "name another place with --home",
+        )
     for path in (config.key_file, config.genesis_file, config.database_file):
         if path.exists():
             use_it = (
@@ -248,8 +255,14 @@ def _tell(
         ]
     )
     screen.say()
+    if config.is_through_tor and config["security_level"] == "PARANOID":
+        screen.say("PARANOID takes bridges.  sudo apt install obfs4proxy, then write")
+        screen.say("  ClientTransportPlugin obfs4 exec /usr/bin/obfs4proxy")
+        screen.say("and each line of https://bridges.torproject.org, with the word Bridge")
+        screen.say(f"before it, to {config.tor_extra_file}")
+        screen.say()
     if single:
-        screen.say("Next: aegis-edge run")
+        screen.say(f"Next: {screen.typed('run')}")
     else:
         if not (config.is_through_tor or config["advertise"]) and config.listen in (
             "127.0.0.1",
@@ -258,20 +271,15 @@ def _tell(
             screen.say("Only this machine reaches that address.  For other boards, make a node in")
             screen.say("another home, with --address HOST:PORT.")
             screen.say()
-        record = f"aegis-edge record > {shlex.quote(config.name)}.record"
-        if config.is_through_tor and config["security_level"] == "PARANOID":
-            screen.say("PARANOID takes bridges.  sudo apt install obfs4proxy, then write")
-            screen.say("  ClientTransportPlugin obfs4 exec /usr/bin/obfs4proxy")
-            screen.say("and each line of https://bridges.torproject.org, with the word Bridge")
-            screen.say(f"before it, to {config.tor_extra_file}")
-            screen.say()
+        record = f"{screen.typed('record')} > {shlex.quote(config.name)}.record"
+        install, run = screen.typed("genesis install genesis"), screen.typed("run")
         screen.say("Next:")
         screen.say(f"  {record:45}  # on each board; bring all to one")
         screen.say(
             "  aegis-edge genesis create *.record -o genesis  # there, once; copy it to each"
         )
-        screen.say("  aegis-edge genesis install genesis             # on each board")
-        screen.say("  aegis-edge run                                 # on each board")
+        screen.say(f"  {install:45}  # on each board")
+        screen.say(f"  {run:45}  # on each board")
 
 
 def _links(config: Config) -> str:

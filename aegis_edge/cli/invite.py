@@ -19,6 +19,8 @@ from aegis_edge.cli.members import named
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+#: As the node has it, whose rooms take long to import.
+LIFETIME_S = range(60, 30 * 86_400 + 1)
 
 
 def seconds_of(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -29,12 +31,19 @@ def seconds_of(ctx: click.Context, parameter: click.Parameter, value: str) -> in
     return int(found[1]) * _SECONDS[found[2]]
 
 
+def _lifetime_s(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
+    seconds = seconds_of(ctx, parameter, value)
+    if seconds not in LIFETIME_S:
+        raise click.BadParameter(f"{value} is out of bounds: 1min to 30d")
+    return seconds
+
+
 def _options(function: _F) -> _F:
     options = (
         click.option(
             "--for",
             "lifetime_s",
-            callback=seconds_of,
+            callback=_lifetime_s,
             default="1h",
             show_default=True,
             metavar="TIME",

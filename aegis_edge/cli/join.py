@@ -66,6 +66,7 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
 
     invitation = _read(code)
     config = init.settings_of(**board)
+    _refuse_its_own_code(config, invitation)
     _refuse_another_cluster(config, invitation)
     _refuse_another_way(config, invitation)
     _refuse_nowhere(config, invitation)
@@ -75,7 +76,7 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
     if runs:
         click.get_current_context().invoke(run.command)
     if not screen.wants_json():
-        screen.say("Next: aegis-edge run")
+        screen.say(f"Next: {screen.typed('run')}")
     return screen.OK
 
 
@@ -94,6 +95,13 @@ def _read(words: Sequence[str]) -> Invitation:
         return Invitation.from_text(text)
     except InvitationError as error:
         raise click.BadParameter(str(error), param_hint="CODE") from None
+
+
+def _refuse_its_own_code(config: Config, invitation: Invitation) -> None:
+    from aegis_edge.disk import keyfile
+
+    if config.key_file.exists() and keyfile.read(config.key_file).public == invitation.host:
+        raise click.UsageError("this is the board that invited: type the code on the new board")
 
 
 def _refuse_another_cluster(config: Config, invitation: Invitation) -> None:
@@ -119,10 +127,12 @@ def _refuse_another_way(config: Config, invitation: Invitation) -> None:
         return
     is_node = config.key_file.exists()
     if not invitation.level:
+        source = config.values["transport"].source
         raise screen.Failure(
             "the boards of this cluster link directly, and this one is set to go through Tor",
-            f"set transport to direct ({config.values['transport'].source}), or give another"
-            " directory with --home",
+            "join without --tor"
+            if source.startswith("flag ")
+            else f"set transport to direct ({source}), or give another directory with --home",
         )
     raise screen.Failure(
         f"the boards of this cluster link through Tor, at {invitation.level}, and this one "

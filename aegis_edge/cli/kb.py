@@ -242,7 +242,8 @@ def _proven(data: bytes, file: str) -> Entry:
         said = proof.claimed(data)
     except proof.ProofError as error:
         raise screen.Failure(f"the node answered with no proof: {error}") from None
-    Path(file).write_bytes(data)
+    with screen.writing(file):
+        Path(file).write_bytes(data)
     version = said.version
     if version is None or version.deleted:
         raise screen.Failure(

@@ -6,11 +6,13 @@ Follows: no-color.org; colours and relative times only where a person reads.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -33,6 +35,8 @@ _CODES = {
     "unreadable": os.EX_NOINPUT,
     "genesis": os.EX_CONFIG,
 }
+
+_OF_PATHS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room on its file system")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -123,15 +127,41 @@ def client(timeout_s: float | None = None) -> Client:
     from aegis_edge.client import Client
 
     given = _options().get("api_socket")
-    path = os.path.abspath(given) if given else str(config().api_socket)
+    settings = None if given else config()
+    path = os.path.abspath(str(given)) if settings is None else str(settings.api_socket)
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
+        if settings is not None and not settings.key_file.exists():
+            raise Failure(
+                f"{settings.directory} is no node's home: there is no {settings.key_file.name}",
+                "say which is, with --home or AEGIS_EDGE_HOME; or make this board a node:"
+                " aegis-edge init",
+                "not_running",
+            ) from None
         start = "start it with: aegis-edge run; if it runs, say where with --home or --socket"
         raise Failure(f"the node is not running: no {path}", start, "not_running") from None
     except OSError:
         pass  # the client has the words for it
     return Client(path, timeout_s=timeout_s)
+
+
+def typed(words: str) -> str:
+    """A command as somebody types it who works with the same home; see `_options`."""
+    import shlex
+
+    home = _options().get("home")
+    return f"aegis-edge {words}" + (f" --home {shlex.quote(home)}" if home else "")
+
+
+@contextmanager
+def writing(file: str) -> Iterator[None]:
+    """What goes wrong with a file while it is written names it: the system does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = file
+        raise
 
 
 # --- printing -------------------------------------------------------------------------------
@@ -278,8 +308,8 @@ def explain(error: Exception, *, as_json: bool) -> int:
         _print_error(code, message, advice, getattr(error, "revision", None))
     else:
         click.echo(f"{bad('error:')} {message}", err=True, color=_err_colour())
-        if advice:
-            click.echo(f"       {advice}", err=True)
+        for line in advice.splitlines():
+            click.echo(f"       {line}", err=True)
     return int(getattr(error, "exit_code", _CODES.get(code, ERROR)))
 
 
@@ -296,7 +326,8 @@ def _words(error: Exception) -> tuple[str, str, str]:
         return (code if isinstance(code, str) else "error"), message, advice
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return "error", f"{where}{error.strerror}", "check the path and its permissions"
+        advice = _OF_PATHS.get(error.errno or 0, "check the path and its permissions")
+        return "error", f"{where}{error.strerror}", advice
     from aegis_edge.config import ConfigError
 
     if isinstance(error, ConfigError):

@@ -77,14 +77,16 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
     if "cluster" in said:
         found.append(("cluster", said["cluster"]))
     if {"nodes", "quorum", "faulty_max", "reachable"} <= said.keys():
-        here = f"{len(said['reachable']) + 1} of {said['nodes']} nodes reachable"
+        is_member = said.get("is_member", True)
+        here = len(said["reachable"]) + is_member
+        # Who is no member is none of them, and has no part in it; they have theirs without it.
+        is_there = said.get("has_quorum") if is_member else here >= said["quorum"]
         needs = tolerance(said["nodes"], said["quorum"], said["faulty_max"])
-        if not said.get("is_member", True):
-            here = f"{len(said['reachable'])} of {said['nodes']} nodes reachable"
-        state = screen.good("quorum") if said.get("has_quorum") else screen.bad("no quorum")
+        state = screen.good("quorum") if is_there else screen.bad("no quorum")
         between = "; " if said["nodes"] == 1 else ", "
-        found.append(("members", f"{state}: {here}{between}{needs}"))
-        if not said.get("is_member", True):
+        reachable = f"{here} of {said['nodes']} nodes reachable"
+        found.append(("members", f"{state}: {reachable}{between}{needs}"))
+        if not is_member:
             words = "no member: it follows, and takes part once the members have admitted it"
             found.append(("this node", screen.bad(words)))
     if said.get("halted"):

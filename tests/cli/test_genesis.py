@@ -120,9 +120,9 @@ def test_what_is_no_genesis_is_refused(cli: Cli, tmp_path: Path) -> None:
     (home / "genesis").unlink()
     (tmp_path / "junk").write_bytes(b"\xff\x00junk")
     (tmp_path / "text").write_text("junk")
-    for name in ("junk", "text", "missing", "n0"):
+    for name, code in (("junk", 78), ("text", 78), ("missing", 1), ("n0", 1)):
         for words in (("genesis", "install"), ("genesis", "show")):
-            assert cli("--home", home, *words, tmp_path / name).code == 1
+            assert cli("--home", home, *words, tmp_path / name).code == code, name
         assert cli("genesis", "create", tmp_path / name, "-o", tmp_path / "new").code == 1
     assert not (tmp_path / "new").exists()
     twice = [home.with_suffix(".record")] * 2

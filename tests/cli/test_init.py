@@ -198,6 +198,41 @@ def test_a_home_that_cannot_be_made_leads_to_another(cli: Cli, tmp_path: Path) -
     assert "another place with --home" in said.err
 
 
+def test_a_file_is_no_home(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = cli("--home", tmp_path / "file", "init")
+    assert said.code == os.EX_CONFIG
+    assert f"{tmp_path}/file is a file" in said.err
+    assert "name another place with --home" in said.err
+    assert "card" not in said.err
+
+
+def test_what_comes_next_is_about_the_same_home(cli: Cli, tmp_path: Path) -> None:
+    one, many = tmp_path / "o n e", tmp_path / "many"
+    assert cli("--home", one, "init", "--single").out.endswith(
+        f"Next: aegis-edge run --home '{one}'\n"
+    )
+    said = cli("--home", many, "init", "--name", "b").out
+    for words in (
+        f"aegis-edge record --home {many} > b.record  # on each",
+        f"aegis-edge genesis install genesis --home {many}  # on each",
+        f"aegis-edge run --home {many} ",
+    ):
+        assert words in said
+    said = cli("--home", many, "genesis", "install", one / "genesis").out
+    assert said.endswith(f"Next: aegis-edge run --home {many}\n")
+    assert cli("init", "--single").out.endswith("Next: aegis-edge run\n")
+
+
+@pytest.mark.parametrize("single", [(), ("--single",)])
+def test_who_takes_bridges_is_told_where_they_go(
+    single: tuple[str, ...], cli: Cli, home: Path
+) -> None:
+    said = cli("init", "--tor", "--security-level", "PARANOID", *single).out
+    assert "PARANOID takes bridges" in said
+    assert f"before it, to {home}" in said
+
+
 def test_a_home_that_is_not_ours_leads_to_its_owner(
     cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

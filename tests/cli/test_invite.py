@@ -9,6 +9,8 @@ from typing import Any
 import click
 import pytest
 
+from aegis_edge.api.invitations import LIFETIME_S_MAX, LIFETIME_S_MIN
+from aegis_edge.cli.invite import LIFETIME_S
 from aegis_edge.peers.identity import node_id
 from aegis_edge.peers.invitation import Invitation
 from tests.api.node import FOUNDERS, NEWCOMER, Invited, Replication
@@ -68,8 +70,16 @@ def test_a_time_that_is_none_is_wrong_usage(text: str, cli: Cli, node: Replicati
     assert node.desk.wanted == []
 
 
-def test_a_time_out_of_bounds_is_refused_by_the_node(cli: Cli, node: Replication) -> None:
-    assert "60 to 2592000" in cli("invite", "--for", "31d").err
+def test_a_time_out_of_bounds_is_wrong_usage(cli: Cli, node: Replication) -> None:
+    for text in ("31d", "721h", "59s", "1s"):
+        for words in (("invite",), ("replace", "n1")):
+            said = cli(*words, "--for", text)
+            assert said.code == 2
+            assert f"{text} is out of bounds: 1min to 30d" in said.err
+    assert node.desk.wanted == []
+    for text in ("60s", "1min", "30d", "720h"):
+        assert cli("invite", "--for", text).code == 0
+    assert (LIFETIME_S[0], LIFETIME_S[-1]) == (LIFETIME_S_MIN, LIFETIME_S_MAX)
 
 
 def test_the_picture_holds_the_code(cli: Cli, node: Replication, segno: Any) -> None:

@@ -237,7 +237,12 @@ def test_the_address_that_is_proposed_is_the_one_towards_the_host() -> None:
 @pytest.mark.parametrize(
     ("invitation", "options", "words", "advice"),
     [
-        (INVITATION, ["--tor"], "link directly, and this one is set to go through", "transport to"),
+        (
+            INVITATION,
+            ["--tor"],
+            "link directly, and this one is set to go through",
+            "join without --tor\n",
+        ),
         (THROUGH_TOR, HERE, "at HIGH, and this one would", "--tor --security-level HIGH"),
         (
             THROUGH_TOR,
@@ -263,6 +268,25 @@ def test_a_board_that_would_go_another_way_calls_nobody(
     assert advice in said.err
     assert wanted == []
     assert not home.exists()
+
+
+def test_a_node_that_goes_through_tor_is_told_where_that_is_set(
+    cli: Cli, host: Script, home: Path
+) -> None:
+    cli("init", "--tor")
+    said = cli("join", CODE)
+    assert said.code == 1
+    assert f"set transport to direct ({home}/config.toml)" in said.err
+
+
+def test_a_code_leads_nowhere_on_the_board_that_made_it(cli: Cli, host: Script, home: Path) -> None:
+    wanted = host()
+    cli("init", *HERE)
+    own = keyfile.read(home / "identity.key").public
+    said = cli("join", replace(INVITATION, host=own).to_text())
+    assert said.code == 2
+    assert "this is the board that invited" in said.err
+    assert wanted == []
 
 
 def test_a_node_that_would_hide_less_is_told_where_to_mend_it(cli: Cli, host: Script) -> None:

@@ -205,6 +205,13 @@ def test_an_absence_is_proven_and_still_is_one(cli: Cli, node: Replication, tmp_
         assert (tmp_path / "proof").read_bytes() == proofs.cluster().proof(key)
 
 
+def test_a_disk_without_room_for_a_proof_is_named(cli: Cli, node: Replication) -> None:
+    said = cli("kb", "get", "door", "--proof", "/dev/full")
+    assert said.code == 1
+    assert "/dev/full: No space left on device" in said.err
+    assert "make room on its file system" in said.err
+
+
 def test_a_proof_that_is_not_to_be_had_leaves_no_file(
     cli: Cli, node: Replication, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from aegis_edge.home import HomeError
 from aegis_edge.net.channel import LinkError, ListenError
 from aegis_edge.peers.genesis import GenesisError
 from aegis_edge.peers.identity import IdentityError
+from tests.cli.conftest import Cli
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,28 @@ def test_each_error_has_its_exit_code(
         assert "m" in people
         assert ("a fault of this program" in people) == isinstance(error, ZeroDivisionError)
         assert '"message": ' in programs
+
+
+def test_a_place_that_is_no_home_is_told_from_a_node_that_does_not_run(
+    cli: Cli, home: Path
+) -> None:
+    said = cli("status")
+    assert said.code == screen.NOT_RUNNING
+    assert f"{home} is no node's home: there is no identity.key" in said.err
+    for words in ("--home", "AEGIS_EDGE_HOME", "aegis-edge init"):
+        assert words in said.err
+    cli("init")
+    for words in (("status",), ("status", "--socket", home / "elsewhere")):
+        assert "the node is not running: no " in cli(*words).err
+
+
+def test_several_things_to_do_are_several_lines(cli: Cli, home: Path) -> None:
+    cli("init")
+    said = cli("genesis", "show")
+    assert said.code == 78
+    assert said.err.splitlines()[0] == f"error: {home}/genesis: there is no genesis yet"
+    assert all(line.startswith(" " * 7) for line in said.err.splitlines()[1:])
+    assert "       with an invitation: aegis-edge join CODE\n" in said.err
 
 
 def test_no_colours_where_nobody_sees_them(

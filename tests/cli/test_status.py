@@ -40,6 +40,30 @@ def test_a_lost_quorum_and_an_alarm_are_seen(cli: Cli, node: Replication) -> Non
     assert "halted" in lines
 
 
+@pytest.mark.parametrize(
+    ("reachable", "line"),
+    [
+        (4, "quorum: 4 of 4 nodes reachable, 3 needed"),
+        (3, "quorum: 3 of 4 nodes reachable, 3 needed"),
+        (2, "no quorum: 2 of 4 nodes reachable, 3 needed"),
+    ],
+)
+def test_whether_others_are_a_quorum_is_seen_without_being_one_of_them(
+    reachable: int, line: str, cli: Cli, node: Replication
+) -> None:
+    node.more = {
+        "nodes": 4,
+        "quorum": 3,
+        "faulty_max": 1,
+        "reachable": ["somebody"] * reachable,
+        "is_member": False,
+        "has_quorum": False,
+    }
+    lines = dict(status.rows(node.status()))
+    assert click.unstyle(lines["members"]).startswith(line)
+    assert "this node" in lines
+
+
 def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replication) -> None:
     tor = {
         "level": "HIGH",
@@ -151,6 +175,7 @@ def test_what_the_members_bear_is_in_words(nodes: int, ratio_percent: int, words
 
 
 def test_nobody_there_is_6(cli: Cli, home: Path) -> None:
+    cli("init")
     said = cli("status")
     assert said.code == 6
     assert "the node is not running" in said.err
