@@ -39,7 +39,7 @@ from aegis_edge.net.tor import (
 from aegis_edge.net.tor.auth import Credentials
 from aegis_edge.net.tor.control import Control
 from aegis_edge.net.tor.endpoint import Endpoint
-from aegis_edge.net.tor.errors import Hung, Refused, TorError, alone, first
+from aegis_edge.net.tor.errors import Hung, Refused, TorError, Unreachable, alone, first
 from aegis_edge.net.tor.levels import Facts, Problem, SecurityLevel
 from aegis_edge.net.tor.lines import Reply
 from aegis_edge.net.tor.service import Publication, Service, Stage
@@ -249,7 +249,9 @@ class Gateway:
         if self._hangs > (self._control is None):
             self.hung()
         self._control = None
-        self._fall(Progress.NO_TOR, str(why))
+        is_started_here = self._tor.is_own and isinstance(why, Unreachable)
+        words = f"{why.message}; the node is starting its own" if is_started_here else str(why)
+        self._fall(Progress.NO_TOR, words)
         self.standing.warning = ""
 
     async def _with(self, tor: Control, nursery: trio.Nursery) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ SEED = bytes(32)
 OTHER = f"onion:{onion.service_address(bytes([1]) * 32)}:80"
 
 
-def gateway(folder: Path) -> Gateway:
-    tor = Tor(Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks"))
+def gateway(folder: Path, *, is_own: bool = False) -> Gateway:
+    control, socks = Endpoint(path=f"{folder}/control"), Endpoint(path=f"{folder}/socks")
+    tor = Tor(control, socks, is_own=is_own)
     own = Service(SEED, 80, f"{folder}/onion.sock")
     return Gateway(tor, SecurityLevel.STANDARD, [own], {})
 
@@ -42,6 +44,17 @@ async def test_without_a_tor_it_waits_and_says_so(
     assert "start tor" in ours.standing.words
     with pytest.raises(LinkError, match="tor is not ready: there is no tor's control port"):
         await transport(ours).dial(OTHER)
+
+
+async def test_a_tor_that_the_node_starts_is_not_for_its_owner_to_start(
+    tmp_path: Path, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    ours = gateway(tmp_path, is_own=True)
+    with trio.move_on_after(100):
+        await ours.run()
+    assert ours.standing.words.endswith("; the node is starting its own")
+    assert "start tor" not in caplog.text
 
 
 async def test_a_tor_that_never_answers_is_given_up_after_its_second_opening(
