@@ -100,11 +100,6 @@ class Shape:
     keepalive_s: float
 
     @property
-    def is_scheduled(self) -> bool:
-        """Whether traffic is independent of what is sent: then being idle is no exemption."""
-        return self.mean_interval_s is not None
-
-    @property
     def frame_bytes(self) -> int:
         """The frame that, as a WebSocket message, fills `cells` whole cells of either kind."""
         return self.cells * CELL_CONTENT_BYTES - WEBSOCKET_BYTES

@@ -220,7 +220,7 @@ def test_the_budgets_are_those_of_the_table(level: SecurityLevel, megabytes: flo
     shape = TABLE[level].shape
     assert round(shape.link_bytes_a_day / 1e6, 1) == megabytes
     assert f"{megabytes:g} MB" in (levels.__doc__ or "")
-    assert shape.is_scheduled == (level is not STANDARD)
+    assert (shape.mean_interval_s is None) == (level is STANDARD)
 
 
 @pytest.mark.parametrize("level", SecurityLevel)
