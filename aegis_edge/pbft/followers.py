@@ -19,8 +19,8 @@ from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.voice import Voice
 from aegis_edge.wire.messages import (
-    DEPTH_MAX,
     FETCH_BATCHES_MAX,
+    HOPS_MAX,
     OTHERS_MAX,
     Follow,
     Reached,
@@ -93,7 +93,7 @@ class Followers:
 
     def _has_room(self, after: int) -> bool:
         """Who has no source itself has something for those who are behind it, and no more."""
-        has_more = self._at.depth < DEPTH_MAX or self._at.executed > after
+        has_more = self._at.depth < HOPS_MAX or self._at.executed > after
         return len(self._fed) < FOLLOWERS_MAX and has_more
 
     def wake_at(self) -> int | None:

@@ -25,7 +25,7 @@ from aegis_edge.pbft.followers import Followers
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.voice import Voice
 from aegis_edge.wire.messages import (
-    DEPTH_MAX,
+    HOPS_MAX,
     Committed,
     Follow,
     Gone,
@@ -88,7 +88,7 @@ class Following:
         depth = self._at.depth if self._known else 0
         self._at, self._catchup = at, catchup
         if self._at.follows:
-            at.depth = depth or DEPTH_MAX
+            at.depth = depth or HOPS_MAX
         else:
             self.source, self.spare, self._asked, self._due_ticks = b"", b"", None, 0
         for member in at.configuration.members:
@@ -167,7 +167,7 @@ class Following:
         if not found:
             if self._is_lost:  # there was time to take the state
                 self._catchup.try_again()
-            at.depth, self._is_lost = DEPTH_MAX, True
+            at.depth, self._is_lost = HOPS_MAX, True
             self._due_ticks = at.now_ticks + at.pace.fetch_ticks
             return
         self.source, self._is_new, self._is_lost = found[0], True, False
@@ -291,14 +291,14 @@ class Following:
         at, asked = self._at, self._asked
         assert asked is not None, "this answers a question"
         is_new, self._is_new = self._is_new, False
-        at.depth = min(reached.depth + 1, DEPTH_MAX)
+        at.depth = min(reached.depth + 1, HOPS_MAX)
         if at.executed > asked:
             known = self._known[self.source]
             known.failures, known.lied = 0, False
             self._asked, self._due_ticks = None, at.now_ticks
         elif reached.executed > asked:
             self._due_ticks = min(self._due_ticks, at.now_ticks + at.pace.fetch_ticks)
-        elif reached.depth == DEPTH_MAX:
+        elif reached.depth == HOPS_MAX:
             self._fail()
         else:
             self._asked = None

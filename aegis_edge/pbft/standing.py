@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from aegis_edge.pbft.pace import Pace
-from aegis_edge.wire.messages import DEPTH_MAX, Status
+from aegis_edge.wire.messages import HOPS_MAX, Status
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Standing:
 
     def __post_init__(self) -> None:
         self.voting = self.key in self.configuration
-        self.depth = 0 if self.voting else DEPTH_MAX
+        self.depth = 0 if self.voting else HOPS_MAX
         self.pace = Pace(self.key, self.configuration, self.parameters)
 
     @property

@@ -40,7 +40,7 @@ FETCH_BATCHES_MAX = 128
 FETCH_STATE_ITEMS_MAX = 64
 OTHERS_MAX = 4
 #: How many hand the agreed log on, one to the next, before it is too far from those who vote.
-DEPTH_MAX = 16
+HOPS_MAX = 16
 STATE_ITEM_BYTES_MAX = 16
 #: Of all kinds of pieces the one that is of no state: see `read_lineage`.  Its one item is the
 #: number of the configuration that the asker knows.
@@ -806,7 +806,7 @@ class Reached:
     @classmethod
     def unpack(cls, fields: tuple[Any, ...], open_: Open) -> Reached:
         executed, depth, takes, others = _count(fields, 4)
-        if _counter(depth) > DEPTH_MAX:
+        if _counter(depth) > HOPS_MAX:
             raise WireError("too far from those who vote")
         return cls(
             _counter(executed),

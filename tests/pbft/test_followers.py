@@ -7,8 +7,8 @@ import pytest
 from aegis_edge.pbft.events import Effect, Send, SendCommitted
 from aegis_edge.pbft.followers import FOLLOWERS_MAX, Followers
 from aegis_edge.wire.messages import (
-    DEPTH_MAX,
     FETCH_BATCHES_MAX,
+    HOPS_MAX,
     OTHERS_MAX,
     Follow,
     Reached,
@@ -136,9 +136,9 @@ def test_a_checkpoint_goes_along_when_there_is_a_new_one(source: Source) -> None
 def test_who_has_lost_its_own_source_gives_what_it_has_and_takes_nobody_who_has_that(
     source: Source,
 ) -> None:
-    source.at.depth = DEPTH_MAX
-    assert source.asks(A, 10) == [source.says(A, DEPTH_MAX, False)]
-    assert source.asks(A, 9) == [SendCommitted(A, 10, 10, MUCH), source.says(A, DEPTH_MAX)]
+    source.at.depth = HOPS_MAX
+    assert source.asks(A, 10) == [source.says(A, HOPS_MAX, False)]
+    assert source.asks(A, 9) == [SendCommitted(A, 10, 10, MUCH), source.says(A, HOPS_MAX)]
 
 
 def test_a_new_distance_is_told_at_once(source: Source) -> None:

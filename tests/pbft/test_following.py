@@ -23,7 +23,7 @@ from aegis_edge.pbft.following import (
 )
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.voice import Voice
-from aegis_edge.wire.messages import DEPTH_MAX, NULL_BATCH, Committed, Follow, Gone, Reached
+from aegis_edge.wire.messages import HOPS_MAX, NULL_BATCH, Committed, Follow, Gone, Reached
 from tests.pbft.parts import KEYS, SIGNERS, batch, commits, committed
 from tests.pbft.stage import PARAMETERS
 
@@ -128,7 +128,7 @@ def test_who_is_admitted_stops_and_who_is_removed_begins(made: Observer) -> None
     assert begin(2, (*KEYS[:4], OWN)) == []
     assert (made.following.source, made.following.wants, made.at.depth) == (b"", frozenset(), 0)
     assert begin(3, (KEYS[5],)) == [made.asks(made.first)], "there is a link"
-    assert made.at.depth == DEPTH_MAX
+    assert made.at.depth == HOPS_MAX
     made.hears(made.first, takes=False)
     assert made.following.source == KEYS[5], "the only member is looked for"
     assert KEYS[1] not in made.following._known, "who is none any more is forgotten"
@@ -189,7 +189,7 @@ def test_who_loses_its_link_is_left_at_once_and_back_when_it_is_back() -> None:
     made = following(n=1)
     for _ in range(2 * LIE_FAILURES):  # members hang up on who is none, again and again
         assert made.says(made.following.link, made.first, False) == []
-        assert (made.following.source, made.at.depth) == (b"", DEPTH_MAX)
+        assert (made.following.source, made.at.depth) == (b"", HOPS_MAX)
         assert made.links(made.first) == [made.asks(made.first)]
     made.says(made.following.judge, Committed((), NULL_BATCH), made.first)
     made.says(made.following.link, made.first, False)
@@ -218,14 +218,14 @@ def test_a_source_that_brings_something_again_is_as_good_as_before(made: Observe
 def test_who_follows_too_far_away_is_left(made: Observer) -> None:
     made.links(made.second)
     made.waits(made.at.pace.resend_ticks)
-    assert made.hears(made.first, depth=DEPTH_MAX) == [made.asks(made.second)]
+    assert made.hears(made.first, depth=HOPS_MAX) == [made.asks(made.second)]
 
 
 def test_who_has_lost_its_way_is_good_for_what_it_has(made: Observer) -> None:
     made.waits(made.at.pace.resend_ticks)
     made.at.executed += 1
-    assert made.hears(made.first, depth=DEPTH_MAX) == [made.asks(made.first)]
-    assert made.at.depth == DEPTH_MAX
+    assert made.hears(made.first, depth=HOPS_MAX) == [made.asks(made.first)]
+    assert made.at.depth == HOPS_MAX
 
 
 def test_a_batch_without_proof_ends_it(made: Observer) -> None:
@@ -429,7 +429,7 @@ def test_where_nobody_has_it_there_is_time_to_take_the_state_until_all_are_asked
     made.waits(made.at.pace.resend_ticks)
     made.hears(made.first, 9)
     made.says(made.following.on_gone, gone(6, KEYS.index(made.first)), made.first)
-    assert (made.following.source, made.at.depth) == (b"", DEPTH_MAX)
+    assert (made.following.source, made.at.depth) == (b"", HOPS_MAX)
     assert made.catchup.is_futile(5), "there is time to take the state instead"
     pause = made.at.pace.fetch_ticks
     assert made.following.wake_at() == made.at.now_ticks + pause

@@ -8,7 +8,7 @@ from aegis_edge.pbft import journal
 from aegis_edge.pbft.events import BeginTransfer, HangUp, LinkDown, LinkUp, Received
 from aegis_edge.pbft.following import LIED
 from aegis_edge.wire.messages import (
-    DEPTH_MAX,
+    HOPS_MAX,
     Batch,
     Bundle,
     Commit,
@@ -65,7 +65,7 @@ def test_who_votes_feeds_one_and_that_one_the_next() -> None:
     assert [len(stage[name].replica.followers) for name in "ABCDEFG"] == [1, 0, 0, 0, 1, 1, 0]
     apart(stage, "ABCD", "EF", "FG", "EG")
     stage.wait(60_000, 1_000)
-    assert {source(stage, name)[1] for name in "EFG"} == {DEPTH_MAX}, "no ring holds together"
+    assert {source(stage, name)[1] for name in "EFG"} == {HOPS_MAX}, "no ring holds together"
 
 
 def test_an_observer_that_is_admitted_votes_from_then_on() -> None:

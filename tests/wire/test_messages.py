@@ -361,7 +361,7 @@ def test_carriers_are_bounded(voices: Voices) -> None:
         (7, 1, 0, True),
         (7, 1, 0, True, (), 0),
         *((7, wrong, 0, True, ()) for wrong in COUNTER),
-        *((7, 1, wrong, True, ()) for wrong in (say.DEPTH_MAX + 1, *COUNTER)),
+        *((7, 1, wrong, True, ()) for wrong in (say.HOPS_MAX + 1, *COUNTER)),
         *((7, 1, 0, wrong, ()) for wrong in (0, 1, None, b"")),
         *((7, 1, 0, True, wrong) for wrong in (None, b"", (blob(1),) * 5, *((d,) for d in DIGEST))),
     ],
@@ -376,7 +376,7 @@ def test_the_bounds_of_following_are_inside() -> None:
     for carrier in (
         say.Follow(BIG - 1, BIG - 1),
         say.Follow(0, 0),
-        say.Reached(BIG - 1, say.DEPTH_MAX, True, (blob(1),) * say.OTHERS_MAX),
+        say.Reached(BIG - 1, say.HOPS_MAX, True, (blob(1),) * say.OTHERS_MAX),
     ):
         assert read(carrier.pack(), nothing_opens) == carrier
 
