@@ -342,6 +342,7 @@ class Links:
         )
         self.alarms = Alarms()
         self.refused = 0
+        self._is_counted = True  # as a member by the others, for all that they have said
 
     # --- for their user ---------------------------------------------------------------------
 
@@ -835,10 +836,23 @@ class Links:
             words = str(link.failure)
             self._book.closed(link.peer, clock.now_ticks(), words, self._jitter(), what)
             self._changed.set()
-            log.info("link to %s ended: %s", self._name(link.peer), link.failure)
+            level = logging.DEBUG if self._is_known_of(link) else logging.INFO
+            log.log(level, "link to %s ended: %s", self._name(link.peer), link.failure)
             if what is What.WRONG:
                 self._barred(link.peer)
         self._retire(link)
+
+    def _is_known_of(self, link: _Link) -> bool:
+        """Whether a member has said before why this link ended: that this node is none.
+
+        Each of them says so to whoever waits to be let in; the first is enough.
+        """
+        was_counted = self._is_counted
+        if str(link.failure) == Goodbye.NOT_A_MEMBER.words:
+            self._is_counted = False
+            return not was_counted
+        self._is_counted = was_counted or link.is_heard
+        return False
 
     def _retire(self, link: _Link) -> None:
         if link.announced:

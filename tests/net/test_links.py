@@ -626,6 +626,28 @@ async def test_a_node_that_is_no_member_is_refused_and_told(
         assert not any(isinstance(event, LinkOpened) for event in drain(links))
 
 
+async def test_whom_no_member_counts_hears_that_from_the_first_and_its_log_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    *members, stranger = cluster(1, 2, 3, 4)
+    network = MemoryNetwork()
+    records = [each.record for each in members]
+    theirs = [
+        (
+            each.links([r for r in records if r != each.record], {"tcp": network}),
+            [f"tcp:board{each.seed}:1"],
+        )
+        for each in members
+    ]
+    strange = stranger.links(records, {"tcp": network})
+    async with running(*theirs, (strange, [])):
+        with trio.fail_after(600):
+            while not all(each.last_error for each in strange.statistics()):
+                await trio.sleep(0.05)
+    assert sum("does not count us a member" in line for line in caplog.messages) == 1
+
+
 async def test_a_member_of_another_cluster_is_refused(autojump_clock: MockClock) -> None:
     one, two = cluster(1, 2)
     network = MemoryNetwork()
