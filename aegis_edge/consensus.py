@@ -10,13 +10,10 @@ does, each for its own node (`aegis-edge approve`).  Trio coroutines, all of the
 
 from __future__ import annotations
 
-import os
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from aegis_edge import config
-from aegis_edge.client import connect
+from aegis_edge.beside import Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +61,12 @@ _STATS = (
 )
 
 
-class HybridConsensus:
+class HybridConsensus(Beside):
     """The agreement of the node whose home this is, while the block lasts.
 
     `home`: its home directory; by default the one that the `aegis-edge` command would use.  Raises
     `ConfigError`; each call raises `ClientError`, `NotRunning` among them.
     """
-
-    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
-        settings = config.load({"home": None if home is None else os.fspath(home)})
-        self._socket = str(settings.api_socket)
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> HybridConsensus:
-        self._client = await self._stack.enter_async_context(connect(self._socket))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
 
     async def propose_change(self, change: Addition | Removal) -> Proposed:
         """Propose a change of members, with this node's yes; whoever wants the same says yes to it.

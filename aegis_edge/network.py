@@ -12,15 +12,13 @@ found by asking around.  Trio coroutines, all of them.
 
 from __future__ import annotations
 
-import os
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import trio
 
-from aegis_edge import config
-from aegis_edge.client import ClientError, TimedOut, connect
+from aegis_edge.beside import Beside
+from aegis_edge.client import ClientError, TimedOut
 
 CONNECT_S = 60.0
 _LOOK_S = 0.1
@@ -60,24 +58,12 @@ class Peer:
         )
 
 
-class P2PNetworkManager:
+class P2PNetworkManager(Beside):
     """The peers of the node whose home this is, while the block lasts.
 
     `home`: its home directory; by default the one that the `aegis-edge` command would use.  Raises
     `ConfigError`; each call raises `ClientError`, `NotRunning` among them.
     """
-
-    def __init__(self, home: str | os.PathLike[str] | None = None) -> None:
-        settings = config.load({"home": None if home is None else os.fspath(home)})
-        self._socket = str(settings.api_socket)
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> P2PNetworkManager:
-        self._client = await self._stack.enter_async_context(connect(self._socket))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stack.aclose()
 
     async def discover_peers(self) -> tuple[Peer, ...]:
         """The other members, in the order of their keys, with the newest that is known of each."""

@@ -6,6 +6,7 @@ A rule takes the text of a module and returns its complaints.
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,6 +138,40 @@ def test_every_module_has_its_test_file() -> None:
 
 def test_every_exemption_is_needed() -> None:
     assert [name for name in sorted(UNTESTED) if not (PACKAGE / name).exists()] == []
+
+
+def floors_kept() -> list[set[str]]:
+    """The rooms as the import contract has them, the highest floor first."""
+    kept = configparser.ConfigParser()
+    kept.read(ROOT / "setup.cfg")
+    lines = kept["importlinter:contract:floors"]["layers"].split("\n")
+    return [{room.strip() for room in line.split("|")} for line in lines if line.strip()][1:]
+
+
+def test_the_map_draws_the_floors_as_they_are_kept() -> None:
+    import aegis_edge
+
+    drawn: list[set[str]] = []
+    for step, room in re.findall(
+        r"^ {4}(\d(?:\.\d)?|) +([a-z]+) {2,}\S", aegis_edge.__doc__ or "", re.MULTILINE
+    ):
+        if step:
+            drawn.append(set())
+        drawn[-1].add(room)
+    assert drawn == floors_kept()
+
+
+def test_the_readme_draws_the_floors_as_they_are_kept() -> None:
+    house = (ROOT / "README.md").read_text().partition("## The house")[2]
+    rows = re.findall(r"^\| \d(?:\.\d)? \| (.*?) \|", house, re.MULTILINE)
+    assert [set(re.findall(r"`([a-z]+)`", row)) for row in rows] == floors_kept()
+
+
+@pytest.mark.parametrize("room", ["replication", "wire"])
+def test_a_room_names_its_modules(room: str) -> None:
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text()))
+    modules_in = {path.stem for path in (PACKAGE / room).glob("[a-z]*.py")}
+    assert sorted(modules_in - set(re.findall(r"`([a-z]+)`", said or ""))) == []
 
 
 def test_the_map_names_every_room() -> None:

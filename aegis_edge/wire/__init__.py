@@ -3,5 +3,5 @@
 Knows what stands on a link and in a signature.  Refuses to know what a message is for, who is a
 member, what time it is, and where bytes come from.  Every bound is checked before it allocates.
 Modules: `codec` (deterministic CBOR), `messages` (the vocabulary), `envelope` (COSE_Sign1),
-`session` (a peer link: handshake, ratchet, padding).
+`records` (how messages lie in frames), `session` (a peer link: handshake, ratchet, padding).
 """
