@@ -167,6 +167,26 @@ class NodeRecord(Signed):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pass(Signed):
+    """A member's word for `observer` (its key), who is none: it may follow until `until_ms`.
+
+    That is agreed time, in Unix milliseconds.  The signer of the envelope is the member.
+    """
+
+    TAG: ClassVar[int] = 16
+    observer: bytes
+    until_ms: int
+
+    def fields(self) -> tuple[Any, ...]:
+        return (self.observer, self.until_ms)
+
+    @classmethod
+    def parse(cls, fields: tuple[Any, ...], open_: Open) -> Pass:
+        observer, until_ms = _count(fields, 2)
+        return cls(_digest(observer), _counter(until_ms))
+
+
 # --- requests -------------------------------------------------------------------------------
 
 
@@ -563,6 +583,7 @@ SIGNED: dict[int, type[Signed]] = {
         FetchState,
         AskReadIndex,
         ReadIndex,
+        Pass,
     )
 }
 

@@ -97,6 +97,7 @@ def _voices() -> tuple[tuple[say.Verified[Any], ...], tuple[say.Carrier, ...]]:
         one.sign(say.FetchState(0, 64, 1, (b"\x01", b"\x02"))),
         two.sign(say.AskReadIndex(0, 1_763_800_000, 7)),
         one.sign(say.ReadIndex(0, 1_763_800_000, 7, 70)),
+        one.sign(say.Pass(bytes(32), 1_763_800_000_000)),
     )
     carriers = (
         say.Proposal(named, batch),

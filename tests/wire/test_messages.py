@@ -70,7 +70,7 @@ def test_carriers_are_read(kind: Any, voices: Voices) -> None:
 
 
 def test_the_tables_know_every_kind() -> None:
-    assert sorted(SIGNED) == list(range(1, 16))
+    assert sorted(SIGNED) == list(range(1, 17))
     assert sorted(CARRIERS) == list(range(1, 8))
 
 
@@ -141,6 +141,7 @@ GOOD: dict[type[Signed], tuple[Any, ...]] = {
     say.FetchState: (0, 1, 0, (b"",)),
     say.AskReadIndex: (0, 1, 1),
     say.ReadIndex: (0, 1, 1, 0),
+    say.Pass: (blob(1), 0),
 }
 COUNTER = (-1, BIG, "1", None, True, b"", 1.5, ())
 POSITIVE = (0, *COUNTER)
@@ -195,6 +196,8 @@ BAD: list[tuple[type[Signed], int, tuple[Any, ...]]] = [
     *((asked, 1, POSITIVE) for asked in (say.AskReadIndex, say.ReadIndex)),
     *((asked, 2, POSITIVE) for asked in (say.AskReadIndex, say.ReadIndex)),
     (say.ReadIndex, 3, COUNTER),
+    (say.Pass, 0, DIGEST),
+    (say.Pass, 1, COUNTER),
 ]
 
 
