@@ -55,7 +55,7 @@ class _Record:
 
 
 class Bans:
-    """What is held against whom; of members, and by hand of anybody."""
+    """What is held against whom; of who is linked, and by hand of anybody."""
 
     def __init__(self) -> None:
         self._earned: dict[bytes, _Record] = {}
@@ -85,6 +85,12 @@ class Bans:
     def lift(self, peer: bytes) -> None:
         """Nothing is held against `peer` any more, whoever began it."""
         self._by_hand.pop(peer, None)
+        self._earned.pop(peer, None)
+
+    def forget(self, peer: bytes) -> None:
+        """It is nobody here any more: what it earned is not remembered, unlike what was said by
+        hand.
+        """
         self._earned.pop(peer, None)
 
     def of(self, peer: bytes, *, is_needed: bool) -> Ban | None:

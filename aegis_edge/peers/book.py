@@ -3,6 +3,7 @@
 Knows members' records, back-off, the rule by which both ends of a pair keep the same link, how
 long a member is not listened to whose calls come to nothing, and who is kept out (`bans`) though no
 quorum of links needs it.
+Who is no member may be in it as well, for as long as somebody vouches for it (`observers`).
 A record that a member shows decides where this node dials, so an address is dialled that means
 something else on each board (loopback, link-local) only if the member had such a one from the
 beginning, in the record with which the book was made.
@@ -57,7 +58,8 @@ class Entry:
     `tries` counts the failures since the last good link, `good_address` last led to the member.
     `calls_failed` counts its calls to us that came to nothing since then; before `deaf_until` no
     further one is taken.  `admitted_version` is that of the record with which it was let in, which
-    all members know.  Of whoever `is_member` no more only what is under way is remembered.
+    all members know, and 0 of an observer.  Of whoever `is_member` no more, or `is_vouched` for as
+    an observer, only what is under way is remembered.
     """
 
     record: Verified[NodeRecord]
@@ -72,8 +74,13 @@ class Entry:
     calls_failed: int = 0
     deaf_until: int | None = None
     is_member: bool = True
+    is_vouched: bool = False
     admitted_version: int = 0
     conduct: Conduct = field(default_factory=Conduct)
+
+    @property
+    def is_welcome(self) -> bool:
+        return self.is_member or self.is_vouched
 
 
 class Book:
@@ -98,6 +105,7 @@ class Book:
         #: did: a quorum of them.
         self.quorum = 1
         self._schemes = frozenset(schemes)
+        self._wanted: frozenset[bytes] | None = None
         self._entries = {r.signer: _new(r) for r in records if r.signer != own}
         for record in learnt:
             if record.signer in self and not self.refusal(record):
@@ -108,15 +116,25 @@ class Book:
 
     def __contains__(self, peer: bytes) -> bool:
         entry = self._entries.get(peer)
-        return entry is not None and entry.is_member
+        return entry is not None and entry.is_welcome
 
     def __getitem__(self, peer: bytes) -> Entry:
         return self._entries[peer]
+
+    def is_member(self, peer: bytes) -> bool:
+        """Whether `peer` is one of the other members."""
+        return peer in self and self._entries[peer].is_member
 
     @property
     def members(self) -> tuple[bytes, ...]:
         """The keys of the other members, in the order that everybody uses."""
         return tuple(sorted(peer for peer, entry in self._entries.items() if entry.is_member))
+
+    @property
+    def observers(self) -> tuple[bytes, ...]:
+        """The keys of those who are no members and may link, in order."""
+        found = (p for p, e in self._entries.items() if e.is_vouched and not e.is_member)
+        return tuple(sorted(found))
 
     def admit(self, record: Verified[NodeRecord], now_ticks: int) -> None:
         """Its signer is a member from now on, if it was none.
@@ -124,7 +142,7 @@ class Book:
         A newer record than this, which it has shown before, stays.
         """
         peer = record.signer
-        if peer in self or peer == self.own:
+        if self.is_member(peer) or peer == self.own:
             return
         known = self._entries.get(peer)
         entry = _new(record)
@@ -135,12 +153,38 @@ class Book:
 
     def dismiss(self, peer: bytes) -> None:
         """`peer` is no member any more: it is not dialled, and no link to it stays."""
-        self._entries[peer] = replace(self._entries[peer], is_member=False, dial_at=None)
+        entry = replace(self._entries[peer], is_member=False, is_vouched=False, dial_at=None)
+        self._entries[peer] = entry
+
+    def vouch(self, record: Verified[NodeRecord], now_ticks: int) -> None:
+        """Its signer, who is no member, may link from now on; `refusal` has nothing against it."""
+        peer = record.signer
+        if peer in self or peer == self.own:
+            return
+        entry = self._entries.get(peer) or replace(_new(record), admitted_version=0)
+        entry = replace(entry, is_member=False, is_vouched=True)
+        self._entries[peer] = replace(entry, dial_at=now_ticks if self._may_dial(entry) else None)
+
+    def disown(self, peer: bytes) -> None:
+        """Nobody vouches for the observer `peer` any more."""
+        self._entries[peer] = replace(self._entries[peer], is_vouched=False, dial_at=None)
+
+    def sweep(self) -> list[bytes]:
+        """Forget the observers for whom nobody vouches, once nothing of theirs is under way."""
+        gone = [
+            peer
+            for peer, entry in self._entries.items()
+            if not (entry.is_welcome or entry.admitted_version or entry.link or entry.dialing)
+        ]
+        for peer in gone:
+            del self._entries[peer]
+            self.bans.forget(peer)
+        return gone
 
     # --- records ----------------------------------------------------------------------------
 
     def refusal(self, record: Verified[NodeRecord]) -> str:
-        """Why this record of a member must not be believed, or "" if it may be.
+        """Why this record must not be believed, or "" if it may be.
 
         An older version may name a Noise key that was stolen and replaced since.  That a record
         has expired is shown to people, never a reason to refuse: boards lose their clocks.
@@ -149,6 +193,8 @@ class Book:
             places.of(record)
         except address.AddressError as error:
             return f"its node record is of no use: {error}"
+        if record.signer not in self._entries:
+            return ""
         known = self._entries[record.signer].record
         if record.message.version < known.message.version:
             return (
@@ -204,6 +250,16 @@ class Book:
 
     # --- dialling ---------------------------------------------------------------------------
 
+    def want(self, peers: frozenset[bytes] | None) -> None:
+        """Dial these and nobody else; None: all members, and nobody who is none."""
+        self._wanted = peers
+
+    def is_wanted(self, peer: bytes) -> bool:
+        """Whether a link to `peer` is to be made from here."""
+        if self._wanted is None:
+            return self._entries[peer].is_member
+        return peer in self._wanted
+
     def dials(self, now_ticks: int) -> tuple[Dial, ...]:
         """The dials to start now: those that are due, members known to be good lately first."""
         due = sorted(
@@ -256,7 +312,7 @@ class Book:
         if outbound:
             entry = replace(entry, dialing="", good_address=entry.dialing)
         self._entries[peer] = entry
-        if not entry.is_member:
+        if not entry.is_welcome:
             return False
         if entry.link is not None:
             if not self._supersedes(peer, entry.link, outbound, now_ticks):
@@ -345,7 +401,7 @@ class Book:
 
     def _due_at(self, peer: bytes, entry: Entry) -> float:
         """When `peer` is to be dialled, if nothing else happens; infinite for never."""
-        if entry.dial_at is None:
+        if entry.dial_at is None or not self.is_wanted(peer):
             return math.inf
         ban = self._ban(peer)
         return entry.dial_at if ban is None else max(entry.dial_at, ban.until_ticks)
@@ -370,8 +426,8 @@ class Book:
         return replace(entry, dial_at=now_ticks + int(jitter * _ceiling_ticks(entry.tries)))
 
     def _may_dial(self, entry: Entry) -> bool:
-        is_wanted = entry.is_member and entry.link is None and not entry.dialing
-        return is_wanted and bool(self._reachable(entry))
+        is_free = entry.is_welcome and entry.link is None and not entry.dialing
+        return is_free and bool(self._reachable(entry))
 
     def _reachable(self, entry: Entry) -> tuple[str, ...]:
         """The addresses that can and may be dialled from here."""

@@ -44,12 +44,14 @@ class State(IntEnum):
     REJECTED = 7
     #: The rules do not allow it.
     REFUSED = 8
+    #: It is no member and is not to be one: its host vouches for it.
+    OBSERVER = 9
 
 
 class Question(NamedTuple):
     """`public`: of the invitation, whose `signature` covers the link.
 
-    `is_ready`: the newcomer has the genesis, and wants to be proposed as a member.
+    `is_ready`: the newcomer has the genesis, and wants to be what it was invited for.
     """
 
     public: bytes

@@ -679,3 +679,69 @@ def test_whom_the_owner_keeps_out_is_never_dialled(pair: tuple[Record, Record]) 
     book.bans.lift(other.signer)
     assert book.wake_at == 0
     assert [dial.peer for dial in book.dials(0)] == [other.signer]
+
+
+# --- who is no member ---------------------------------------------------------------------------
+
+
+def test_an_observer_may_link_and_is_dialled_only_if_it_is_wanted(make_record: Any) -> None:
+    own, member, observer = (make_record(seed) for seed in (1, 2, 3))
+    book = book_of(own, member)
+    assert book.refusal(observer) == ""
+    assert "is of no use" in book.refusal(make_record(3, addresses=("nonsense",)))
+    book.vouch(observer, 0)
+    book.vouch(own, 0)
+    key = observer.signer
+    assert (key in book, book.is_member(key), book.is_member(member.signer)) == (True, False, True)
+    assert (book.members, book.observers) == ((member.signer,), (key,))
+    assert [dial.peer for dial in book.dials(0)] == [member.signer]
+    assert (book.wake_at, book.is_wanted(key)) == (None, False)
+    book.want(frozenset((key,)))
+    assert (book.wake_at, book.is_wanted(key), book.is_wanted(member.signer)) == (0, True, False)
+    assert book.dials(0) == (Dial(key, "tcp:198.51.100.7:8080"),)
+    book.dial_failed(key, 0, "nobody answers", 0.5)
+    assert book[key].last_error == "nobody answers"
+    book.vouch(make_record(3, version=7), 0)
+    assert book[key].record == observer, "newer records are for `introduced`"
+    assert book.opened(key, False, 10)
+    assert book.news(own.signer) == ()
+
+
+def test_of_an_observer_nothing_stays_once_nobody_vouches_for_it(make_record: Any) -> None:
+    own, observer, other = (make_record(seed) for seed in (1, 2, 3))
+    book = book_of(own)
+    for record in (observer, other):
+        book.vouch(record, 0)
+    assert book.opened(observer.signer, False, 0)
+    book.bans.offence(other.signer, "noise", 0, contradicts=True)
+    book.bans.ban(other.signer, 9.0)
+    for record in (observer, other):
+        book.disown(record.signer)
+    assert book.observers == ()
+    assert book.sweep() == [other.signer], "the first still has its link"
+    assert book.bans.of(other.signer, is_needed=False) == Ban(9.0, by_hand=True)
+    assert not book.opened(observer.signer, False, 5)
+    book.closed(observer.signer, 10, "it went", 0.5)
+    assert book.sweep() == [observer.signer]
+    assert book.sweep() == []
+    with pytest.raises(KeyError):
+        book[other.signer]
+
+
+def test_an_observer_that_is_let_in_keeps_its_link_and_a_member_that_goes_is_none(
+    make_record: Any,
+) -> None:
+    own, newcomer = make_record(1), make_record(2)
+    book = book_of(own)
+    book.vouch(newcomer, 0)
+    key = newcomer.signer
+    assert book.opened(key, False, 0)
+    book.admit(newcomer, 5)
+    assert book.is_member(key) and book[key].link is not None
+    assert book.observers == ()
+    book.dismiss(key)
+    assert (key in book, book.observers) == (False, ())
+    book.closed(key, 9, "it goes", 0.5)
+    assert book.sweep() == [], "what it has shown as a member is remembered"
+    book.vouch(newcomer, 10)
+    assert book.observers == (key,)
