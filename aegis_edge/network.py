@@ -67,7 +67,8 @@ class P2PNetworkManager(Beside):
 
     async def discover_peers(self) -> tuple[Peer, ...]:
         """The other members, in the order of their keys, with the newest that is known of each."""
-        return tuple(Peer.of(row) for row in (await self._client.peers())["peers"])
+        rows = (await self._client.peers())["peers"]
+        return tuple(Peer.of(row) for row in rows if row.get("role", "member") == "member")
 
     async def connect_to_peer(self, address: str, *, timeout_s: float = CONNECT_S) -> Peer:
         """Have the member at `address`, such as ``tcp:HOST:PORT``, dialled now; it once linked.

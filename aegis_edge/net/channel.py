@@ -38,6 +38,7 @@ class Goodbye(IntEnum):
     BAD_MESSAGE = 4008
     TOO_SOON = 4009
     BANNED = 4010
+    NO_PLACE = 4011
 
     @property
     def words(self) -> str:
@@ -58,6 +59,7 @@ _WORDS = {
     Goodbye.HANDSHAKE: "the other node refused the handshake; do both have the same genesis?",
     Goodbye.SILENT: "the other node did not hear us for too long",
     Goodbye.BAD_MESSAGE: "the other node could not read a message of ours; update the older one",
+    Goodbye.NO_PLACE: "the other node has no place for one more observer; it may have one later",
     Goodbye.TOO_SOON: "the other node takes no call from us for a while: our last links were short",
     Goodbye.BANNED: "the other node keeps us out; its `aegis-edge peers` says why",
 }

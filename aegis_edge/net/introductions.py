@@ -1,6 +1,7 @@
 """What a member tells another of a third one: its newest record, so that who moved is found again.
 
-Knows the word for it, and how many of them are heard from one link.  Refuses to judge records.
+Knows the word for it, and how many of them are heard from one link, with those of `door`.  Refuses
+to judge records.
 
     a record: 02 and the envelope that its own member signed
 
@@ -13,6 +14,9 @@ from __future__ import annotations
 from aegis_edge.net.channel import Goodbye, Misconduct
 
 RECORD = b"\x02"
+#: See `door`.
+PASS = b"\x03"
+OBSERVER = b"\x04"
 #: What a link may tell beside each member's record once, and one more in each span.
 SPARE = 8
 SPAN_TICKS = 60_000
@@ -30,14 +34,14 @@ class Introductions:
         self._began_at = now_ticks
         self._heard = 0
 
-    def hear(self, message: bytes, members: int, now_ticks: int) -> bytes | None:
-        """The envelope that `message` hands on, None if it is something else.
+    def hear(self, message: bytes, others: int, now_ticks: int) -> bytes | None:
+        """What `message` hands on beside its first byte, None if it is none of these words.
 
-        Raises `Misconduct` if it is one too many for a cluster of so many.
+        Raises `Misconduct` if it is one too many where there are so many others to speak of.
         """
-        if message[:1] != RECORD:
+        if message[:1] not in (RECORD, PASS, OBSERVER):
             return None
         self._heard += 1
-        if self._heard > members + SPARE + (now_ticks - self._began_at) // SPAN_TICKS:
+        if self._heard > others + SPARE + (now_ticks - self._began_at) // SPAN_TICKS:
             raise Misconduct("it introduces others again and again", Goodbye.PROTOCOL)
         return message[1:]

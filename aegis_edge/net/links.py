@@ -1,5 +1,6 @@
 """The links to the other members: dialled, proven, kept alive, and made anew when they end.
 
+Whoever is no member comes in by the `door`, to a place of its own kind; it takes none of a member.
 Knows deadlines, queues, and how the dial plan (`peers.book`) and sessions (`wire.session`) are
 driven.  Refuses to know what messages say.  What a peer does wrong ends here, with its link.
 
@@ -29,16 +30,18 @@ import trio
 from aegis_edge.net import clock
 from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Misconduct, Transport
+from aegis_edge.net.door import Door
 from aegis_edge.net.echo import Echo
-from aegis_edge.net.introductions import Introductions, word
+from aegis_edge.net.introductions import PASS, RECORD, SPAN_TICKS, Introductions, word
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.bans import Ban
 from aegis_edge.peers.book import Book, Dial
 from aegis_edge.peers.conduct import Reason, What
 from aegis_edge.peers.identity import open_record, short
+from aegis_edge.peers.observers import PLACES
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Opener
-from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Verified
+from aegis_edge.wire.messages import MESSAGE_BYTES_MAX, NodeRecord, Pass, Verified
 from aegis_edge.wire.records import HEADER_BYTES
 from aegis_edge.wire.session import (
     CELL_CAPACITY_BYTES,
@@ -56,6 +59,10 @@ from aegis_edge.wire.session import (
 #: What waits for one peer: room for the largest message, or for thousands of small ones.
 QUEUE_MESSAGES_MAX = 4_096
 QUEUE_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+#: The same for one that is no member: what it asks for at a time.
+OBSERVER_QUEUE_BYTES_MAX = 3 * MESSAGE_BYTES_MAX // 4
+#: What a member takes of it that is not whole yet: questions are small.
+OBSERVER_PIECES_BYTES_MAX = 16 * 1024
 #: How much is sealed at once: about one frame of the largest size.
 BATCH_BYTES = 60_000
 STEP_ENTROPY_BYTES = 32
@@ -69,6 +76,9 @@ MEASURE_TICKS, MEASURE_SCHEDULED_TICKS = 60_000, 20_000
 DOUBT_TICKS = 1_000
 #: How long a link to a member that is none any more lasts still: it shall hear of that.
 PARTING_TICKS = 3_000
+#: How long a link lasts that nobody vouches for any more: the next pass may be on its way; one that
+#: this node has no use for; and how often to look.
+UNVOUCHED_TICKS, UNWANTED_TICKS, LOOK_TICKS = 20_000, 20_000, 5_000
 _SHARE_BYTES = 6
 
 log = logging.getLogger(__name__)
@@ -172,9 +182,10 @@ class Outcast:
 
 @dataclass(frozen=True, slots=True)
 class PeerStatistics:
-    """One member as `peers` shows it.  `state`: linked, dialling, waiting, expected, or banned.
+    """One member, or observer, or the host that is known as no member yet (`role`), for `peers`.
 
-    `expected` is a member without an address that can be dialled from here: it has to call.
+    `state`: linked, dialling, waiting, expected, or banned.
+    `expected` is one without an address that can be or is to be dialled from here: it has to call.
     `linked_ticks`: age of the link; `dial_in_ticks`: time to the next dial; `last_error` is
     empty while all is well.  `last_event`: what happened last, and how long ago; `score`: from 0
     to 100, and what it is made of (`peers.conduct`); `ban`: what keeps it out, if anything does.
@@ -182,6 +193,7 @@ class PeerStatistics:
 
     peer: bytes
     name: str
+    role: str
     state: str
     outbound: bool | None
     remote: str
@@ -214,6 +226,7 @@ class _Link:
         "ended",
         "failure",
         "heard_at",
+        "introduced",
         "introductions",
         "is_heard",
         "keepalive_due",
@@ -230,6 +243,9 @@ class _Link:
         "sealed",
         "sent_at",
         "session",
+        "since_ticks",
+        "told",
+        "unwanted_at",
         "wake",
         "watched",
         "writing",
@@ -252,7 +268,11 @@ class _Link:
         self.early = early
         self.round_trip_ticks = round_trip_ticks
         self.echo = Echo(round_trip_ticks, clock.now_ticks(), measure_ticks)
-        self.introductions = Introductions(clock.now_ticks())
+        self.since_ticks = clock.now_ticks()
+        self.introductions = Introductions(self.since_ticks)
+        self.introduced: dict[bytes, bytes] = {}  # what was said of observers, so often
+        self.told = 0
+        self.unwanted_at: float = math.inf
         self.older: _Link | None = None
         self.queue: deque[bytes] = deque()
         self.queue_bytes = 0
@@ -330,10 +350,13 @@ class Links:
         self._traffic: defaultdict[bytes, Traffic] = defaultdict(Traffic)
         self._changed = trio.Event()
         self._posted: list[_Link] = []
+        self._wants: frozenset[bytes] | None = None
+        self.door = Door(book, cluster_id)
         #: Called with each record that is newer than what was known of a member: to keep it.
         self.learnt: Callable[[Verified[NodeRecord]], None] = lambda _: None
-        #: Called with the member at the first frame of each of its links: none comes before it has
-        #: taken that link, and with it this node's record.  What was only sent shows nothing.
+        #: Called with the member at the first frame of each of its links, or at its first as a
+        #: member: none comes before it has taken that link, and with it this node's record.  What
+        #: was only sent shows nothing.
         self.heard: Callable[[bytes], None] = lambda _: None
         #: Called with a caller's record, the hash of its handshake, and what it said with its first
         #: frame, which a member leaves empty: its answer if it was invited, else None.
@@ -357,9 +380,10 @@ class Links:
         if (
             link is None
             or len(link.queue) >= QUEUE_MESSAGES_MAX
-            or link.queue_bytes + size > QUEUE_BYTES_MAX
+            or link.queue_bytes + size > self._queue_bytes_max(peer)
         ):
-            self._traffic[peer].dropped += 1
+            if peer in self._book:
+                self._traffic[peer].dropped += 1
             return
         if self._schedule is not None and (raw == link.sealed or raw in link.queue):
             return
@@ -367,6 +391,9 @@ class Links:
             self._posted.append(link)
         link.queue.append(raw)
         link.queue_bytes += size
+
+    def _queue_bytes_max(self, peer: bytes) -> int:
+        return QUEUE_BYTES_MAX if self._book.is_member(peer) else OBSERVER_QUEUE_BYTES_MAX
 
     def flush(self) -> None:
         """Write what was posted: at once where the socket takes it, else the writer does.
@@ -501,21 +528,78 @@ class Links:
         for record in records:
             members.add(record.signer)
             self._book.admit(record, now_ticks)
+        self.door.meet(tuple(members))
         for peer in set(self._book.members) - members:
             self._book.dismiss(peer)
         for peer, link in self._open.items():
-            is_member = peer in self._book
-            link.parting_at = math.inf if is_member else now_ticks + PARTING_TICKS
+            is_welcome = peer in self._book
+            link.parting_at = math.inf if is_welcome else now_ticks + PARTING_TICKS
         self._changed.set()
+
+    def vouch(
+        self, given: Mapping[bytes, Verified[Pass]], records: Iterable[Verified[NodeRecord]] = ()
+    ) -> None:
+        """Let these link too, who are no members, by the passes that this node gives them.
+
+        `records`: as far as they are known.  Links with those for whom it vouched before end.
+        """
+        before = self.door.observers.guests
+        for record in records:
+            if record.signer in given and not self._book.refusal(record):
+                self._book.vouch(record, clock.now_ticks())
+        for peer in self.door.vouch(given):
+            self.post(peer, self.door.pass_of(peer))
+        self.flush()
+        for peer in sorted(before - given.keys()):
+            link = self._open.get(peer)
+            if link is not None and not self._book.is_member(peer) and self.door.refusal(peer):
+                link.end(LinkError("this node vouches for it no more", Goodbye.NOT_A_MEMBER))
+        self._changed.set()
+
+    def want(self, peers: frozenset[bytes] | None) -> None:
+        """Of those who are known, dial these alone; None: dial all members.
+
+        Who cannot be dialled from here is told of as one whose link is gone.
+        """
+        self._wants = peers
+        self._changed.set()
+        dialled = self.door.wanted(peers)
+        for peer in sorted(peers or ()):
+            is_tried = peer in self._book and (dialled is None or peer in dialled)
+            if not is_tried and peer not in self._open:
+                self._events.append(LinkClosed(peer, "it is not found from here"))
+                self._poller.wake()
+
+    def introduce(self, peer: bytes, others: Iterable[bytes]) -> None:
+        """Tell `peer` where these observers are, as far as that is known and was not said yet."""
+        link = self._open.get(peer)
+        if link is None:
+            return
+        for key in others:
+            said = self.door.introduction(key)
+            spans = (clock.now_ticks() - link.since_ticks) // SPAN_TICKS
+            if said and link.introduced.get(key) != said and link.told < PLACES + spans:
+                link.told += 1
+                link.introduced[key] = said
+                self.post(peer, said)
 
     def records(self) -> tuple[Verified[NodeRecord], ...]:
         """The newest known record of each other member, in the order of their keys."""
         return tuple(self._book[peer].record for peer in self._book.members)
 
+    def friends(self) -> tuple[Verified[NodeRecord], ...]:
+        """The records of this node's guests, and of its host if that is known as no member."""
+        found = (peer for peer in self._book.observers if self.door.knows(peer))
+        return tuple(self._book[peer].record for peer in found)
+
+    def record_of(self, peer: bytes) -> Verified[NodeRecord]:
+        """The newest known record of one to whom there is, or was, a link."""
+        return self._book[peer].record
+
     def statistics(self) -> tuple[PeerStatistics, ...]:
-        """All other members, in the order of their keys."""
-        now_ticks = clock.now_ticks()
-        return tuple(self._statistics(peer, now_ticks) for peer in self._book.members)
+        """All other members, in the order of their keys; then those who are none."""
+        now_ticks, book = clock.now_ticks(), self._book
+        return tuple(self._statistics(p, now_ticks) for p in (*book.members, *book.observers))
 
     async def run(
         self, listen: Sequence[str] = (), *, task_status: Any = trio.TASK_STATUS_IGNORED
@@ -552,6 +636,7 @@ class Links:
         while True:
             self._changed = trio.Event()
             now_ticks = clock.now_ticks()
+            self._book.want(self.door.wanted(self._wants))
             for dial in self._book.dials(now_ticks):
                 nursery.start_soon(self._outgoing, dial)
             wake_at: list[float] = [
@@ -559,14 +644,30 @@ class Links:
             ]
             if self._book.wake_at is not None:
                 wake_at.append(self._book.wake_at)
+            for peer in self.door.sweep(self._open):
+                self._traffic.pop(peer, None)
+            if self._book.observers or self.door.observers.host:
+                wake_at.append(now_ticks + LOOK_TICKS)
             with trio.move_on_at(min(wake_at) / 1000 + 0.001 if wake_at else math.inf):
                 await self._changed.wait()
 
     def _look_after(self, link: _Link, now_ticks: int) -> float:
         """Whether the link is silent for too long, idle or to be parted; when to look again."""
+        if link.peer in self._book:
+            self._look_whether_needed(link, now_ticks)
         if now_ticks >= link.parting_at:
             link.end(LinkError("it is no member any more", Goodbye.NOT_A_MEMBER))
-        return min(link.parting_at, self._keep(link, now_ticks))
+        if now_ticks >= link.unwanted_at:
+            link.end(LinkError("there is no use for it now", Goodbye.NORMAL))
+        return min(link.parting_at, link.unwanted_at, self._keep(link, now_ticks))
+
+    def _look_whether_needed(self, link: _Link, now_ticks: int) -> None:
+        """Whether anybody vouches for who is no member; and whether this node has a use for it."""
+        is_good = self._book.is_member(link.peer) or not self.door.refusal(link.peer)
+        parting_at, unwanted_at = now_ticks + UNVOUCHED_TICKS, now_ticks + UNWANTED_TICKS
+        link.parting_at = math.inf if is_good else min(link.parting_at, parting_at)
+        is_used = not link.outbound or self._book.is_wanted(link.peer)
+        link.unwanted_at = math.inf if is_used else min(link.unwanted_at, unwanted_at)
 
     def _keep(self, link: _Link, now_ticks: int) -> int:
         timing = self._timing
@@ -631,6 +732,8 @@ class Links:
         await trio.lowlevel.checkpoint_if_cancelled()
         if isinstance(link, _Guest):
             return await self._answer(link)
+        if not self._has_place(link):
+            return Goodbye.NO_PLACE
         if self._admit(link):
             return await self._carry(link)
         return Goodbye.DUPLICATE
@@ -666,7 +769,7 @@ class Links:
         if expected is None:
             session = Session.respond(*self._credentials, entropy)
         else:
-            session, hello = Session.initiate(*self._credentials, entropy)
+            session, hello = Session.initiate(*self._credentials, entropy, self.door.first())
             asked_at = clock.now_ticks()
             await channel.send((hello,))
         while True:
@@ -682,13 +785,13 @@ class Links:
                     answer = self.guest(opened.record, session.transcript, said)
                     if answer is not None:
                         return _Guest(channel, session, answer)
-                self._judge(opened, expected)
+                self._judge(opened, expected, said)
             data = [e.data for e in effects if type(e) is Transmit]
             if data:
                 asked_at = clock.now_ticks()
                 await channel.send(data)
             if opened is not None:
-                early = [Arrived(opened.peer, message) for message in said]
+                early = [Arrived(opened.peer, m) for m in said if m[:1] != PASS]
                 outbound = expected is not None
                 pause_ticks = self._measure_ticks(channel)
                 return _Link(
@@ -701,33 +804,31 @@ class Links:
             return math.inf
         return MEASURE_TICKS if self._schedule is None else MEASURE_SCHEDULED_TICKS
 
-    def _judge(self, opened: Opened, expected: bytes | None) -> None:
-        """LinkError if the peer, which has proven who it is, is not welcome."""
+    def _judge(self, opened: Opened, expected: bytes | None, said: Sequence[bytes]) -> None:
+        """LinkError if the peer, which has proven who it is and `said` so much, is not welcome."""
         peer = opened.peer
         if expected is not None and peer != expected:
             raise LinkError(
                 f"another node answers there, {short(peer)}; correct the address",
                 Goodbye.WRONG_NODE,
             )
-        if peer not in self._book:
-            raise LinkError(
-                f"{short(peer)} is no member; do both have the same genesis?",
-                Goodbye.NOT_A_MEMBER,
-            )
-        now_ticks = clock.now_ticks()
+        is_known, now_ticks = peer in self._book, clock.now_ticks()
+        if not self._book.is_member(peer):
+            self.door.enter(opened.record, said, self._open)
         ban = self._book.barred(peer, now_ticks)
         if ban is not None:
             raise LinkError(_out(ban), Goodbye.BANNED)
-        if expected is None and self._book.deaf_ticks(peer, now_ticks):
+        if expected is None and is_known and self._book.deaf_ticks(peer, now_ticks):
             raise LinkError(
                 f"the last links of {self._name(peer)} were short; is it started again and again?",
                 Goodbye.TOO_SOON,
             )
         refusal = self._book.refusal(opened.record)
         if refusal:
-            if expected is None:
+            if expected is None and is_known:
                 self._book.call_failed(peer, now_ticks)
             raise LinkError(refusal, Goodbye.RECORD)
+        self._book.vouch(opened.record, now_ticks)
 
     def _missed(self, expected: bytes | None, where: str, failure: LinkError) -> None:
         """What was no link: put it on the plan again if it was ours."""
@@ -742,6 +843,22 @@ class Links:
         what = failure.what or What.UNREACHABLE
         self._book.dial_failed(expected, clock.now_ticks(), str(failure), self._jitter(), what)
         self._changed.set()
+        if self._wants is not None and expected not in self._open:
+            self._events.append(LinkClosed(expected, str(failure)))
+            self._poller.wake()
+
+    def _has_place(self, link: _Link) -> bool:
+        """Whether there is one for whoever calls and is no member; another may have to go."""
+        if link.outbound or self._book.is_member(link.peer):
+            return True
+        book, observers = self._book, self.door.observers
+        calls = [p for p, each in self._open.items() if not each.outbound and not book.is_member(p)]
+        leaves = observers.who_goes(link.peer, calls)
+        if leaves is not None and leaves != link.peer:
+            self._open[leaves].end(
+                LinkError("a guest of another member needs its place", Goodbye.NO_PLACE)
+            )
+        return leaves != link.peer
 
     def _admit(self, link: _Link) -> bool:
         """Whether this link is the one of its pair that stays."""
@@ -752,9 +869,10 @@ class Links:
         if link.record != self._book[link.peer].record:
             self._book.learn(link.record)
             self._learnt(link.record)
-            for peer in self._open:  # who cannot reach it may be linked to us
-                if peer != link.peer:
-                    self._introduce(peer, link.record)
+            # Who cannot reach it may be linked to us.
+            others = [p for p in self._open if p != link.peer and self._book.is_member(link.peer)]
+            for peer in others:
+                self._introduce(peer, link.record)
             self.flush()
         link.older = self._open.get(link.peer)
         if link.older is not None:
@@ -782,7 +900,8 @@ class Links:
 
     def _learnt(self, record: Verified[NodeRecord]) -> None:
         peer = record.signer
-        self.learnt(record)
+        if self._book.is_member(peer) or self.door.knows(peer):
+            self.learnt(record)
         for address in self._book.shunned(peer):
             log.warning(
                 "%s says that it is at %s, which is somewhere else for everybody: it is not "
@@ -803,6 +922,8 @@ class Links:
         self._watch(link)
         for record in self._book.news(of_others_than=peer):
             self._introduce(peer, record)
+        if self.door.pass_of(peer) and not self._book.is_member(peer):
+            self.post(peer, self.door.pass_of(peer))
         self.flush()
         try:
             async with trio.open_nursery() as nursery:
@@ -876,7 +997,9 @@ class Links:
         link.heard_at = clock.now_ticks()
         link.doubted_at = 0
         link.session, effects = link.session.received(data)
-        if not link.is_heard:
+        if self._is_too_long(link):
+            raise LinkError("it says more than who only follows", Goodbye.TOO_BIG)
+        if not link.is_heard and self._book.is_member(link.peer):
             link.is_heard = True
             self.heard(link.peer)
         messages = [
@@ -891,16 +1014,30 @@ class Links:
         traffic.messages_in += len(messages)
         self._events += messages
 
+    def _is_too_long(self, link: _Link) -> bool:
+        """Whether who is no member keeps a member waiting for the end of a long message."""
+        pieces = link.session.pieces
+        if pieces is None or pieces.size_bytes <= OBSERVER_PIECES_BYTES_MAX:
+            return False
+        return self.door.is_of_member and not self._book.is_member(link.peer)
+
     def _is_word(self, link: _Link, message: bytes) -> bool:
         """Whether this was for the links themselves.  Raises `LinkError`."""
         if message[:1] >= _FIRST_OF_MESSAGES:
             return False
-        members = len(self._book.members)
-        envelope = link.introductions.hear(message, members, link.heard_at)
-        if envelope is not None:
-            self._introduced(link, envelope)
-            return True
-        return link.echo.hear(message, link.heard_at)
+        others = len(self._book.members) + PLACES
+        told = link.introductions.hear(message, others, link.heard_at)
+        if told is None:
+            return link.echo.hear(message, link.heard_at)
+        if message[:1] == RECORD:
+            self._introduced(link, told)
+        elif self.door.hears(message[:1], told, link.peer, self._open):
+            for peer in self._open:
+                if peer != link.peer:
+                    self.post(peer, self.door.own_pass())
+            self.flush()
+        self._changed.set()
+        return True
 
     def _measure(self, link: _Link) -> None:
         """Tell how long the way is now, and see to it that the peer learns it as well."""
@@ -999,10 +1136,12 @@ class Links:
         elif entry.dialing:
             state = "dialling"
         else:
-            state = "expected" if entry.dial_at is None else "waiting"
+            is_due = entry.dial_at is not None and self._book.is_wanted(peer)
+            state = "waiting" if is_due else "expected"
         return PeerStatistics(
             peer=peer,
             name=record.name,
+            role="member" if entry.is_member else self.door.role(peer),
             state=state,
             outbound=None if link is None else link.outbound,
             remote=entry.dialing if link is None else link.channel.remote,
