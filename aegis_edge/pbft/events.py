@@ -386,6 +386,14 @@ class HangUp:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Introduce:
+    """Tell `peer` where these others are, whom it may follow instead of this node."""
+
+    peer: bytes
+    others: tuple[bytes, ...]
+
+
 #: What a database performs, in one transaction; the others are for links and people.
 Step = (
     Persist
@@ -401,7 +409,7 @@ Step = (
     | MendRows
 )
 
-Effect = Step | Send | Bundled | Confirmed | SendCommitted | SendPart | Alarm | HangUp
+Effect = Step | Send | Bundled | Confirmed | SendCommitted | SendPart | Alarm | HangUp | Introduce
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aegis_edge.pbft.events import SendCommitted
+from aegis_edge.pbft.events import Introduce, SendCommitted
 from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.voice import Voice
@@ -63,6 +63,8 @@ class Followers:
         self._at: Standing
         self._log: Log
         self._fed: dict[bytes, Follower] = {}
+        #: Who was told where this node stands, and no more, and until when that has to do.
+        self._told: dict[tuple[bytes, bool], int] = {}
         self._turn = 0
 
     def begin(self, at: Standing, log: Log) -> None:
@@ -75,21 +77,35 @@ class Followers:
     def __len__(self) -> int:
         return len(self._fed)
 
+    @property
+    def reached(self) -> dict[bytes, int]:
+        """What each of them had when it asked last."""
+        return {peer: fed.after for peer, fed in self._fed.items()}
+
     def gone(self, peer: bytes) -> None:
         """The link to a peer came or went: it asks anew."""
         self._fed.pop(peer, None)
+        for is_refused in (False, True):
+            self._told.pop((peer, is_refused), None)
 
     def on_follow(self, asked: Follow, peer: bytes) -> None:
         """Note what a peer asks for, or say that there is no room for it."""
         at, fed = self._at, self._fed.get(peer)
         takes = fed is not None or self._has_room(asked.after)
         if not asked.bytes_max or not takes:
-            self._say(peer, takes, self._some(peer))
+            self._tell(peer, takes, bool(asked.bytes_max))
             return
         if fed is None:
             fed = self._fed[peer] = Follower()
         fed.after, fed.bytes_max, fed.is_waiting = asked.after, asked.bytes_max, True
         fed.until_ticks = at.now_ticks + at.pace.status_ticks
+
+    def _tell(self, peer: bytes, takes: bool, is_refused: bool) -> None:
+        """Where this node stands; a peer that asks again and again is not heard for a while."""
+        at = self._at
+        if self._told.get((peer, is_refused), at.now_ticks) <= at.now_ticks:
+            self._told[peer, is_refused] = at.now_ticks + at.pace.resend_ticks
+            self._say(peer, takes, self._some(peer))
 
     def _has_room(self, after: int) -> bool:
         """Who has no source itself has something for those who are behind it, and no more."""
@@ -135,5 +151,7 @@ class Followers:
         return tuple((others[first:] + others[:first])[:OTHERS_MAX])
 
     def _say(self, peer: bytes, takes: bool, others: tuple[bytes, ...]) -> None:
+        if others:
+            self._voice.add(Introduce(peer, others))
         reached = Reached(self._at.executed, self._at.depth, takes, others)
         self._voice.send(reached.pack(), peer)

@@ -80,6 +80,7 @@ from aegis_edge.wire.messages import (
     NewView,
     NodeRecord,
     Open,
+    Pass,
     Prepare,
     PrePrepare,
     Proposal,
@@ -94,6 +95,9 @@ from aegis_edge.wire.messages import (
 )
 
 S = TypeVar("S", bound=Signed)
+
+#: A bundle is an origin's wish in any configuration; the others are none of a replica's business.
+_OF_NO_CONFIGURATION = (Bundle, NodeRecord, Pass)
 
 
 class Replica:
@@ -278,6 +282,16 @@ class Replica:
         if not self._at.follows:
             return None
         return self.following.source, self._at.depth, self.following.behind
+
+    @property
+    def wants(self) -> frozenset[bytes] | None:
+        """Links with whom would help a node that is no member; None for a member."""
+        return self.following.wants if self._at.follows else None
+
+    @property
+    def reached(self) -> dict[bytes, int]:
+        """Who follows this node, and how many batches each of them had when it asked last."""
+        return self.followers.reached
 
     @property
     def rotten(self) -> int:
@@ -789,12 +803,12 @@ def _is_of(message: Message, kind: type[S]) -> TypeGuard[Verified[S]]:
 def _configuration_of(message: Message) -> int | None:
     """The configuration that a message belongs to; None where that does not matter.
 
-    A bundle is an origin's wish in any of them, and batches are proven or named by their digest.
+    Batches are proven, or named by their digest.
     """
     if isinstance(message, Proposal):
         return message.pre_prepare.message.configuration
     if isinstance(message, StableCheckpoint):
         return message.checkpoints[0].message.configuration if message.checkpoints else None
-    if isinstance(message, Verified) and not isinstance(message.message, (Bundle, NodeRecord)):
+    if isinstance(message, Verified) and not isinstance(message.message, _OF_NO_CONFIGURATION):
         return int(message.message.configuration)
     return None

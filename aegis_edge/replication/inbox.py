@@ -1,19 +1,24 @@
 """Messages of peers that wait for the replica, and in which order they come up.
 
-Knows fairness: one message of each peer in turn, so that none of them can starve the others.
+Knows fairness: one message of each peer in turn, so that none of them can starve the others; those
+who are no members share one turn, however many they are.
 Refuses to know what a message says.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 
 class Inbox:
-    """All that came in and was not looked at; `len` counts it."""
+    """All that came in and was not looked at; `len` counts it.
 
-    def __init__(self) -> None:
+    `is_member`: whether a peer has turns of its own.
+    """
+
+    def __init__(self, is_member: Callable[[bytes], bool] = lambda _: True) -> None:
+        self._is_member = is_member
         self._queues: dict[bytes, deque[bytes]] = {}
         self._count = 0
 
@@ -35,13 +40,18 @@ class Inbox:
 
     def next_round(self, but: Container[bytes] = ()) -> list[tuple[bytes, bytes]]:
         """The oldest message of each peer `but` these that has one, as (peer, message)."""
-        found = []
+        found: list[tuple[bytes, bytes]] = []
+        has_other = False
         for peer, queue in list(self._queues.items()):
-            if peer in but:
+            is_other = not self._is_member(peer)
+            if peer in but or (is_other and has_other):
                 continue
             found.append((peer, queue.popleft()))
-            if not queue:
+            has_other = has_other or is_other
+            if is_other or not queue:
                 del self._queues[peer]
+            if is_other and queue:
+                self._queues[peer] = queue  # behind the others of its kind
         self._count -= len(found)
         return found
 

@@ -45,6 +45,7 @@ from aegis_edge.pbft.events import (
     Foresee,
     HangUp,
     InstallState,
+    Introduce,
     JudgePart,
     LinkDown,
     LinkUp,
@@ -66,6 +67,7 @@ from aegis_edge.pbft.events import (
     Tick,
 )
 from aegis_edge.pbft.execution import START_AGAIN
+from aegis_edge.pbft.followers import FOLLOWERS_MAX
 from aegis_edge.pbft.quorum import witnesses
 from aegis_edge.peers.identity import node_id, short
 from aegis_edge.replication.callers import Callers, Done, Ticket
@@ -170,6 +172,8 @@ class Replication:
         busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self.key = key
+        #: It was invited to follow, and to be no member.
+        self.is_observer = False
         #: As of the last batch that is durable here.
         self.members = members
         self._settle = settle
@@ -186,8 +190,9 @@ class Replication:
         self._busy_s = busy_s
         # What comes in.
         self._reachable: set[bytes] = set()
-        self._inbox = Inbox()
+        self._inbox = Inbox(lambda peer: peer in self.members.configuration)
         self._shares = Shares(self.nodes)
+        self._wanted: frozenset[bytes] | None = None
         self._poked = False
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
@@ -297,7 +302,8 @@ class Replication:
         """A proof (`aegis_edge.proof`) of what `key` has, no older than what is readable here now.
 
         If it changed since the last checkpoint, that takes another one, which this node brings
-        about.  Raises `NoQuorum`, `NoLineage`, `Unconfirmed`, `Halted`, `Stopped` or `Unprovable`.
+        about if it is a member.  Raises `NoQuorum`, `NoLineage`, `Unconfirmed`, `Halted`, `Stopped`
+        or `Unprovable`.
         """
         with trio.move_on_after(timeout_s):
             revision = await self.read(lambda store: store.newest(key))
@@ -316,7 +322,11 @@ class Replication:
                 with self._checkpoints.wanted(self._executed):
                     self.notify()
                     await news.wait()
-        raise self.late(timeout_s, taken=False)
+        if self.is_member:
+            raise self.late(timeout_s, taken=False)
+        raise Unconfirmed(
+            f"{key} changed since the last checkpoint, and only members bring about the next one"
+        )
 
     async def _lineage(self, number: int) -> tuple[bytes, ...]:
         """What leads from the genesis to the members of configuration `number`."""
@@ -354,6 +364,18 @@ class Replication:
         return self.key in self.members.configuration
 
     @property
+    def agreed_ms(self) -> int:
+        """The agreed time of the last batch, Unix milliseconds."""
+        return self._core.time_ms
+
+    def behind(self, peer: bytes) -> int | None:
+        """How many batches `peer` lacks that follows this node, as it said last; None if it is none
+        of those that are fed here.
+        """
+        after = self._core.reached.get(peer)
+        return None if after is None else max(0, self._core.executed - after)
+
+    @property
     def nodes(self) -> int:
         """How many members there are."""
         return len(self.members.configuration.members)
@@ -368,6 +390,12 @@ class Replication:
 
     def no_member_text(self) -> str:
         """What this node is, if it is none of the members; for a person to read."""
+        if self.is_observer:
+            return (
+                "this board is an observer: it reads what the members agree on, and writes nothing;"
+                " write on a member's board, or have a member invite this one: aegis-edge invite"
+                " there, and aegis-edge join here"
+            )
         return (
             f"this node is no member of the cluster: it follows {self.nodes}, and takes part once"
             " they have admitted it"
@@ -394,6 +422,7 @@ class Replication:
             "id": node_id(self.key),
             "name": self.members.own_name,
             "is_member": self.is_member,
+            "is_observer": self.is_observer and not self.is_member,
             "configuration": configuration.number,
             "nodes": self.nodes,
             "faulty_max": configuration.f,
@@ -531,10 +560,14 @@ class Replication:
             for peer in self._shares.rested(trio.current_time()):
                 self._wires.resume(peer)
         self._hear_and_open()
-        if self._core.learning is not None or self._checkpoints.is_lacking or self._lacks_rows:
+        lacks = self._core.learning is not None or self._checkpoints.is_lacking or self._lacks_rows
+        if lacks and self.is_member:
             self._stir()
         self._ask()
         self._bundle()
+        if self._core.wants != self._wanted:
+            self._wanted = self._core.wants
+            self._wires.want(self._wanted)
         if not self._writes.under_way:
             if not self._writes.waiting and self._root_due <= now_ticks:
                 self._writes.hold(TakeRoot(self._executed, is_signed=False))
@@ -614,6 +647,8 @@ class Replication:
                 self._alarm(effect)
             elif isinstance(effect, HangUp):
                 self._hang_up(effect.peer, effect.reason)
+            elif isinstance(effect, Introduce):
+                self._wires.introduce(effect.peer, effect.others)
             else:
                 self._writes.hold(effect)
 
@@ -696,14 +731,19 @@ class Replication:
 
     def _hang_up(self, peer: bytes, reason: str) -> None:
         """What came from `peer` is against the rules: hear nothing more of it on this link."""
-        self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
+        if peer in self.members.configuration:  # others come and go, without an end
+            self.counters.refused[peer] = self.counters.refused.get(peer, 0) + 1
         log.warning("the link to %s is ended: %s", self.name(peer), reason)
         self._inbox.drop(peer)
         self._wires.close(peer, reason)
 
     def _charge(self, peer: bytes, took_s: float) -> None:
-        """`peer` kept this node busy for nothing: if it does so too much, it has to rest."""
-        if self._shares.charge(peer, took_s, trio.current_time()):
+        """`peer` kept this node busy for nothing: if it does so too much, it has to rest.
+
+        As many as may follow here have no more of it together than one of the members.
+        """
+        sharing = 1 if peer in self.members.configuration else FOLLOWERS_MAX
+        if self._shares.charge(peer, took_s, trio.current_time(), sharing):
             self._wires.rest(peer)
 
     def _stir(self) -> None:

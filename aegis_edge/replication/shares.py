@@ -18,6 +18,8 @@ import math
 #: What a peer may take at once before it has to rest; and how much of it is left after the rest.
 ALLOWANCE_S = 0.05
 RESTED_S = ALLOWANCE_S / 2
+#: How many are remembered before those are forgotten who owe nothing any more.
+REMEMBERED_MAX = 256
 #: What is left to a peer of its even share: half, for the processor may be shared with others too.
 PRICE = 2
 
@@ -39,13 +41,19 @@ class Shares:
         """When the next rest is over; infinite if nobody rests."""
         return min(self.resting.values(), default=math.inf)
 
-    def charge(self, peer: bytes, took_s: float, now_s: float) -> bool:
-        """`peer` took so long for nothing; True if it has to rest from now on."""
-        paid_at = max(self._paid_at.get(peer, 0), now_s) + self._price * took_s
+    def charge(self, peer: bytes, took_s: float, now_s: float, sharing: int = 1) -> bool:
+        """`peer` took so long for nothing; True if it has to rest from now on.
+
+        `sharing`: so many have one member's share together.
+        """
+        price = self._price * sharing
+        paid_at = max(self._paid_at.get(peer, 0), now_s) + price * took_s
         self._paid_at[peer] = paid_at
-        if paid_at - self._price * ALLOWANCE_S <= now_s:
+        if len(self._paid_at) > REMEMBERED_MAX:  # of those who come and go
+            self._paid_at = {p: until for p, until in self._paid_at.items() if until > now_s}
+        if paid_at - price * ALLOWANCE_S <= now_s:
             return False
-        self.resting[peer] = paid_at - self._price * RESTED_S
+        self.resting[peer] = paid_at - price * RESTED_S
         return True
 
     def rested(self, now_s: float) -> list[bytes]:

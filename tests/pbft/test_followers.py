@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aegis_edge.pbft.events import Effect, Send, SendCommitted
+from aegis_edge.pbft.events import Effect, Introduce, Send, SendCommitted
 from aegis_edge.pbft.followers import FOLLOWERS_MAX, Followers
 from aegis_edge.wire.messages import (
     FETCH_BATCHES_MAX,
@@ -106,9 +106,10 @@ def test_a_full_node_names_others_each_time(source: Source) -> None:
     assert len(source.followers) == FOLLOWERS_MAX
     named: list[bytes] = []
     for late in NEWCOMERS[FOLLOWERS_MAX : FOLLOWERS_MAX + 2]:
-        (said,) = source.asks(late, 3)
+        introduced, said = source.asks(late, 3)
         assert isinstance(said, Send) and said.peers == (late,)
         found = [key for key in fed if key in said.raw]
+        assert introduced == Introduce(late, tuple(found))
         assert len(found) == OTHERS_MAX
         named += found
     assert sorted(named) == sorted(fed), "everybody in turn"
@@ -120,7 +121,8 @@ def test_who_only_asks_where_it_stands_takes_no_room(source: Source) -> None:
     assert source.asks(A, 3, 0) == [source.says(A)]
     assert len(source.followers) == 0
     source.asks(B, 10)
-    assert source.asks(A, 3, 0) == [source.says(A, 0, True, B)]
+    source.at.now_ticks += source.at.pace.resend_ticks
+    assert source.asks(A, 3, 0) == [Introduce(A, (B,)), source.says(A, 0, True, B)]
     assert source.asks(B, 3, 0) == [source.says(B)], "of those that follow too"
 
 
@@ -147,3 +149,35 @@ def test_a_new_distance_is_told_at_once(source: Source) -> None:
     source.at.depth = 3
     assert source.goes_on() == [source.says(A, 3)]
     assert source.goes_on() == []
+
+
+def test_who_asks_again_and_again_where_it_stands_is_not_heard_for_a_while(source: Source) -> None:
+    assert source.asks(A, 10, 0) == [source.says(A)]
+    assert source.asks(A, 10, 0) == []
+    assert source.asks(B, 10, 0) == [source.says(B)]
+    source.at.now_ticks += source.at.pace.resend_ticks - 1
+    assert source.asks(A, 10, 0) == []
+    source.at.now_ticks += 1
+    assert source.asks(A, 10, 0) == [source.says(A)]
+    source.followers.gone(A)
+    assert source.asks(A, 10, 0) == [source.says(A)], "over another link"
+
+
+def test_who_finds_no_room_hears_so_once_in_a_while_and_is_led_to_others(source: Source) -> None:
+    for each in NEWCOMERS[:FOLLOWERS_MAX]:
+        source.asks(each, 7)
+    late = NEWCOMERS[FOLLOWERS_MAX]
+    introduced, said = source.asks(late, 7)
+    assert introduced == Introduce(late, tuple(NEWCOMERS[:OTHERS_MAX]))
+    assert said == source.says(late, 0, False, *NEWCOMERS[:OTHERS_MAX])
+    assert source.asks(late, 7) == []
+    assert source.asks(late, 7, 0) != [], "where it stands is another question"
+    source.followers.gone(late)
+    assert len(source.asks(late, 7)) == 2
+
+
+def test_it_tells_how_far_its_followers_are(source: Source) -> None:
+    assert source.followers.reached == {}
+    source.asks(A, 7)
+    source.asks(B, 9)
+    assert source.followers.reached == {A: 7, B: 9}

@@ -174,3 +174,13 @@ def test_what_an_observer_says_leaves_the_members_as_they_are(kind: type) -> Non
     }[kind]
     stage["A"].step(Received(key, said))  # type: ignore[arg-type]
     assert (member.executed, member.following.behind, member.following.source) == (0, 0, b"")
+
+
+def test_where_to_link_is_what_its_following_wants_and_a_members_business_nowhere() -> None:
+    stage = Stage(4, outsiders=1)
+    stage.wait(5_000)
+    observer = stage["E"].replica
+    assert observer.source is not None and observer.wants is not None
+    assert observer.source[0] in observer.wants
+    fed = stage.by_key[observer.source[0]].replica
+    assert (fed.wants, fed.reached) == (None, {stage["E"].key: observer.executed})

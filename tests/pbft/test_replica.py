@@ -26,6 +26,7 @@ from aegis_edge.wire.messages import (
     FetchBatches,
     FetchBody,
     NodeRecord,
+    Pass,
     Prepare,
     PrePrepare,
     Proposal,
@@ -329,10 +330,11 @@ def test_commits_count_once_per_member_and_conflicts_are_noticed() -> None:
     assert [x.reason for x in b.alarms] == ["two different commits for one slot"]
 
 
-def test_a_node_record_is_no_message_of_the_agreement() -> None:
+def test_what_links_need_is_no_message_of_the_agreement() -> None:
     stage = Stage(4)
-    record = stage["B"].signer.sign(NodeRecord(1, b"k" * 32, (), 1, "b"))
-    assert stage["A"].step(Received(stage["B"].key, record)) == []
+    b = stage["B"]
+    for said in (NodeRecord(1, b"k" * 32, (), 1, "b"), Pass(b"o" * 32, 1)):
+        assert stage["A"].step(Received(b.key, b.signer.sign(said))) == []
 
 
 def test_one_origin_two_bundles_under_one_number() -> None:

@@ -38,6 +38,7 @@ class Line:
         self.poller: Poller[Any] = Poller()
         self.alarms = Alarms()
         self.events: list[Event] = []
+        self.wanted: frozenset[bytes] | None = None
 
     def happens(self, event: Event) -> None:
         self.events.append(event)
@@ -60,6 +61,15 @@ class Line:
 
     def records(self) -> Sequence[Any]:
         return ()
+
+    def friends(self) -> tuple[Any, ...]:
+        return ()
+
+    def want(self, peers: frozenset[bytes] | None) -> None:
+        self.wanted = peers
+
+    def introduce(self, peer: bytes, others: Sequence[bytes]) -> None:
+        raise AssertionError("there is nobody to be introduced")
 
 
 @asynccontextmanager
@@ -108,6 +118,9 @@ async def test_a_newcomer_follows_reads_and_takes_part_from_the_batch_that_admit
             status = newcomer.status()
             name = founder.members.own_name
             assert status["follows"] == {"source": name, "hops": 1, "behind": 0}
+            assert ends[1].wanted == {founder.key}
+            assert founder.behind(newcomer.key) in (0, 1)
+            assert newcomer.behind(founder.key) is None
             with pytest.raises(NoMember):
                 await newcomer.submit(put("no"))
             record = own_record(second, keyfile.read(second.key_file)).raw
@@ -116,5 +129,7 @@ async def test_a_newcomer_follows_reads_and_takes_part_from_the_batch_that_admit
             assert (await founder.submit(put("of two"))).revision == 3
             await newcomer.revision_after(2)
             assert newcomer.status()["follows"] is None
+            assert ends[1].wanted is None
+            assert founder.agreed_ms == newcomer.agreed_ms > 0
             assert (await newcomer.submit(put("its own"))).revision == 4
             assert newcomer.status()["alarms"] == []

@@ -43,6 +43,7 @@ from aegis_edge.pbft.events import (
     Foreseen,
     HangUp,
     InstallState,
+    Introduce,
     JudgePart,
     LinkDown,
     LinkUp,
@@ -66,6 +67,7 @@ from aegis_edge.pbft.events import (
     Tick,
 )
 from aegis_edge.pbft.execution import START_AGAIN
+from aegis_edge.pbft.followers import FOLLOWERS_MAX
 from aegis_edge.replication import (
     Busy,
     Damaged,
@@ -83,6 +85,7 @@ from aegis_edge.replication import (
     callers,
     performer,
 )
+from aegis_edge.replication.shares import ALLOWANCE_S
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Claim, Signer
 from aegis_edge.wire.messages import Bundle, Checkpoint, Commit, StatePart, Verified
@@ -118,6 +121,9 @@ class Core:
         self.transfer_progress: tuple[int, int, int] | None = None
         self.rotten = 0
         self.executed = 0
+        self.time_ms = 0
+        self.wants: frozenset[bytes] | None = None
+        self.reached: dict[bytes, int] = {}
         self.stable = 0
         self.stable_checkpoint: tuple[Verified[Checkpoint], ...] = ()
         self.wake_at: int | None = None
@@ -227,6 +233,8 @@ class Wires:
         self.closed: list[tuple[bytes, str]] = []
         self.accused: list[tuple[bytes, str]] = []
         self.resting: set[bytes] = set()
+        self.wanted: list[frozenset[bytes] | None] = []
+        self.introduced: list[tuple[bytes, tuple[bytes, ...]]] = []
         self.frame = 60
 
     def receive(self, but: Container[bytes] = ()) -> Sequence[Any]:
@@ -262,6 +270,12 @@ class Wires:
 
     def accuse(self, peer: bytes, reason: str) -> None:
         self.accused.append((peer, reason))
+
+    def want(self, peers: frozenset[bytes] | None) -> None:
+        self.wanted.append(peers)
+
+    def introduce(self, peer: bytes, others: Sequence[bytes]) -> None:
+        self.introduced.append((peer, tuple(others)))
 
 
 class Disk:
@@ -560,6 +574,11 @@ async def test_a_proof_that_is_late_says_why(autojump_clock: trio.testing.MockCl
         with pytest.raises(NoQuorum) as caught:
             await stage.node.prove("door", timeout_s=3)
         assert not caught.value.taken
+    async with Stage().running(ANNA, BERT, CARL) as stage:
+        stage.node.members = members(0, ANNA, BERT, CARL)
+        with pytest.raises(Unconfirmed, match="only members bring about the next one"):
+            await stage.node.prove("door", timeout_s=3)
+        assert stage.node.status()["pending"] == 0
 
 
 async def test_certificates_are_read_after_what_precedes_them_and_sent_in_order() -> None:
@@ -1158,6 +1177,41 @@ async def test_a_bundle_is_bounded_in_count_and_in_bytes() -> None:
         stage.core.bundle_room = 5
         await stage.heard()
         assert [len(ops) for ops in submitted(stage)] == [small - 3, 4, 1]
+
+
+async def test_those_who_are_no_members_have_one_members_share_together_and_count_nowhere() -> None:
+    eve = b"e" * 32
+    async with Stage().running(ANNA, eve) as stage:
+
+        def works(event: Event) -> Sequence[Effect]:
+            stage.busy_s += 2 * ALLOWANCE_S
+            return ()
+
+        stage.core.plays = works
+        stage.brings(Arrived(ANNA, b"nothing"))
+        stage.brings(Arrived(eve, b"nothing"))
+        await stage.quiet()
+        resting = stage.node._shares.resting
+        now = trio.current_time()
+        assert resting[eve] - now > (FOLLOWERS_MAX - 1) * (resting[ANNA] - now) > 0
+        assert stage.node.status()["reachable"] == ["anna"]
+        stage.core.plays = lambda _: (HangUp(eve, "it lied"),)
+        stage.brings(Arrived(BERT, b"what eve says"))
+        await stage.quiet()
+        assert stage.wires.closed == [(eve, "it lied")]
+        assert stage.node.status()["refused"] == {}
+
+
+async def test_links_hear_whom_the_core_wants_and_whom_it_introduces() -> None:
+    async with Stage().running(ANNA) as stage:
+        assert stage.wires.wanted == []
+        stage.core.wants = frozenset((BERT,))
+        stage.core.executed, stage.core.reached, stage.core.time_ms = 9, {CARL: 7, BERT: 10}, 5
+        await stage.heard(Introduce(ANNA, (BERT, CARL)))
+        assert stage.wires.wanted == [frozenset((BERT,))]
+        assert stage.wires.introduced == [(ANNA, (BERT, CARL))]
+        assert [stage.node.behind(key) for key in (CARL, BERT, ANNA)] == [2, 0, None]
+        assert stage.node.agreed_ms == 5
 
 
 async def test_what_cannot_be_taken_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

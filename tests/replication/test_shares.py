@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis_edge.replication.shares import ALLOWANCE_S, PRICE, RESTED_S, Shares
+from aegis_edge.replication.shares import (
+    ALLOWANCE_S,
+    PRICE,
+    REMEMBERED_MAX,
+    RESTED_S,
+    Shares,
+)
 
 ANNA, BERT = b"anna", b"bert"
 
@@ -43,3 +49,24 @@ def test_nobody_takes_more_than_half_of_an_even_share(took: list[float], members
             now = max(now, shares.wake_at)
             assert shares.rested(now) == [ANNA]
     assert busy <= now / (PRICE * members) + ALLOWANCE_S + 1e-6
+
+
+def test_those_who_share_one_share_rest_for_longer() -> None:
+    alone, sharing = Shares(4), Shares(4)
+    assert alone.charge(ANNA, 2 * ALLOWANCE_S, 0.0)
+    assert sharing.charge(ANNA, 2 * ALLOWANCE_S, 0.0, 8)
+    assert sharing.wake_at == pytest.approx(8 * alone.wake_at)
+
+
+def test_those_who_came_and_went_are_forgotten_once_they_owe_nothing() -> None:
+    shares = Shares(4)
+    assert shares.charge(ANNA, 2 * ALLOWANCE_S, 0.0, 1_000)
+    for number in range(3 * REMEMBERED_MAX):
+        shares.charge(b"%d" % number, 0.0001, float(number))
+    assert len(shares._paid_at) <= REMEMBERED_MAX + 1
+    assert ANNA not in shares._paid_at or shares._paid_at[ANNA] > 2 * REMEMBERED_MAX
+    owes = Shares(4)
+    owes.charge(ANNA, 1.0, 0.0, 1_000)
+    for number in range(REMEMBERED_MAX):
+        owes.charge(b"%d" % number, 0.0001, float(number))
+    assert ANNA in owes._paid_at, "this one still does"
