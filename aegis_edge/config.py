@@ -370,6 +370,11 @@ class Config:
         return self.directory / "bans"
 
     @property
+    def host_file(self) -> Path:
+        """The member that invited this node, if it is none itself; it need not exist."""
+        return self.directory / "host"
+
+    @property
     def name(self) -> str:
         """What people call this node."""
         return str(self["name"])

@@ -11,14 +11,18 @@ keeps none open, and one in 2100 ends none.  Nothing that is kept here lets anyb
 with the X25519 key of a Tor client, of which a service is told the public half: that of an
 invitation is made of what is kept anyway, and forgotten once its guest was told the end, or it is
 over.
+
+Who was invited as an observer follows for as long as this desk gives it passes (`peers.observers`),
+and so does, until then, who waits to be let in.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -42,14 +46,18 @@ from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.peers.identity import short
 from aegis_edge.peers.invitation import SECRET_BYTES, Invitation
+from aegis_edge.peers.observers import PASS_MS, RENEWAL_MS
 from aegis_edge.peers.welcome import Answer, Question, State
 from aegis_edge.replication import Replication
 from aegis_edge.replication.errors import ReplicationError
 from aegis_edge.wire.codec import WireError
-from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import NodeRecord, Pass, Verified
 
 #: Invitations that nobody has used yet, at once: each is a door.
 OPEN_MAX = 8
+#: Observers for whom a node vouches, at once.
+OBSERVERS_MAX = 16
 #: An agreed time has settled that moves no further from one batch to the next; and how many batches
 #: that may take.
 SETTLED_MS = 60_000
@@ -58,8 +66,10 @@ ROUNDS_MAX = 4
 PATIENCE_S = 30.0
 #: How often to see whether an invitation has ended, where a service is told of those that have not.
 LOOK_S = 60.0
+#: How often to see whose pass is to be renewed, and who needs none any more.
+PASSES_S = 5.0
 #: After these a guest has nothing more to ask.
-_LAST = frozenset({State.ADMITTED, State.REJECTED, State.REFUSED})
+_LAST = frozenset({State.ADMITTED, State.REJECTED, State.REFUSED, State.OBSERVER})
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +80,8 @@ class Invitations:
     """The desk of one node; `guest` is what its links call.
 
     `own`: this node's record; `others`: gives those of the other members; `path`: the file in which
-    invitations survive a restart; `level`: as in `Invitation`.
+    invitations survive a restart; `level`: as in `Invitation`; `known`: records that may be of
+    guests; `met`: called with that of each new one, to keep it.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class Invitations:
         entropy: Callable[[int], bytes] = os.urandom,
         *,
         level: str = "",
+        known: Iterable[Record] = (),
     ) -> None:
         self._path = path
         self._genesis = genesis
@@ -96,13 +108,24 @@ class Invitations:
         self._served: set[bytes] = set()
         self._told: set[bytes] = set()
         self._changed = trio.Event()
+        self._words: dict[bytes, Verified[Pass]] = {}
+        self._records = {record.signer: record for record in known}
+        self.met: Callable[[Record], None] = lambda _: None
 
     # --- for the owner ----------------------------------------------------------------------
 
-    async def issue(self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float) -> Issued:
+    async def issue(
+        self,
+        lifetime_s: int,
+        instead_of: bytes | None,
+        *,
+        timeout_s: float,
+        is_observer: bool = False,
+    ) -> Issued:
         """A new invitation, durable; raises `Refusal`, or what the replication raises.
 
-        `instead_of`: the member in whose place the newcomer is to be admitted.
+        `instead_of`: the member in whose place the newcomer is to be admitted; `is_observer`: it is
+        to follow, and no member.
         """
         roll = await self._roll()
         if instead_of == self._own.signer:
@@ -130,7 +153,13 @@ class Invitations:
                     f"{OPEN_MAX} invitations are open already",
                     "wait until one is used, or end one: aegis-edge invite cancel",
                 )
-            await self._keep(Row(invitation.public, until_ms, instead_of))
+            if is_observer and sum(map(_observes, self._rows.values())) >= OBSERVERS_MAX:
+                raise Refusal(
+                    "conflict",
+                    f"this board vouches for {OBSERVERS_MAX} observers already",
+                    "have another member invite it, or end one: aegis-edge remove",
+                )
+            await self._keep(Row(invitation.public, until_ms, instead_of, is_observer=is_observer))
         return Issued(invitation.to_text(), _listed(self._rows[invitation.public], now_ms))
 
     async def listed(self) -> Sequence[Invited]:
@@ -153,6 +182,37 @@ class Invitations:
                     "a proposal that is still open ends with: aegis-edge reject",
                 )
             await self._keep(replace(found[0], is_over=True))
+
+    def observers(self) -> Mapping[bytes, str]:
+        """The keys and the names of the observers for whom this node vouches."""
+        found = [row.guest for row in self._rows.values() if _observes(row)]
+        return {key: self._named(key) for key in found if key is not None}
+
+    def records(self) -> list[Record]:
+        """Those of the observers for whom this node vouches, as far as they are known.
+
+        Not of those who wait to be let in: a service that learns of one is not found for a while,
+        and who waits has to find it.
+        """
+        observers = self.observers()
+        return [record for key, record in self._records.items() if key in observers]
+
+    def _named(self, key: bytes) -> str:
+        record = self._records.get(key)
+        return short(key) if record is None else record.message.name
+
+    async def dismiss(self, key: bytes) -> None:
+        """Vouch for an observer no more; raises `Refusal`."""
+        async with self._lock:
+            found = [r for r in self._rows.values() if _observes(r) and r.guest == key]
+            if not found:
+                raise Refusal(
+                    "not_found",
+                    "this board vouches for no such observer",
+                    "who does is who invited it: see aegis-edge members there",
+                )
+            for row in found:
+                await self._keep(replace(row, is_over=True))
 
     # --- for guests -------------------------------------------------------------------------
 
@@ -191,7 +251,8 @@ class Invitations:
             return Answer(State.USED)  # at once: nothing is ordered for who has no right to it
         roll = await self._roll()
         # A member uses nothing up: perhaps the code was meant for the board beside it.
-        if record.signer not in roll.members and not row.is_over and row.number <= 0:
+        is_used_up = row.is_over or row.number > 0 or _observes(row)
+        if record.signer not in roll.members and not is_used_up:
             row = await self._judged(row.public, record)
             roll = await self._roll()
         if record.signer not in roll.members:
@@ -202,6 +263,8 @@ class Invitations:
         if not asked.is_ready:
             raws = tuple(each.raw for each in (self._own, *self._others()))
             return Answer(State.WELCOME, genesis=self._genesis.to_text(), records=raws)
+        if row.is_observer:
+            return Answer(State.ADMITTED if record.signer in roll.members else State.OBSERVER)
         return await self._admission(row, record, roll)
 
     async def _ended(self, row: Row) -> Answer:
@@ -225,6 +288,8 @@ class Invitations:
                 row = replace(row, is_over=True)
             elif row.guest is None:
                 row = replace(row, guest=record.signer)
+                self._records[record.signer] = record
+                self.met(record)
                 log.info("%s comes by invitation", _called(record))
             if row != found:
                 await self._keep(row)
@@ -260,15 +325,60 @@ class Invitations:
         needed = self._replication.members.configuration.quorum
         return Answer(State.WAITING, number=proposal.number, yes=len(proposal.yes), needed=needed)
 
+    # --- for the links ----------------------------------------------------------------------
+
+    async def vouch(
+        self, signer: Signer, give: Callable[[Mapping[bytes, Verified[Pass]]], None]
+    ) -> None:
+        """Say for whom this node vouches, by which passes, whenever they are others."""
+        given: Mapping[bytes, Verified[Pass]] = {}
+        while True:
+            changed = self._changed
+            self._words = await self._passes(signer)
+            if self._words != given:
+                given = self._words
+                give(given)
+            with trio.move_on_after(PASSES_S if given else math.inf):
+                await changed.wait()
+
+    async def _passes(self, signer: Signer) -> dict[bytes, Verified[Pass]]:
+        """By key, the pass of each guest: the last one for as long as it is good for long."""
+        now_ms, words = self._replication.agreed_ms, {}
+        for key in await self._followers():
+            word = self._words.get(key)
+            if word is None or word.message.until_ms - RENEWAL_MS <= now_ms:
+                word = signer.sign(Pass(key, now_ms + PASS_MS))
+            words[key] = word
+        return words
+
+    async def _followers(self) -> list[bytes]:
+        """The guests who follow, and are no members: observers, and those who wait to be let in."""
+        rows = [row for row in self._rows.values() if row.guest is not None and not row.is_over]
+        if not rows or not self._replication.is_member:
+            return []
+        roll = await self._roll()
+        # The links know of a change of members by now, and need nobody's word for a member.
+        members = self._replication.members.configuration
+        found: set[bytes] = set()
+        for row in rows:
+            assert row.guest is not None
+            if row.guest in members:
+                if row.is_observer:  # thrown out later, it is not let in by this again
+                    async with self._lock:
+                        await self._keep(replace(row, is_over=True))
+            elif row.is_observer or _waits(row, roll):
+                found.add(row.guest)
+        return sorted(found)
+
     # --- for the way ------------------------------------------------------------------------
 
     async def announce(self, expect: Callable[[Sequence[bytes]], None]) -> None:
         """Say by which X25519 public keys guests are known to a service, until cancelled."""
         while True:
-            self._changed = trio.Event()
+            changed = self._changed
             expect(await self._expected())
             with trio.move_on_after(LOOK_S):
-                await self._changed.wait()
+                await changed.wait()
 
     async def _expected(self) -> list[bytes]:
         roll = await self._roll()
@@ -340,7 +450,8 @@ class Invitations:
         Whoever calls holds the lock.  Raises `Refusal` if the disk does not take it.
         """
         rows = self._rows | {row.public: row}
-        for public in list(rows)[: max(0, len(rows) - ROWS_MAX)]:
+        old = [key for key, each in rows.items() if not _observes(each)]
+        for public in old[: max(0, len(rows) - ROWS_MAX)]:
             del rows[public]
         try:
             await trio.to_thread.run_sync(guestlist.write, self._path, list(rows.values()))
@@ -348,6 +459,7 @@ class Invitations:
             raise Refusal("internal", error.message, error.advice) from None
         self._rows = rows
         self._changed.set()
+        self._changed = trio.Event()
 
 
 _REFUSALS = {
@@ -385,9 +497,22 @@ def _settled_number(row: Row, roll: Roll) -> int:
     return 0 if roll.last == last else last + 1
 
 
+def _waits(row: Row, roll: Roll) -> bool:
+    """Whether its guest is proposed; or let in, and the links do not know yet."""
+    is_open = _proposal(row, roll) is not None or row.guest in roll.members
+    return bool(row.number) and is_open
+
+
+def _observes(row: Row) -> bool:
+    """Whether its guest is an observer, for as long as nobody says otherwise."""
+    return row.is_observer and row.guest is not None and not row.is_over
+
+
 def _listed(row: Row, now_ms: int, roll: Roll | None = None) -> Invited:
     state = "open"
-    if row.guest is not None:
+    if row.guest is not None and row.is_observer:
+        state = "ended" if row.is_over else "observes"
+    elif row.guest is not None:
         members = () if roll is None else roll.members
         state = "admitted" if row.guest in members else "used"
         state = "waiting" if roll is not None and _proposal(row, roll) else state
@@ -395,7 +520,15 @@ def _listed(row: Row, now_ms: int, roll: Roll | None = None) -> Invited:
         state = "expired"
     elif row.is_over:
         state = "cancelled"
-    return Invited(_name(row), state, row.until_ms, row.instead_of, row.guest, max(0, row.number))
+    return Invited(
+        _name(row),
+        state,
+        row.until_ms,
+        row.instead_of,
+        row.guest,
+        max(0, row.number),
+        row.is_observer,
+    )
 
 
 def _name(row: Row) -> str:

@@ -26,9 +26,10 @@ import aegis_edge
 from aegis_edge import api, home, membership
 from aegis_edge.bans import Bans
 from aegis_edge.config import Config, ConfigError
-from aegis_edge.disk import keyfile
+from aegis_edge.disk import hostfile, keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
+from aegis_edge.disk.hostfile import Host
 from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
@@ -38,7 +39,7 @@ from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
 from aegis_edge.net.guest import HANDSHAKE_S, Caller
 from aegis_edge.net.lan import Lan
-from aegis_edge.net.links import Links
+from aegis_edge.net.links import Links, PeerStatistics
 from aegis_edge.net.poller import Poller
 from aegis_edge.net.sighting import see
 from aegis_edge.pbft.configuration import Parameters
@@ -54,7 +55,7 @@ from aegis_edge.way import find as find_way
 from aegis_edge.wire import messages
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import PROTOCOL_VERSION, LearningSigner, Opener, Signer
-from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.messages import NodeRecord, Pass, Verified
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ async def run(
             roll = await thread.call(database.roll)
             kept = tuple(_kept_records(await thread.call(database.node_records)))
             way = await find_way(config, genesis, keys, record)
-            links = _links(genesis, roll, keys, record, kept, way, poller, thread, database)
+            keep = partial(_keep, thread, database)
+            links = _links(genesis, roll, keys, record, kept, way, poller, keep)
             parameters = _parameters(config, genesis, way)
             replication = await _replication(
                 config, genesis, roll, keys, parameters, links, way, poller, thread, database
@@ -119,7 +121,8 @@ async def run(
             if lost:
                 replication.alarms.add(lost, about=config.name)
             pace = Pace(record.signer, replication.members.configuration, parameters)
-            desk = _desk(config, genesis, record, links, replication)
+            _follow(config, links, replication, way, thread)
+            desk = _desk(config, genesis, record, kept, links, replication, keep)
             bans = _bans(config, record, links, replication)
             lan = _lan(config, genesis, record, links) if config.lan_discovery else None
             caller = Caller(record.raw, keys.noise_private, genesis.cluster_id)
@@ -131,6 +134,8 @@ async def run(
                 nursery.start_soon(replication.run)
                 if way.expect is not None:
                     nursery.start_soon(desk.announce, way.expect)
+                vouch = partial(_vouch, links, way, desk)
+                nursery.start_soon(desk.vouch, Signer(keys.seed, genesis.cluster_id), vouch)
                 nursery.start_soon(scrub, replication)
                 if lan is not None:
                     nursery.start_soon(lan.run)
@@ -139,16 +144,22 @@ async def run(
                     "%s runs: %s listens on %s, its API on %s",
                     *(config.name, identity.short(record.signer), way.listen, config.api_socket),
                 )
-                if not replication.is_member:
-                    log.warning(
-                        "%s; if none of them was asked yet, `aegis-edge join` does, or give one of"
-                        " them this node's record, from `aegis-edge record`",
-                        replication.no_member_text(),
-                    )
+                _say_if_no_member(replication)
                 ready(replication)
                 await stop.wait()
                 await replication.stop()
                 nursery.cancel_scope.cancel()
+
+
+def _say_if_no_member(replication: Replication) -> None:
+    if replication.is_observer and not replication.is_member:
+        log.info("%s", replication.no_member_text())
+    elif not replication.is_member:
+        log.warning(
+            "%s; if none of them was asked yet, `aegis-edge join` does, or give one of them this"
+            " node's record, from `aegis-edge record`",
+            replication.no_member_text(),
+        )
 
 
 @asynccontextmanager
@@ -188,8 +199,7 @@ def _links(
     kept: Iterable[Verified[NodeRecord]],
     way: Way,
     poller: Poller[Any],
-    thread: DatabaseThread,
-    database: Database,
+    keep: Callable[[Verified[NodeRecord]], None],
 ) -> Links:
     """The links, with what they learnt of the members before, and will keep from now on."""
     book = Book(record.signer, membership.records(roll), way.transports, now_ticks(), kept)
@@ -204,15 +214,14 @@ def _links(
         schedule=way.schedule,
     )
 
-    def keep(learnt: Verified[NodeRecord]) -> None:
-        job = partial(database.keep_node_record, learnt.signer, learnt.raw)
-        thread.post(job, _kept)
-        way.learnt(learnt)
+    def learnt(record: Verified[NodeRecord]) -> None:
+        keep(record)
+        way.learnt(record)
 
-    links.learnt = keep
+    links.learnt = learnt
     links.heard = way.heard
     links.meet(membership.records(roll), membership.configuration(genesis, roll).quorum)
-    way.meet(links.records())
+    way.meet(links.records(), ())
     return links
 
 
@@ -226,9 +235,14 @@ def _kept_records(raws: Iterable[bytes]) -> Iterator[Verified[NodeRecord]]:
             log.error("a kept node record is of no use, and the one in the genesis is: %s", error)
 
 
+def _keep(thread: DatabaseThread, database: Database, record: Verified[NodeRecord]) -> None:
+    """Have this record here again after a restart."""
+    thread.post(partial(database.keep_node_record, record.signer, record.raw), _kept)
+
+
 def _kept(_: None, error: BaseException | None) -> None:
     if error is not None:  # and the next write of the replica will say so too, and stop the node
-        log.error("a node record could not be kept: %s", error)
+        log.error("what a link told could not be kept: %s", error)
 
 
 def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
@@ -268,7 +282,7 @@ async def _replication(
     def settle(roll: Roll) -> Members:
         settled = members(roll)
         links.meet(membership.records(roll), settled.configuration.quorum)
-        way.meet(links.records())
+        way.meet(links.records(), links.friends())
         return settled
 
     known = members(roll)
@@ -292,17 +306,52 @@ async def _replication(
     )
 
 
+def _follow(
+    config: Config, links: Links, replication: Replication, way: Way, thread: DatabaseThread
+) -> None:
+    """Have a board that was invited follow its host, and whom that leads it to."""
+    door, path = links.door, config.host_file
+    door.is_host_alone = way.expect is not None
+    door.agreed_ms = lambda: replication.agreed_ms
+
+    def granted(word: Verified[Pass]) -> None:
+        """Keep the pass, for when the host is off."""
+        record = links.record_of(word.signer).raw
+
+        def keep() -> None:
+            host = hostfile.read(path)  # a newcomer may have been told more while its node ran
+            is_observer = replication.is_observer = host is not None and host.is_observer
+            hostfile.write(path, Host(record, is_observer, word.raw))
+
+        thread.post(keep, _kept)
+
+    door.granted = granted
+    host = hostfile.read(path)
+    # Who is to be a member is found, where callers have names, once all members know it.
+    if host is None or (door.is_host_alone and not host.is_observer):
+        return
+    replication.is_observer = host.is_observer
+    try:
+        door.follow(membership.opened(host.record), host.word, now_ticks())
+        way.meet(links.records(), links.friends())
+    except WireError as error:
+        log.error("%s: who invited this board is not known; join again: %s", path, error)
+
+
 def _desk(
     config: Config,
     genesis: Genesis,
     record: Verified[NodeRecord],
+    kept: Iterable[Verified[NodeRecord]],
     links: Links,
     replication: Replication,
+    keep: Callable[[Verified[NodeRecord]], None],
 ) -> Invitations:
     """The desk to which the links bring whoever was invited."""
     level = config["security_level"] if config.is_through_tor else ""
     file = config.invitations_file
-    desk = Invitations(file, genesis, record, links.records, replication, level=level)
+    desk = Invitations(file, genesis, record, links.records, replication, level=level, known=kept)
+    desk.met = keep
     links.guest = desk.guest
     return desk
 
@@ -340,6 +389,14 @@ async def _seen(caller: Caller, way: Way, record: Verified[NodeRecord]) -> str:
     return ""
 
 
+def _vouch(
+    links: Links, way: Way, desk: Invitations, given: Mapping[bytes, Verified[Pass]]
+) -> None:
+    """Have the guests of this node find it, and link to it."""
+    links.vouch(given, desk.records())
+    way.meet(links.records(), links.friends())
+
+
 def _speaker(
     config: Config,
     genesis: Genesis,
@@ -359,19 +416,17 @@ def _speaker(
     }
 
     def status() -> Mapping[str, Any]:
-        tor = dict(way.status([peer.traffic for peer in links.statistics()]))
+        found = links.statistics()
+        used = [p.traffic for p in found if p.role == "member" or p.traffic.links]
+        tor = dict(way.status(used))
         if tor:
             tor["is_own"] = config["tor"] == "own"
-        return replication.status() | cluster | {"tor": tor or None}
+        observers = _followers(found, replication)
+        return replication.status() | cluster | {"tor": tor or None, "observers": observers}
 
     def peers() -> Mapping[str, Any]:
-        names = replication.members.names  # unique, where records need not be
         return {
-            "peers": [
-                asdict(peer)
-                | {"peer": identity.node_id(peer.peer), "name": names.get(peer.peer, peer.name)}
-                for peer in links.statistics()
-            ],
+            "peers": [_peer(each, replication) for each in links.statistics()],
             "bans": [
                 {"peer": identity.node_id(kept.key), "left_ticks": kept.left_ticks}
                 for kept in bans.listed()
@@ -408,6 +463,28 @@ def _speaker(
         bans=bans,
         timeout_ticks=pace.timeout_ticks,
     )
+
+
+def _peer(peer: PeerStatistics, replication: Replication) -> dict[str, Any]:
+    names = replication.members.names  # unique, where records need not be
+    return asdict(peer) | {
+        "peer": identity.node_id(peer.peer),
+        "name": names.get(peer.peer, peer.name),
+        "behind": replication.behind(peer.peer),
+    }
+
+
+def _followers(peers: Iterable[PeerStatistics], replication: Replication) -> list[dict[str, Any]]:
+    """The observers that are linked, and how far each is if this node feeds it."""
+    return [
+        {
+            "id": identity.node_id(each.peer),
+            "name": each.name,
+            "behind": replication.behind(each.peer),
+        }
+        for each in peers
+        if each.role == "observer" and each.state == "linked"
+    ]
 
 
 # --- the process ----------------------------------------------------------------------------

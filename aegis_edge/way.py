@@ -54,7 +54,8 @@ class Way:
     `status`: how far the way is and, from the traffic with each other member since the start, what
     it costs; in plain values, and empty if there is nothing to say.
     `meet`: to be told of the newest record of each other member, before `keep` and at each change
-    of members; `learnt`: of each newer record of a member; `heard`: of each member that has shown,
+    of members, and of those who are none and may be linked to; `learnt`: of each newer one of
+    theirs; `heard`: of each member that has shown,
     by a frame, that it took a link and with it this node's record.
     `expect`: of those who are invited, by their X25519 public keys, whenever these are others; None
     where whoever was told an address can call.
@@ -68,7 +69,7 @@ class Way:
     way_ticks: int
     keep: Callable[[], Awaitable[None]]
     status: Callable[[Sequence[Traffic]], Mapping[str, Any]]
-    meet: Callable[[Sequence[Record]], None] = lambda _: None
+    meet: Callable[[Sequence[Record], Sequence[Record]], None] = lambda *_: None
     learnt: Callable[[Record], None] = lambda _: None
     heard: Callable[[bytes], None] = lambda _: None
     expect: Callable[[Sequence[bytes]], None] | None = None
@@ -137,8 +138,8 @@ async def _through_tor(config: Config, genesis: Genesis, keys: NodeKeys, record:
             await rotation.until_everybody_knows()
             through.retire()
 
-    def meet(others: Sequence[Record]) -> None:
-        keyring.meet(others)
+    def meet(others: Sequence[Record], friends: Sequence[Record]) -> None:
+        keyring.meet((*others, *friends))
         through.meet(keyring.clients, keyring.callers)
         rotation.meet(each.signer for each in others)
 

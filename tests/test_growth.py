@@ -225,10 +225,13 @@ class Board:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "ready\n"
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "aegis_edge", "--home", str(self.settings.directory)]
+
     def types(self, *words: str) -> str:
-        command = [sys.executable, "-m", "aegis_edge", "--home", str(self.settings.directory)]
         done = subprocess.run(
-            [*command, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            [*self.command, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

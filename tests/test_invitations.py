@@ -11,7 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +35,14 @@ from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Prop
 from aegis_edge.net.clock import now_ticks
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
+from aegis_edge.peers.identity import short
 from aegis_edge.peers.invitation import Invitation
+from aegis_edge.peers.observers import PASS_MS, RENEWAL_MS
 from aegis_edge.peers.welcome import Answer, State
 from aegis_edge.replication import NoQuorum, Replication, Unconfirmed
 from aegis_edge.replication.performer import TICK_TICKS
 from aegis_edge.wire.envelope import Signer
-from aegis_edge.wire.messages import NodeRecord, Verified
+from aegis_edge.wire.messages import NodeRecord, Pass, Verified
 from cluster import free_ports
 from tests.peers.test_address import ONION
 from tests.test_growth import TIMEOUT_S, Board, decide, eventually, settled
@@ -602,6 +604,158 @@ async def test_who_is_a_member_already_hears_that_and_leaves_the_code_to_others(
         assert await states(desk) == ["open"], "and has used up nothing"
         assert await desk._expected() == key(invitation)
         assert (await asks(desk, invitation)).state is State.WAITING
+
+
+# --- for whom it vouches ------------------------------------------------------------------------
+
+
+class Given:
+    """What the links were told, by whom this board is."""
+
+    def __init__(self, settings: Config) -> None:
+        self.signer = Signer(
+            keyfile.read(settings.key_file).seed, read_genesis(settings).cluster_id
+        )
+        self.last: dict[bytes, Verified[Pass]] = {}
+
+    def __call__(self, given: Mapping[bytes, Verified[Pass]]) -> None:
+        self.last = dict(given)
+
+    async def until(self, *keys: bytes) -> None:
+        while self.last.keys() != set(keys):
+            await trio.sleep(0.01)
+
+
+async def test_an_observer_has_passes_until_its_host_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PASSES_S", 0.01)
+    async with town(tmp_path, 1) as here, trio.open_nursery() as nursery:
+        desk, given, met = here.desk, Given(here.homes[0]), list[Record]()
+        desk.met = met.append
+        nursery.start_soon(desk.vouch, given.signer, given)
+        issued = await desk.issue(HOUR_S, None, timeout_s=TIMEOUT_S, is_observer=True)
+        assert issued.invited.is_observer
+        invitation = Invitation.from_text(issued.code)
+        assert await states(desk) == ["open"]
+        assert (await asks(desk, invitation, is_ready=False)).state is State.WELCOME
+        assert (await asks(desk, invitation)).state is State.OBSERVER
+        assert (await asks(desk, invitation, OTHER)).state is State.USED
+        assert await states(desk) == ["observes"]
+        assert (desk.observers(), met, desk.records()) == (
+            {NEW.signer: "new101"},
+            [NEW],
+            [NEW],
+        )
+        await given.until(NEW.signer)
+        first = given.last[NEW.signer]
+        assert first.message == Pass(NEW.signer, here.nodes[0].agreed_ms + PASS_MS)
+        assert here.nodes[0].nodes == 1
+        # Long after the invitation has ended the next pass comes, in time.
+        later_ms = here.nodes[0].agreed_ms + PASS_MS - RENEWAL_MS + HOUR_S * 1000
+        await turn_clock(here, later_ms)
+        while given.last[NEW.signer] == first:
+            await trio.sleep(0.01)
+        assert given.last[NEW.signer].message.until_ms >= later_ms + PASS_MS
+        assert (await asks(desk, invitation)).state is State.OBSERVER
+        # As after a restart: it is not known by what name.
+        again = here.again()
+        assert again.observers() == {NEW.signer: short(NEW.signer)}
+        with pytest.raises(Refusal, match="no such observer"):
+            await desk.dismiss(OTHER.signer)
+        await desk.dismiss(NEW.signer)
+        await given.until()
+        assert await states(desk) == ["ended"]
+        assert (await asks(desk, invitation)).state is State.EXPIRED
+        with pytest.raises(Refusal, match="no such observer"):
+            await desk.dismiss(NEW.signer)
+        nursery.cancel_scope.cancel()
+
+
+async def test_cancelling_ends_an_observer_too(tmp_path: Path) -> None:
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+        issued = await desk.issue(HOUR_S, None, timeout_s=TIMEOUT_S, is_observer=True)
+        invitation = Invitation.from_text(issued.code)
+        assert (await asks(desk, invitation)).state is State.OBSERVER
+        await desk.cancel(issued.invited.name)
+        assert (desk.observers(), await states(desk)) == ({}, ["ended"])
+        assert (await asks(desk, invitation)).state is State.CANCELLED
+
+
+async def test_who_waits_for_votes_has_a_pass_until_it_is_let_in_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PASSES_S", 0.01)
+    async with town(tmp_path, 3) as here, trio.open_nursery() as nursery:
+        desk, given = here.desk, Given(here.homes[0])
+        nursery.start_soon(desk.vouch, given.signer, given)
+        first, second = [await invited(desk) for _ in range(2)]
+        assert (await asks(desk, first, is_ready=False)).state is State.WELCOME
+        assert await desk._passes(given.signer) == {}, "it is not proposed yet"
+        assert (await asks(desk, first)).number == 1
+        assert (await asks(desk, second, OTHER)).number == 2
+        await given.until(NEW.signer, OTHER.signer)
+        assert (desk.observers(), desk.records()) == ({}, [])
+        await here.nodes[1].submit(Approve(1, True).encode(), of_members=True)
+        await given.until(OTHER.signer)
+        assert NEW.signer in here.nodes[0].members.configuration
+        for node in here.nodes[1:]:
+            await node.submit(Approve(2, False).encode(), of_members=True)
+        await given.until()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_was_an_observer_and_is_thrown_out_as_a_member_does_not_follow_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PASSES_S", 0.01)
+    async with town(tmp_path, 1) as here, trio.open_nursery() as nursery:
+        desk, given = here.desk, Given(here.homes[0])
+        nursery.start_soon(desk.vouch, given.signer, given)
+        issued = await desk.issue(HOUR_S, None, timeout_s=TIMEOUT_S, is_observer=True)
+        assert (await asks(desk, Invitation.from_text(issued.code))).state is State.OBSERVER
+        await given.until(NEW.signer)
+        assert (await asks(desk, await invited(desk))).state is State.ADMITTED
+        await given.until()
+        while desk.observers():
+            await trio.sleep(0.01)
+        assert await states(desk) == ["admitted", "ended"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_board_that_is_no_member_vouches_for_nobody(tmp_path: Path) -> None:
+    async with town(tmp_path, 3) as here:
+        desk, given = here.desk, Given(here.homes[0])
+        issued = await desk.issue(HOUR_S, None, timeout_s=TIMEOUT_S, is_observer=True)
+        assert (await asks(desk, Invitation.from_text(issued.code))).state is State.OBSERVER
+        assert list(await desk._passes(given.signer)) == [NEW.signer]
+        await here.nodes[0].submit(Leave().encode(), of_members=True)
+        await settled(1, here.nodes[0])
+        assert await desk._passes(given.signer) == {}
+
+
+async def test_observers_are_few_and_stay_when_old_invitations_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "OBSERVERS_MAX", 1)
+    async with town(tmp_path, 1) as here:
+        desk = here.desk
+
+        async def one() -> Invitation:
+            issued = await desk.issue(HOUR_S, None, timeout_s=TIMEOUT_S, is_observer=True)
+            return Invitation.from_text(issued.code)
+
+        assert (await asks(desk, await one())).state is State.OBSERVER
+        with pytest.raises(Refusal, match="vouches for 1 observers already"):
+            await one()
+        for _ in range(ROWS_MAX + 1):
+            await invited(desk)
+            await desk.cancel((await desk.listed())[0].name)
+        assert len(await desk.listed()) == ROWS_MAX
+        assert desk.observers() == {NEW.signer: "new101"}
+        await desk.dismiss(NEW.signer)
+        await one()
 
 
 # --- as owners type it, in processes of their own -----------------------------------------------

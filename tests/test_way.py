@@ -163,13 +163,13 @@ def test_the_old_address_is_given_up_once_every_member_of_today_was_heard(
                 return through.status([])["old_addresses"] == [old]
 
             assert await keeps(), "nobody has said yet who the members are"
-            through.meet([founder, newcomer])
+            through.meet([founder, newcomer], ())
             through.heard(newcomer.signer)
             assert await keeps(), "the founder was not heard"
-            through.meet([founder, newcomer, later])
+            through.meet([founder, newcomer, later], ())
             through.heard(founder.signer)
             assert await keeps(), "one has come who was not heard"
-            through.meet([newcomer, founder])
+            through.meet([newcomer, founder], ())
             assert not await keeps()
             assert through.status([])["old_addresses"] == []
             nursery.cancel_scope.cancel()
@@ -197,12 +197,12 @@ def test_who_comes_is_found_and_finds_us_and_who_goes_does_not(tmp_path: Path) -
         return key is not None and sodium.x25519_public(key) in expected
 
     for each in ways[1:]:  # they know the genesis
-        each.meet(records[:1])
+        each.meet(records[:1], ())
     assert not finds(second, 0, founder)
-    ways[0].meet(records[1:2])
+    ways[0].meet(records[1:2], ())
     assert finds(second, 0, founder) and finds(founder, 1, second)
     assert not finds(third, 0, founder)
-    ways[0].meet(records[2:])
+    ways[0].meet(records[2:], ())
     assert not finds(second, 0, founder)
     assert hosts[1] not in founder._gateway._clients
     assert finds(third, 0, founder) and finds(founder, 2, third)
@@ -237,7 +237,7 @@ def test_whom_a_service_expects_is_its_business_only_where_callers_have_names(
     before = onions._gateway._own[0].clients
     through.expect([guest])
     assert set(onions._gateway._own[0].clients) == {*before, guest}
-    through.meet([])
+    through.meet([], ())
     assert guest in onions._gateway._own[0].clients, "members come and go, an invitation stays"
     through.expect([])
     assert onions._gateway._own[0].clients == before

@@ -19,10 +19,10 @@ WITH_BODY = ("/v1/invitations", "/v1/cancel")
 
 
 async def invite(node: Node, request: Request) -> Reply:
-    """Invite somebody: {"for_s": SECONDS, "instead_of": NODE ID or null}."""
+    """Invite somebody: {"for_s": SECONDS, "instead_of": NODE ID or null, "observer": false}."""
     allow(request.query, "timeout")
     timeout_s = seconds(request.query, "timeout", node.patience_s, PATIENCE_S_MAX)
-    wanted = wanted_of(request, "for_s", "instead_of", all_of=True)
+    wanted = wanted_of(request, "for_s", "instead_of", all_of=True, or_else={"observer": False})
     lifetime_s = wanted["for_s"]
     if type(lifetime_s) is not int or not LIFETIME_S_MIN <= lifetime_s <= LIFETIME_S_MAX:
         raise Refusal(
@@ -30,7 +30,12 @@ async def invite(node: Node, request: Request) -> Reply:
             f"for_s must be a whole number of seconds, {LIFETIME_S_MIN} to {LIFETIME_S_MAX}",
         )
     instead_of = None if wanted["instead_of"] is None else key_of(wanted["instead_of"])
-    issued = await node.invitations.issue(lifetime_s, instead_of, timeout_s=timeout_s)
+    is_observer = wanted["observer"]
+    if type(is_observer) is not bool or (is_observer and instead_of is not None):
+        raise Refusal("invalid", "an observer takes the place of no member")
+    issued = await node.invitations.issue(
+        lifetime_s, instead_of, timeout_s=timeout_s, is_observer=is_observer
+    )
     return json_reply({"code": issued.code, **_described(node, issued.invited)})
 
 
@@ -42,7 +47,7 @@ async def invitations(node: Node, request: Request) -> Reply:
 
 
 async def cancel(node: Node, request: Request) -> Reply:
-    """End one that nobody has used: {"invitation": ITS NAME}."""
+    """End one: {"invitation": ITS NAME}; not if the board is proposed already."""
     allow(request.query)
     name = wanted_of(request, "invitation")["invitation"]
     await node.invitations.cancel(str(name))
@@ -51,12 +56,14 @@ async def cancel(node: Node, request: Request) -> Reply:
 
 def _described(node: Node, invited: Invited) -> dict[str, Any]:
     instead_of, guest = invited.instead_of, invited.guest
+    observers = node.invitations.observers()
     return {
         "invitation": invited.name,
         "state": invited.state,
         "until_ms": invited.until_ms,
         "instead_of": None if instead_of is None else node.name(instead_of),
         "guest": None if guest is None else node.author(guest),
-        "guest_name": None if guest is None else node.name(guest),
+        "guest_name": None if guest is None else observers.get(guest) or node.name(guest),
         "proposal": invited.number or None,
+        "observer": invited.is_observer,
     }

@@ -30,7 +30,7 @@ from aegis_edge.wire.messages import NodeRecord, Verified
 
 #: Room for the text of a record.
 BODY_BYTES_MAX = 16 * 1024
-WITH_BODY = ("/v1/proposals", "/v1/vote", "/v1/leave")
+WITH_BODY = ("/v1/proposals", "/v1/vote", "/v1/leave", "/v1/dismiss")
 
 #: What came of a wish, where it is not done: the code and the words.
 _WORDS = {
@@ -45,10 +45,11 @@ _WORDS = {
 
 
 async def members(node: Node, request: Request) -> Reply:
-    """Who takes part, and since when."""
+    """Who takes part, and since when; and who follows."""
     allow(request.query)
     roll = await node.replication.read(lambda database: database.roll())
-    links = {peer["peer"]: peer["state"] for peer in node.peers()["peers"]}
+    peers = node.peers()["peers"]
+    links = {peer["peer"]: peer["state"] for peer in peers}
     status = node.status()
     return json_reply(
         {
@@ -66,8 +67,32 @@ async def members(node: Node, request: Request) -> Reply:
                 }
                 for key, raw in roll.records
             ],
+            "observers": _observers(node, peers),
         }
     )
+
+
+def _observers(node: Node, peers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Who follows and is no member: whom this node vouches for, and who else is linked to it."""
+    ours = {node.author(key): name for key, name in node.invitations.observers().items()}
+    others = {peer["peer"]: peer for peer in peers if peer.get("role") == "observer"}
+    return [
+        {
+            "id": key,
+            "name": others[key]["name"] if key in others else ours[key],
+            "state": others[key]["state"] if key in others else "elsewhere",
+            "behind": others[key]["behind"] if key in others else None,
+            "is_ours": key in ours,
+        }
+        for key in sorted({*ours, *others})
+    ]
+
+
+async def dismiss(node: Node, request: Request) -> Reply:
+    """Vouch for an observer no more: {"observer": NODE ID}."""
+    wanted = wanted_of(request, "observer")
+    await node.invitations.dismiss(key_of(wanted["observer"]))
+    return json_reply({"observer": wanted["observer"]})
 
 
 async def proposals(node: Node, request: Request) -> Reply:
@@ -172,12 +197,16 @@ async def _decide(
     return json_reply({"number": outcome.revision, "open": is_open, "time_ms": outcome.time_ms})
 
 
-def wanted_of(request: Request, *names: str, all_of: bool = False) -> dict[str, Any]:
-    """The object in the body: one of `names`, or `all_of` them."""
+def wanted_of(
+    request: Request, *names: str, all_of: bool = False, or_else: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The object in the body: one of `names`, or `all_of` them; what is left out is `or_else`."""
     try:
         said = json.loads(request.body)
     except (ValueError, RecursionError):
         said = None
+    if isinstance(said, dict) and or_else:
+        said, names = or_else | said, (*names, *or_else)
     is_right = isinstance(said, dict) and said.keys() <= set(names)
     if not is_right or len(said) != (len(names) if all_of else 1):
         raise Refusal("invalid", f"the body must be a JSON object of {' and '.join(names)}")

@@ -74,6 +74,8 @@ class Invited(NamedTuple):
     `name`: what people call it, no secret; `state`: open, used, waiting (for votes), admitted,
     expired or cancelled; `until_ms`: agreed time, Unix milliseconds; `instead_of`: the member in
     whose place the newcomer is to be; `guest`: its key; `number`: of the proposal, or 0.
+    `is_observer`: it is for one that is no member, and the states are open, observes, ended,
+    expired or cancelled.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Invited(NamedTuple):
     instead_of: bytes | None
     guest: bytes | None
     number: int
+    is_observer: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,25 @@ class Invitations(Protocol):
     """The desk of this node; what it refuses, it raises as a `Refusal`."""
 
     async def issue(
-        self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float
+        self,
+        lifetime_s: int,
+        instead_of: bytes | None,
+        *,
+        timeout_s: float,
+        is_observer: bool = False,
     ) -> Issued: ...
 
     async def listed(self) -> Sequence[Invited]: ...
 
     async def cancel(self, name: str) -> None: ...
+
+    def observers(self) -> Mapping[bytes, str]:
+        """The keys and the names of the observers for whom this node vouches."""
+        ...
+
+    async def dismiss(self, key: bytes) -> None:
+        """Vouch for an observer no more."""
+        ...
 
 
 class Kept(NamedTuple):

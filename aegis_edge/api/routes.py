@@ -58,18 +58,21 @@ WATCH_BYTES = PAGE_VALUE_BYTES_MAX + 4 * VALUE_BYTES_MAX
 #: What there is, for whoever asks GET /.
 INDEX = {
     "GET /v1/status": "where this node stands",
-    "GET /v1/peers": "the other members, and the links to them",
+    "GET /v1/peers": "the other members and observers, and the links to them",
     "POST /v1/dial?address=": "try the member at this address now",
     "POST /v1/ban": 'have no link with a node: {"id": NODE ID, "for_s": N or null}',
     "POST /v1/unban": 'hold nothing against a node any more: {"id": NODE ID}',
-    "GET /v1/members": "who takes part, and since when",
+    "GET /v1/members": "who takes part, and since when; and who follows",
     "POST /v1/leave?timeout=": "this node goes, and asks nobody",
     "GET /v1/proposals": "changes of members that wait for votes",
     "POST /v1/proposals?timeout=&unseen=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
     "POST /v1/vote?timeout=": 'say yes or no to one: {"number": N, "yes": true}',
     "GET /v1/invitations": "what became of each invitation",
-    "POST /v1/invitations?timeout=": 'invite a board: {"for_s": N, "instead_of": NODE ID or null}',
+    "POST /v1/invitations?timeout=": (
+        'invite a board: {"for_s": N, "instead_of": NODE ID or null, "observer": false}'
+    ),
     "POST /v1/cancel": 'end an invitation that nobody has used: {"invitation": NAME}',
+    "POST /v1/dismiss": 'vouch for an observer no more: {"observer": NODE ID}',
     "GET /v1/config": "the settings, and where each came from",
     "GET /v1/version": "the versions of what runs here",
     "GET /metrics": "figures for Prometheus",
@@ -421,6 +424,7 @@ _FIXED: dict[str, dict[str, Handler]] = {
     "/v1/vote": {"POST": members.vote},
     "/v1/invitations": {"GET": invitations.invitations, "POST": invitations.invite},
     "/v1/cancel": {"POST": invitations.cancel},
+    "/v1/dismiss": {"POST": members.dismiss},
     "/v1/config": {"GET": _config},
     "/v1/version": {"GET": _version},
     "/metrics": {"GET": _metrics},

@@ -64,10 +64,20 @@ def _options(function: _F) -> _F:
 
 @click.group("invite", cls=Group, invoke_without_command=True)
 @_options
+@click.option(
+    "--observer",
+    "is_observer",
+    is_flag=True,
+    help="Invite a board that reads, and is no member: nobody has to say yes.",
+)
 @screen.common
 @click.pass_context
 def command(
-    ctx: click.Context, lifetime_s: int, picture: bool | None, timeout_s: float | None
+    ctx: click.Context,
+    lifetime_s: int,
+    picture: bool | None,
+    timeout_s: float | None,
+    is_observer: bool,
 ) -> None:
     """Invite a board: print a code that one board can use, once.
 
@@ -75,15 +85,19 @@ def command(
     by that; where there are more, the others say yes with `aegis-edge approve`.  Hand the code over
     like a key: whoever uses it first is who was invited.
 
+    With --observer the new board follows what the members agree on and reads all of it, but has no
+    vote and writes nothing.  This board alone vouches for it, until `aegis-edge remove`.
+
     \b
     Examples:
       aegis-edge invite
       aegis-edge invite --for 2d
+      aegis-edge invite --observer
       aegis-edge invite list
       aegis-edge invite cancel 1f6a09c2
     """
     if ctx.invoked_subcommand is None:
-        _invite(lifetime_s, None, picture, timeout_s)
+        _invite(lifetime_s, None, picture, timeout_s, is_observer=is_observer)
 
 
 @command.command("list")
@@ -107,6 +121,7 @@ def list_() -> None:
         [
             each["invitation"],
             each["state"],
+            "observer" if each.get("observer") else "member",
             screen.ago(each["until_ms"]),
             screen.shown(each["guest_name"] or ""),
             screen.shown(each["instead_of"] or ""),
@@ -114,7 +129,7 @@ def list_() -> None:
         ]
         for each in said["invitations"]
     ]
-    header = ["INVITATION", "STATE", "ENDS", "BOARD", "INSTEAD OF", "PROPOSAL"]
+    header = ["INVITATION", "STATE", "FOR", "ENDS", "BOARD", "INSTEAD OF", "PROPOSAL"]
     screen.table(header, rows, right="PROPOSAL")
 
 
@@ -122,7 +137,7 @@ def list_() -> None:
 @click.argument("invitation", metavar="INVITATION")
 @screen.common
 def cancel(invitation: str) -> None:
-    """End an invitation that nobody has used.
+    """End an invitation, and what an observer has of it.
 
     INVITATION is what `aegis-edge invite list` calls it; the newest is first there.
 
@@ -159,10 +174,15 @@ def replace(old: str, lifetime_s: int, picture: bool | None, timeout_s: float | 
 
 
 def _invite(
-    lifetime_s: int, instead_of: str | None, picture: bool | None, timeout_s: float | None
+    lifetime_s: int,
+    instead_of: str | None,
+    picture: bool | None,
+    timeout_s: float | None,
+    *,
+    is_observer: bool = False,
 ) -> None:
     with patience.wishing(timeout_s) as client:
-        said = client.invite(lifetime_s, instead_of)
+        said = client.invite(lifetime_s, instead_of, is_observer=is_observer)
     if screen.wants_json():
         screen.print_json(said)
         return
@@ -170,7 +190,8 @@ def _invite(
     wanted = sys.stdout.isatty() if picture is None else picture
     if wanted:
         _show(code)
-    screen.note(f"good once, for {screen.span(lifetime_s)}; on the new board type:")
+    whom = ", for an observer" if is_observer else ""
+    screen.note(f"good once{whom}, for {screen.span(lifetime_s)}; on the new board type:")
     screen.say(f"aegis-edge join {code}")
     _remark(code)
 

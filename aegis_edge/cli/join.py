@@ -52,7 +52,8 @@ def command(code: Sequence[str], no_wait: bool, runs: bool, **board: Any) -> int
 
     Where others have to say yes, it waits for them.  That may be left with Ctrl-C: what was asked
     stays asked, and a node that runs takes part once it is let in.  From then on its vote is
-    needed, so run it soon, or with --run at once.
+    needed, so run it soon, or with --run at once: a node that runs follows already while it waits,
+    and so has caught up by then.  A board that was invited as an observer follows, and that is all.
 
     \b
     Examples:
@@ -389,6 +390,21 @@ class _Newcomer:
             pass  # the node runs, and learns from the members themselves
         except WireError as error:
             screen.note(f"what it says of the members is of no use, and is left out: {error}")
+        self._remember_host(answer.records[:1])
+
+    def _remember_host(self, records: Sequence[bytes]) -> None:
+        """Whom to follow before this board is a member, as the node will find it when it starts."""
+        from aegis_edge import membership
+        from aegis_edge.disk import hostfile
+        from aegis_edge.wire.codec import WireError
+
+        try:
+            (host,) = map(membership.opened, records)
+        except (ValueError, WireError):
+            return  # the members will be found, or not, as by any other board
+        known = hostfile.read(self._config.host_file)
+        if host.signer == self._invitation.host and (known is None or known.record != host.raw):
+            hostfile.write(self._config.host_file, hostfile.Host(host.raw, False))
 
     async def _admission(self, wait: bool) -> Answer:
         """Ask to be let in; and `wait` for it, or only until the members are asked."""
@@ -404,7 +420,8 @@ class _Newcomer:
             except LinkError as error:
                 self._note(f"the member that invited cannot be reached ({error}); trying again")
             else:
-                if answer.state is State.ADMITTED:
+                self._settle_role(answer.state is State.OBSERVER)
+                if answer.state in (State.ADMITTED, State.OBSERVER):
                     return answer
                 if answer.state is State.WAITING:
                     self._note(
@@ -419,6 +436,16 @@ class _Newcomer:
             await trio.sleep(pause_s)
             pause_s = min(1.5 * pause_s, POLL_S_MAX)
 
+    def _settle_role(self, is_observer: bool) -> None:
+        """Write down what this board was invited for: its node says so when asked to write."""
+        from dataclasses import replace
+
+        from aegis_edge.disk import hostfile
+
+        known = hostfile.read(self._config.host_file)
+        if known is not None and known.is_observer is not is_observer:
+            hostfile.write(self._config.host_file, replace(known, is_observer=is_observer))
+
     def _note(self, line: str) -> None:
         if line != self._said:
             self._said = line
@@ -428,12 +455,13 @@ class _Newcomer:
         from aegis_edge.peers import identity
         from aegis_edge.peers.welcome import State
 
-        is_member = answer.state is State.ADMITTED
+        becomes = {State.ADMITTED: "member", State.OBSERVER: "observer"}
+        state = becomes.get(answer.state, "waiting")
         node_id = identity.node_id(self._record.signer)
         if screen.wants_json():
             screen.print_json(
                 {
-                    "state": "member" if is_member else "waiting",
+                    "state": state,
                     "node_id": node_id,
                     "name": self._config.name,
                     "cluster": self._invitation.cluster_id.hex(),
@@ -451,8 +479,10 @@ class _Newcomer:
             ]
         )
         screen.say()
-        if is_member:
+        if state == "member":
             screen.say("This board is a member now, and the cluster counts on its vote.")
+        elif state == "observer":
+            screen.say("This board is an observer: it reads what the members agree on.")
         else:
             screen.say(f"This board is let in once enough say: aegis-edge approve {answer.number}")
 

@@ -1,6 +1,7 @@
 """`aegis-edge members`, `remove` and `leave`: who takes part, and how that changes.
 
-Knows how members are shown, and how people name one.  Refuses to decide: a quorum of them does.
+Knows how members are shown, and how people name one.  Refuses to decide: a quorum of them does, and
+of an observer who invited it.
 """
 
 from __future__ import annotations
@@ -44,8 +45,31 @@ def command(ctx: click.Context) -> None:
     screen.table(["NODE", "NAME", "STATE", "ADDRESS"], rows)
     needed = f"{said['quorum']} of them decide, {said['faulty_max']} may be faulty"
     screen.say(f"configuration {said['configuration']}: {needed}")
+    if said.get("observers"):
+        screen.say()
+        _show_observers(said["observers"])
     if not said["is_member"]:
         screen.say(screen.bad("this node is none of them"))
+
+
+def _show_observers(observers: list[dict[str, Any]]) -> None:
+    """Who follows, and how far each is, if it asks this board for what is next."""
+    rows = [
+        [
+            screen.short(each["id"]),
+            screen.shown(each["name"]),
+            _state(each["state"]),
+            lag(each["behind"]),
+            "this board" if each["is_ours"] else "another",
+        ]
+        for each in observers
+    ]
+    screen.table(["OBSERVER", "NAME", "STATE", "BEHIND", "INVITED BY"], rows)
+
+
+def lag(behind: int | None) -> str:
+    """How far one that follows is, in words; nothing if it asks another."""
+    return "" if behind is None else screen.count(behind, "batch", "es")
 
 
 def _state(state: str) -> str:
@@ -90,13 +114,25 @@ def add(file: str, unseen: bool, timeout_s: float | None) -> None:
 def remove(node: str, timeout_s: float | None) -> None:
     """Propose that a member goes: NODE is its name, or the beginning of its id.
 
+    An observer that this board has invited goes at once, and nobody is asked.  Others may still
+    have a pass that it has shown them: it is good for a day at most.
+
     \b
     Example:
       aegis-edge remove attic
     """
     with patience.wishing(timeout_s) as client:
-        node_id = named(node, client.members()["members"])
-        told(client.propose_removal(node_id), "it is no member any more")
+        said = client.members()
+        observers = [each for each in said.get("observers", ()) if each["is_ours"]]
+        node_id = named(node, [*said["members"], *observers])
+        if any(each["id"] == node_id for each in said["members"]):
+            told(client.propose_removal(node_id), "it is no member any more")
+            return
+        dismissed = client.dismiss_observer(node_id)
+    if screen.wants_json():
+        screen.print_json(dismissed)
+    else:
+        screen.say("this board vouches for it no more")
 
 
 @click.command("leave")

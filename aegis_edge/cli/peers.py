@@ -1,4 +1,4 @@
-"""`aegis-edge peers`: the other members, the links to them, and who is kept out.
+"""`aegis-edge peers`: the other members, observers, the links to them, and who is kept out.
 
 Knows how links are shown, and why there is none.  Refuses to dial any.
 """
@@ -25,7 +25,7 @@ _GOOD = 50
 @screen.common
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Show the other members, and the links to them.
+    """Show the other members, and those who follow, and the links to them.
 
     SCORE is what the links were like, from 0 to 100, 50 where nothing is known; it says whom this
     board tries first.  Where something is wrong, the lines below say what.  Onion addresses are
@@ -130,11 +130,15 @@ def _table(peers: list[dict[str, Any]]) -> None:
     rows = [row(peer) for peer in peers]
     if not any(cells[-1] for cells in rows):
         header, rows = header[:-1], [cells[:-1] for cells in rows]
+    roles = [str(peer.get("role", "member")) for peer in peers]
+    if set(roles) != {"member"}:
+        header = [*header[:2], "ROLE", *header[2:]]
+        rows = [[*c[:2], role, *c[2:]] for c, role in zip(rows, roles, strict=True)]
     screen.table(header, rows, right="AGE RTT SCORE")
 
 
 def row(peer: dict[str, Any]) -> list[str]:
-    """The cells of one member; fields that another version does not send are left out."""
+    """The cells of one; fields that another version does not send are left out."""
     state, linked, rtt = peer["state"], peer["linked_ticks"], peer["rtt_ms"]
     return [
         screen.short(peer["peer"]),

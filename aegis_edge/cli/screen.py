@@ -253,9 +253,9 @@ def author(node_id: str, names: Mapping[str, str]) -> str:
     return shown(names.get(node_id) or short(node_id))
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, ending: str = "s") -> str:
     """So many of them: "1 file", "2 files"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else ending}"
 
 
 def ago(time_ms: int) -> str:

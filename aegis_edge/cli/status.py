@@ -49,6 +49,22 @@ def _transfer(said: dict[str, Any]) -> str:
     return f"the state after batch {said.get('to', '?')}{share}"
 
 
+def _source(said: dict[str, Any]) -> str:
+    """Whom a node without a vote follows, and how far it is."""
+    if not said.get("source"):
+        return screen.bad("nobody yet: see aegis-edge peers")
+    behind, hops = said.get("behind", 0), said.get("hops", 0)
+    stands = f"{screen.count(behind, 'batch', 'es')} behind" if behind else "nothing is missing"
+    through = f", {hops} hops from who votes" if hops > 1 else ""
+    return f"{screen.shown(said['source'])}: {stands}{through}"
+
+
+def _observer(said: dict[str, Any]) -> str:
+    behind = said.get("behind")
+    stands = f" ({screen.count(behind, 'batch', 'es')} behind)" if behind else ""
+    return f"{screen.shown(said['name'])}{stands}"
+
+
 def _rot(said: dict[str, Any]) -> str:
     """What the disk did to what was written, and what became of it."""
     rows = screen.count(said.get("rotten", 0) + said.get("mended", 0), "row")
@@ -87,8 +103,16 @@ def rows(said: dict[str, Any]) -> list[tuple[str, str]]:
         reachable = f"{here} of {said['nodes']} nodes reachable"
         found.append(("members", f"{state}: {reachable}{between}{needs}"))
         if not is_member:
-            words = "no member: it follows, and takes part once the members have admitted it"
-            found.append(("this node", screen.bad(words)))
+            words = screen.bad(
+                "no member: it follows, and takes part once the members have admitted it"
+            )
+            if said.get("is_observer"):
+                words = "an observer: it reads what the members agree on, and writes nothing"
+            found.append(("this node", words))
+    if said.get("follows"):
+        found.append(("follows", _source(said["follows"])))
+    if said.get("observers"):
+        found.append(("observers", ", ".join(map(_observer, said["observers"]))))
     if said.get("halted"):
         found.append(("halted", screen.bad("this node takes no part any more; see its log")))
     if "view" in said:

@@ -230,13 +230,17 @@ class TrioClient:
         patience_s = await self._patience()
         return await self._do(protocol.leave(patience_s), patience_s)
 
-    async def invite(self, lifetime_s: int, instead_of: str | None = None) -> dict[str, Any]:
+    async def invite(
+        self, lifetime_s: int, instead_of: str | None = None, *, is_observer: bool = False
+    ) -> dict[str, Any]:
         """Invite a board for so many seconds; the `code` in the answer is for `aegis-edge join`.
 
-        `instead_of`: the node id of a member in whose place it is to be admitted.
+        `instead_of`: the node id of a member in whose place it is to be admitted; `is_observer`: it
+        is to follow, and no member.
         """
         patience_s = await self._patience()
-        return await self._do(protocol.invite(lifetime_s, instead_of, patience_s), patience_s)
+        call = protocol.invite(lifetime_s, instead_of, is_observer, patience_s)
+        return await self._do(call, patience_s)
 
     async def invitations(self) -> dict[str, Any]:
         """What became of the invitations of this node."""
@@ -245,6 +249,10 @@ class TrioClient:
     async def cancel_invitation(self, name: str) -> dict[str, Any]:
         """End an invitation that nobody has used."""
         return await self._do(protocol.cancel_invitation(name))
+
+    async def dismiss_observer(self, node_id: str) -> dict[str, Any]:
+        """Vouch for an observer no more, whom this node has invited."""
+        return await self._do(protocol.dismiss_observer(node_id))
 
     async def config(self) -> dict[str, Any]:
         """The settings that the node runs with, and where each came from."""

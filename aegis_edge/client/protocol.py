@@ -484,8 +484,15 @@ def leave(patience_s: float) -> Call[dict[str, Any]]:
     return _wish("/v1/leave", {}, patience_s)
 
 
-def invite(lifetime_s: int, instead_of: str | None, patience_s: float) -> Call[dict[str, Any]]:
-    return _wish("/v1/invitations", {"for_s": lifetime_s, "instead_of": instead_of}, patience_s)
+def invite(
+    lifetime_s: int, instead_of: str | None, is_observer: bool, patience_s: float
+) -> Call[dict[str, Any]]:
+    wish = {"for_s": lifetime_s, "instead_of": instead_of, "observer": is_observer}
+    return _wish("/v1/invitations", wish, patience_s)
+
+
+def dismiss_observer(node_id: str) -> Call[dict[str, Any]]:
+    return _wish("/v1/dismiss", {"observer": node_id})
 
 
 def cancel_invitation(name: str) -> Call[dict[str, Any]]:

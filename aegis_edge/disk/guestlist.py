@@ -1,20 +1,18 @@
 """The invitations that a node has given out, on disk: public keys alone, and what became of each.
 
-Knows the file: 0600, written beside and renamed, synced with its folder.  Refuses to know when an
+Knows the file.  Refuses to know when an
 invitation ends, and to lose a node for it: what cannot be read is as good as cancelled.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from aegis_edge.disk.errors import disk_errors
-from aegis_edge.disk.schema import sync_folder
+from aegis_edge.disk import durable
 from aegis_edge.wire import codec
 from aegis_edge.wire.codec import WireError
 
@@ -34,7 +32,7 @@ class Row:
     that used it; `number`: of the proposal to admit it, 0 before there is one.  While one is being
     made, and perhaps is made already, nobody knows its number: then it is below 0, and says which
     was the last one before, as `underway` of that.  `is_over`: it was cancelled, or nobody used it
-    in time.
+    in time.  `is_observer`: its guest is to follow, and no member: for as long as it is not over.
     """
 
     public: bytes
@@ -43,6 +41,7 @@ class Row:
     guest: bytes | None = None
     number: int = 0
     is_over: bool = False
+    is_observer: bool = False
 
 
 def underway(last: int) -> int:
@@ -64,16 +63,7 @@ def read(path: Path) -> tuple[Row, ...]:
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Replace the rows at `path`; durable when it returns.  Raises `DiskError`."""
-    fresh = path.with_name(f".{path.name}.new")
-    with disk_errors(path):
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(codec.encode((FORMAT, tuple(astuple(row) for row in rows))))
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(path)
-        sync_folder(path.parent)
+    durable.replace(path, codec.encode((FORMAT, tuple(astuple(row) for row in rows))))
 
 
 def _decoded(data: bytes) -> tuple[Row, ...]:
@@ -84,12 +74,13 @@ def _decoded(data: bytes) -> tuple[Row, ...]:
 
 
 def _row(fields: Any) -> Row:
-    _check(type(fields) is tuple and len(fields) == 6)
-    public, until_ms, instead_of, guest, number, is_over = fields
+    _check(type(fields) is tuple and len(fields) in (6, 7))  # 6 before there were observers
+    public, until_ms, instead_of, guest, number, is_over, *more = fields
     _check(_is_key(public) and type(until_ms) is int and type(number) is int)
     _check(all(each is None or _is_key(each) for each in (instead_of, guest)))
-    _check(type(is_over) is bool and until_ms >= 0)
-    return Row(public, until_ms, instead_of, guest, number, is_over)
+    _check(all(type(flag) is bool for flag in (is_over, *more)))
+    _check(until_ms >= 0)
+    return Row(public, until_ms, instead_of, guest, number, is_over, *more)
 
 
 def _is_key(value: Any) -> bool:

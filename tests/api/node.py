@@ -117,14 +117,30 @@ class Desk:
         self.rows: list[Invited] = []
         self.wanted: list[tuple[int, bytes | None, float]] = []
         self.settled = trio.lowlevel.checkpoint
+        self.vouched: dict[bytes, str] = {}
 
-    async def issue(self, lifetime_s: int, instead_of: bytes | None, *, timeout_s: float) -> Issued:
+    async def issue(
+        self,
+        lifetime_s: int,
+        instead_of: bytes | None,
+        *,
+        timeout_s: float,
+        is_observer: bool = False,
+    ) -> Issued:
         await trio.lowlevel.checkpoint()
         self.wanted.append((lifetime_s, instead_of, timeout_s))
         await self.settled()
-        until_ms = TIME_MS + lifetime_s * 1000
-        self.rows.append(Invited(f"{len(self.rows):08x}", "open", until_ms, instead_of, None, 0))
+        until_ms, name = TIME_MS + lifetime_s * 1000, f"{len(self.rows):08x}"
+        self.rows.append(Invited(name, "open", until_ms, instead_of, None, 0, is_observer))
         return Issued(self.code, self.rows[-1])
+
+    def observers(self) -> dict[bytes, str]:
+        return self.vouched
+
+    async def dismiss(self, key: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.vouched.pop(key, None) is None:
+            raise Refusal("not_found", "there is no such observer", "see aegis-edge members")
 
     async def listed(self) -> list[Invited]:
         await trio.lowlevel.checkpoint()

@@ -27,6 +27,7 @@ async def test_an_invitation_is_made_listed_and_cancelled() -> None:
         "guest": None,
         "guest_name": None,
         "proposal": None,
+        "observer": False,
     }
     assert said == {"code": node.desk.code, **row}
     assert (await ask(node, "GET", "invitations")) == {"invitations": [row]}, "no code is shown"
@@ -50,6 +51,16 @@ async def test_one_in_the_place_of_a_member_names_it_and_the_guest() -> None:
     assert (listed["state"], listed["proposal"]) == ("waiting", 7)
 
 
+async def test_one_for_an_observer_says_so_and_names_its_guest() -> None:
+    node = Replication()
+    assert (await ask(node, "POST", "invitations", HOUR | {"observer": True}))["observer"] is True
+    assert node.desk.rows[0].is_observer
+    node.desk.rows = [Invited("a", "observes", 1, None, NEWCOMER.signer, 0, True)]
+    node.desk.vouched = {NEWCOMER.signer: "shed"}
+    (listed,) = (await ask(node, "GET", "invitations"))["invitations"]
+    assert (listed["state"], listed["guest_name"], listed["observer"]) == ("observes", "shed", True)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "words"),
     [
@@ -60,6 +71,13 @@ async def test_one_in_the_place_of_a_member_names_it_and_the_guest() -> None:
         ("invitations", HOUR | {"for_s": "1h"}, "whole number of seconds"),
         ("invitations", HOUR | {"for_s": True}, "whole number of seconds"),
         ("invitations", HOUR | {"instead_of": "attic"}, "node id"),
+        ("invitations", HOUR | {"observer": 1}, "takes the place of no member"),
+        (
+            "invitations",
+            HOUR | {"observer": True, "instead_of": node_id(FOUNDERS.members[1])},
+            "no",
+        ),
+        ("invitations", HOUR | {"observers": True}, "for_s and instead_of"),
         ("cancel", {}, "invitation"),
         ("cancel", {"invitation": "none"}, "no such invitation"),
         ("cancel", {"invitation": [1]}, "no such invitation"),

@@ -44,6 +44,36 @@ async def test_who_takes_part_is_listed_with_the_links_to_them() -> None:
     assert (said["configuration"], said["start"], said["is_member"]) == (0, 0, True)
 
 
+async def test_who_follows_is_listed_beside_them() -> None:
+    node = Replication()
+    assert (await ask(node, "GET", "members"))["observers"] == []
+    ours, away = node_id(NEWCOMER.signer), FOUNDERS.members[1]
+    node.desk.vouched = {NEWCOMER.signer: "shed", away: "away"}
+    linked = {"state": "linked", "role": "observer"}
+    node.peers = [
+        {"peer": ours, "name": "new", "behind": 3, **linked},
+        {"peer": "other", "name": "of another", "behind": None, **linked},
+        {"peer": node_id(FOUNDERS.members[0]), "name": "n0", "state": "here", "role": "member"},
+    ]
+    found = {each.pop("id"): each for each in (await ask(node, "GET", "members"))["observers"]}
+    assert found == {
+        ours: {"name": "new", "state": "linked", "behind": 3, "is_ours": True},
+        node_id(away): {"name": "away", "state": "elsewhere", "behind": None, "is_ours": True},
+        "other": {"name": "of another", "state": "linked", "behind": None, "is_ours": False},
+    }
+
+
+async def test_an_observer_is_dismissed() -> None:
+    node = Replication()
+    node.desk.vouched = {NEWCOMER.signer: "shed"}
+    wanted = {"observer": node_id(NEWCOMER.signer)}
+    assert await ask(node, "POST", "dismiss", wanted) == wanted
+    assert node.desk.vouched == {}
+    for body, words in ((wanted, "no such observer"), ({"observer": "x"}, "node id"), ({}, "obs")):
+        with pytest.raises(Refusal, match=words):
+            await ask(node, "POST", "dismiss", body)
+
+
 async def test_an_addition_is_proposed_shown_and_approved() -> None:
     node = Replication()
     said = await ask(node, "POST", "proposals", {"add": record_to_text(NEWCOMER)})

@@ -125,11 +125,21 @@ def test_what_became_of_each_is_listed(cli: Cli, node: Replication) -> None:
         Invited("bbbb", "waiting", 1_700_000_000_000, old, NEWCOMER.signer, 7),
     ]
     lines = cli("invite", "list").out.splitlines()
-    assert lines[1].split()[:2] == ["bbbb", "waiting"]
+    assert lines[1].split()[:3] == ["bbbb", "waiting", "member"]
     assert lines[1].split()[-3:] == ["new", "n1", "7"]
     assert lines[2].split()[:2] == ["aaaa", "open"]
     listed = cli("invite", "list", "--json").json["invitations"]
     assert [each["invitation"] for each in listed] == ["bbbb", "aaaa"]
+
+
+def test_an_observer_is_invited_and_listed(cli: Cli, node: Replication) -> None:
+    said = cli("invite", "--observer", "--for", "2h")
+    assert said.out == f"aegis-edge join {node.desk.code}\n"
+    assert "good once, for an observer, for 2 h" in said.err
+    assert node.desk.rows[0].is_observer
+    assert cli("invite", "list").out.splitlines()[1].split()[1:3] == ["open", "observer"]
+    cli("invite")
+    assert not node.desk.rows[1].is_observer
 
 
 def test_one_is_cancelled(cli: Cli, node: Replication) -> None:

@@ -19,7 +19,8 @@ import trio
 from aegis_edge import config, way
 from aegis_edge.cli import join
 from aegis_edge.config import Config
-from aegis_edge.disk import keyfile
+from aegis_edge.disk import hostfile, keyfile
+from aegis_edge.disk.hostfile import Host
 from aegis_edge.home import own_record
 from aegis_edge.net import guest
 from aegis_edge.net.channel import LinkError
@@ -100,6 +101,30 @@ def test_a_fresh_board_becomes_a_member(cli: Cli, host: Script, home: Path) -> N
     record = own_record(settings, keyfile.read(settings.key_file))
     assert said.json["state"] == "member"
     assert record.message.version == 1, "it is the node that it was"
+
+
+def test_an_observer_knows_its_host_and_what_it_is(cli: Cli, host: Script, home: Path) -> None:
+    wanted = host(WELCOME, Answer(State.OBSERVER))
+    said = cli("join", CODE, *HERE)
+    assert said.code == 0
+    assert "This board is an observer" in said.out
+    assert wanted == [False, True]
+    path = config.load({"home": home}, {}).host_file
+    assert hostfile.read(path) == Host(HOST.raw, True)
+    hostfile.write(path, Host(HOST.raw, True, b"pass"))
+    host(WELCOME, Answer(State.OBSERVER))
+    assert cli("join", CODE, "--json").json["state"] == "observer"
+    assert hostfile.read(path) == Host(HOST.raw, True, b"pass"), "it has its pass still"
+    host(WELCOME, WAITING)
+    assert cli("join", CODE, "--no-wait").code == 0
+    assert hostfile.read(path) == Host(HOST.raw, False, b"pass"), "it is to be more by now"
+
+
+def test_whoever_is_no_host_is_not_followed(cli: Cli, host: Script, home: Path) -> None:
+    other = Signer(bytes([7]) * 32, b"").sign(HOST.message)
+    host(Answer(State.WELCOME, genesis=GENESIS.to_text(), records=(other.raw,)), ADMITTED)
+    assert cli("join", CODE, *HERE).code == 0
+    assert hostfile.read(config.load({"home": home}, {}).host_file) is None
 
 
 def test_it_waits_and_says_for_what(cli: Cli, host: Script) -> None:

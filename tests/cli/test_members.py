@@ -29,6 +29,29 @@ def test_members_are_shown_with_their_links(cli: Cli, node: Replication) -> None
     assert "this node is none of them" in cli("members").out
 
 
+def test_observers_are_shown_and_the_boards_own_are_removed(cli: Cli, node: Replication) -> None:
+    assert "OBSERVER" not in cli("members").out
+    shed, other = NEWCOMER.signer, "o" * 56
+    linked = {"role": "observer", "state": "linked"}
+    node.desk.vouched = {shed: "shed"}
+    node.peers = [
+        {"peer": node_id(shed), "name": "shed", "behind": 1, **linked},
+        {"peer": other, "name": "barn", "behind": None, **linked},
+    ]
+    lines = cli("members").out.splitlines()[5:]
+    assert lines[0].split() == ["OBSERVER", "NAME", "STATE", "BEHIND", "INVITED", "BY"]
+    rows = sorted(line.split()[1:] for line in lines[1:])
+    assert rows == [
+        ["barn", "linked", "another"],
+        ["shed", "linked", "1", "batch", "this", "board"],
+    ]
+    assert "is no member" in cli("remove", "barn").err, "who invited it removes it"
+    assert "vouches for it no more" in cli("remove", "shed").out
+    assert (node.desk.vouched, node.ballots) == ({}, [])
+    node.desk.vouched = {shed: "shed"}
+    assert cli("remove", "shed", "--json").json == {"observer": node_id(shed)}
+
+
 def test_a_record_file_proposes_a_member(cli: Cli, node: Replication, tmp_path: Path) -> None:
     record = tmp_path / "new.record"
     record.write_text(record_to_text(NEWCOMER))

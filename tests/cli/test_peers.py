@@ -34,6 +34,15 @@ PEER = {
 }
 
 
+def test_where_somebody_follows_each_has_a_role(cli: Cli, node: Replication) -> None:
+    node.peers = [PEER, PEER | {"name": "shed", "role": "observer"}]
+    lines = [line.split()[1:4] for line in cli("peers").out.splitlines()]
+    assert lines[0] == ["NAME", "ROLE", "STATE"]
+    assert lines[1:] == [["barn", "member", "linked"], ["shed", "observer", "linked"]]
+    node.peers = [PEER]
+    assert "ROLE" not in cli("peers").out
+
+
 def test_each_member_is_a_row() -> None:
     row = peers.row(PEER)
     assert row[0] == "abcdefgh"

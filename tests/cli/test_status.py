@@ -64,6 +64,26 @@ def test_whether_others_are_a_quorum_is_seen_without_being_one_of_them(
     assert "this node" in lines
 
 
+def test_who_follows_says_whom_and_how_far_it_is(node: Replication) -> None:
+    said = {**node.status(), "is_member": False}
+    lines = dict(status.rows({**said, "follows": {"source": "barn", "hops": 1, "behind": 0}}))
+    assert "takes part once" in lines["this node"]
+    assert lines["follows"] == "barn: nothing is missing"
+    observer = {**said, "is_observer": True, "follows": {"source": "b", "hops": 3, "behind": 2}}
+    lines = dict(status.rows(observer))
+    assert "an observer: it reads" in lines["this node"]
+    assert lines["follows"] == "b: 2 batches behind, 3 hops from who votes"
+    lines = dict(status.rows({**said, "follows": {"source": None, "hops": 16, "behind": 0}}))
+    assert "nobody yet" in lines["follows"]
+
+
+def test_who_is_followed_says_by_whom(node: Replication) -> None:
+    both = [{"name": "shed", "behind": None}, {"name": "van", "behind": 1}]
+    lines = dict(status.rows({**node.status(), "observers": both}))
+    assert lines["observers"] == "shed, van (1 batch behind)"
+    assert "observers" not in dict(status.rows({**node.status(), "observers": []}))
+
+
 def test_the_way_through_tor_says_how_far_it_is_and_why(cli: Cli, node: Replication) -> None:
     tor = {
         "level": "HIGH",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from aegis_edge.disk.guestlist import ROWS_MAX, SIZE_BYTES_MAX, Row, underway
 from aegis_edge.wire import codec
 
 ROW = Row(bytes(range(32)), 1_800_000_000_000)
+GOOD = astuple(ROW)
 USED = replace(ROW, public=bytes(32), instead_of=b"o" * 32, guest=b"g" * 32, number=7)
 
 
@@ -25,7 +25,12 @@ def path(tmp_path: Path) -> Path:
 
 def test_what_was_written_comes_back_in_order(path: Path) -> None:
     assert guestlist.read(path) == ()
-    rows = (ROW, USED, replace(ROW, public=b"c" * 32, is_over=True))
+    rows = (
+        ROW,
+        USED,
+        replace(ROW, public=b"c" * 32, is_over=True),
+        replace(ROW, public=b"d" * 32, guest=b"g" * 32, is_observer=True),
+    )
     guestlist.write(path, rows)
     assert guestlist.read(path) == rows
     guestlist.write(path, ())
@@ -40,20 +45,16 @@ def test_a_proposal_under_way_names_the_one_before(path: Path) -> None:
     assert underway(guestlist.read(path)[0].number) == 7
 
 
+def test_a_list_from_before_there_were_observers_is_read(path: Path) -> None:
+    path.write_bytes(codec.encode((1, (GOOD[:-1],))))
+    assert guestlist.read(path) == (ROW,)
+
+
 def test_a_full_list_fits(path: Path) -> None:
     rows = tuple(replace(USED, public=bytes((n,)) * 32, number=2**62) for n in range(ROWS_MAX))
     guestlist.write(path, rows)
     assert path.stat().st_size < SIZE_BYTES_MAX
     assert guestlist.read(path) == rows
-
-
-def test_it_is_for_its_owner_alone_whatever_a_crash_left(path: Path) -> None:
-    path.with_name(f".{path.name}.new").write_text("left by a crash")
-    guestlist.write(path, (ROW,))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-GOOD = astuple(ROW)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,8 @@ GOOD = astuple(ROW)
         (2, ()),
         (1, 7),
         (1, (7,)),
-        (1, (GOOD[:-1],)),
+        (1, (GOOD[:-2],)),
+        (1, ((*GOOD, False),)),
         (1, ((bytes(31), *GOOD[1:]),)),
         (1, ((*GOOD[:1], "soon", *GOOD[2:]),)),
         (1, ((*GOOD[:1], -1, *GOOD[2:]),)),
@@ -72,6 +74,7 @@ GOOD = astuple(ROW)
         (1, ((*GOOD[:3], 7, *GOOD[4:]),)),
         (1, ((*GOOD[:4], None, False),)),
         (1, ((*GOOD[:5], 0),)),
+        (1, ((*GOOD[:6], 0),)),
         (1, (GOOD,) * (ROWS_MAX + 1)),
     ],
 )
