@@ -145,10 +145,10 @@ class Joining:
     def said(self) -> str:
         return self._log.read_text()
 
-    async def ended(self) -> None:
+    async def ended(self, words: str = "This board is a member now") -> None:
         await until(lambda: self.process.poll() is not None)
         assert self.process.returncode == 0, self.said
-        assert "This board is a member now" in self.said
+        assert words in self.said
 
 
 @contextmanager
@@ -161,9 +161,9 @@ def joining(settings: Config, code: str) -> Iterator[Joining]:
         board.process.wait()
 
 
-async def invited(by: Config) -> str:
+async def invited(by: Config, *, is_observer: bool = False) -> str:
     async with connect(by.api_socket) as client:
-        return str((await client.invite(3600))["code"])
+        return str((await client.invite(3600, is_observer=is_observer))["code"])
 
 
 @pytest.mark.parametrize("level", ["STANDARD", "HIGH"])
@@ -194,3 +194,33 @@ async def test_boards_come_by_invitation(
             await settled(2, a, b, c)
             assert (await c.submit(put("here"), timeout_s=PATIENCE_S)).status is Status.DONE
             nursery.cancel_scope.cancel()
+
+
+async def test_an_observer_finds_its_host_and_follows_that_one(
+    tor_network: TorNetwork, tmp_path: Path
+) -> None:
+    homes = boards(tmp_path, tor_network, "HIGH", 2)
+    with trio.fail_after(4 * PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            a, b = [await running.start(each) for each in homes[:2]]
+            await until(lambda: linked(a, 1) and linked(b, 1))
+            with joining(homes[2], await invited(homes[0], is_observer=True)) as joins:
+                await joins.ended("This board is an observer")
+            c = await running.start(homes[2])
+            # Its host's service is announced anew, for one more who may find it.
+            await until(lambda: c.key in {peer for peer, _ in at(a, "linked")})
+            assert (await b.submit(put("read"), timeout_s=PATIENCE_S)).status is Status.DONE
+            await until(lambda: c.revision == b.revision)
+            assert await c.read(lambda database: database.get("read")) is not None
+            status = c.status()
+            assert (status["is_member"], status["is_observer"]) == (False, True)
+            assert status["follows"]["source"] == a.members.own_name
+            assert (b.key, "") in at(c, "expected"), "it was not even tried"
+            assert a.nodes == 2
+            nursery.cancel_scope.cancel()
+
+
+def at(node: Replication, state: str) -> set[tuple[bytes, str]]:
+    """Who is in this state there, and what happened last."""
+    return {(s.peer, s.last_error) for s in node._wires.statistics() if s.state == state}
