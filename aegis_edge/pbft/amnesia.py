@@ -14,6 +14,10 @@ when they first spoke, and is in no lower view than any of them was, then
 - in the view after its own it never said anything.
 It asks for that view, and votes from there on.  Whoever else claims impossible things is not
 needed: so many correct others there are, and what they say comes true.
+
+Where a batch ended the configuration, so many others know it, and lead it there.  Of two, the other
+one alone was needed for all that was committed, so it remembers that, and is not waited for longer:
+but whether it led over into another configuration is known only once it is executed (`views`).
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ class Amnesia:
         self._start = configuration.start
         self._others = len(configuration.members) - 1
         self.needed = quorum.witnesses(len(configuration.members), configuration.f)
-        #: Two members commit nothing without each other, so the other one remembers everything.
-        self._is_pair = self._others < configuration.quorum
+        #: Two members commit nothing without each other, so the other one remembers everything
+        #: that was said in this configuration.
+        self.is_pair = self._others < configuration.quorum
         self._first: dict[bytes, tuple[int, int]] = {}
 
     def note(self, peer: bytes, said: Status) -> None:
@@ -51,7 +56,7 @@ class Amnesia:
 
     def next_view(self, view: int, stable: int) -> int | None:
         """The view to ask for, from `view` and with the checkpoint at `stable`; None: not yet."""
-        if self._is_pair and self._first:
+        if self.is_pair and self._first:
             return max(view, *(said for said, _ in self._first.values())) + 1
         behind = sum(said <= view and bound <= stable for said, bound in self._first.values())
         return view + 1 if behind >= self.needed else None

@@ -7,9 +7,10 @@ A record replaces the earlier one with the same (kind, view, sequence).  When a 
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
 sequence < s, may be deleted; the other kinds have one record each.
 A replica that forgot its votes writes no VIEW_CHANGE until it may vote again: that record says so.
+It writes REMEMBERS once it can have said nothing in a later configuration either.
 All are of one configuration: when its last batch is executed, every record goes, but STABLE: that
 becomes INHERITED, which no replica reads, for others who are behind (`lineage`).  A replica that
-comes into the next one with its memory writes ENTERED first, which says so.
+comes into the next one with its memory writes REMEMBERS first.
 The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
 
@@ -41,7 +42,7 @@ PREPARED = 5
 CHECKPOINT = 7
 STABLE = 8
 DIVERGED = 10
-ENTERED = 11
+REMEMBERS = 11
 INHERITED = 12
 
 
@@ -83,9 +84,9 @@ def diverged(checkpoints: tuple[Verified[Checkpoint], ...]) -> Record:
     return Record(DIVERGED, 0, 0, StableCheckpoint(checkpoints).pack())
 
 
-def entered(number: int) -> Record:
-    """Configuration `number` began for this replica, and it remembers all votes before."""
-    return Record(ENTERED, 0, 0, codec.encode(number))
+def remembers(number: int) -> Record:
+    """In configuration `number`, this replica has forgotten none of its votes that still count."""
+    return Record(REMEMBERS, 0, 0, codec.encode(number))
 
 
 # --- reading back -----------------------------------------------------------------------------

@@ -369,8 +369,7 @@ class Replica:
                 self.execution.caught_up()
         if self._voice.halted is None and not self._at.settling:
             self._propose()
-            if not self._at.voting:
-                self._begin(self.views.come_back())
+            self._begin(self.views.come_back())
             self.reads.conclude()
             self.followers.go_on()
         return effects
@@ -520,7 +519,7 @@ class Replica:
             if peer in configuration:
                 self._linked(peer)
         if self._at.voting:
-            self._voice.persist(journal.entered(configuration.number))
+            self._voice.persist(journal.remembers(configuration.number))
         self.pacing.status_said()
         self.repair.tell()
         if self._at.primary != self.key:

@@ -34,7 +34,7 @@ class Memory:
     """What the records say; of slots, what lies in the window above the stable checkpoint.
 
     `view` and `changing`: where the replica was; `asked`: its last VIEW-CHANGE; `begun`: the last
-    NEW-VIEW that it took; `entered`: it came into the configuration with its memory.
+    NEW-VIEW that it took; `remembers`: it has not forgotten what it said, or that is over.
     `checkpoints` are its own; `proposals` and `prepared` are of any view.
     """
 
@@ -44,7 +44,7 @@ class Memory:
     changing: bool = False
     asked: Verified[ViewChange] | None = None
     begun: Verified[NewView] | None = None
-    entered: bool = False
+    remembers: bool = False
     checkpoints: tuple[Verified[Checkpoint], ...] = ()
     proposals: tuple[tuple[Verified[PrePrepare], Batch], ...] = ()
     prepared: tuple[tuple[PreparedCertificate, Verified[Commit]], ...] = ()
@@ -95,7 +95,7 @@ def remember(records: Iterable[Record], start: int, parameters: Parameters, open
         changing=changing,
         asked=asked,
         begun=begun,
-        entered=journal.ENTERED in kinds,
+        remembers=journal.REMEMBERS in kinds,
         checkpoints=tuple(open_(r.data) for r in kinds.get(journal.CHECKPOINT, ())),
         proposals=tuple(journal.read_proposal(r, open_) for r in in_window(journal.PROPOSAL)),
         prepared=tuple(journal.read_prepared(r, open_) for r in in_window(journal.PREPARED)),

@@ -29,7 +29,8 @@ from aegis_edge.wire.messages import NewView, PrePrepare, Status, Verified, View
 class Views:
     """`begun`: the NEW-VIEW of the last view that began here; None before there was one.
 
-    `is_forgetful`: this replica may have said what it does not remember.
+    `is_forgetful`: this replica may have said what it does not remember, here or in a configuration
+    that came after.
     """
 
     def __init__(
@@ -55,18 +56,17 @@ class Views:
     def restore(self, memory: Memory, *, rebuilt: bool) -> None:
         """Be where an earlier life was.
 
-        If the records began anew (`rebuilt`) and hold no view change since, votes were forgotten
-        and none is cast yet.  Not even by one who is the only member: there may have been more
-        since, and that nobody came is for its owner to say.
+        If the records began anew (`rebuilt`) and do not say that this is over, votes were
+        forgotten; if they hold no view change since, none is cast yet.  Not even by one who is the
+        only member: there may have been more since, and that nobody came is for its owner to say.
         """
         at = self._at
         at.view, at.changing, self.begun = memory.view, memory.changing, memory.begun
         if memory.asked is not None:
             self._changes[at.key] = memory.asked
-        elif rebuilt and not memory.entered:
-            self.is_forgetful = True
+        self.is_forgetful = rebuilt and not memory.remembers
         if self.is_forgetful and at.voting:
-            at.voting = False
+            at.voting = memory.asked is not None
             self._amnesia = Amnesia(at.configuration, at.parameters)
 
     @property
@@ -180,7 +180,9 @@ class Views:
 
     def learning(self) -> int | None:
         """After which sequence it may vote again, 0 if that is not known; None if it votes."""
-        return None if self._amnesia is None else self._amnesia.target() or 0
+        if self._amnesia is None or self._at.voting:
+            return None
+        return self._amnesia.target() or 0
 
     def hear(self, peer: bytes, said: Status) -> None:
         """Where another stands tells one without memory what it may have voted for."""
@@ -189,13 +191,31 @@ class Views:
 
     def come_back(self) -> Verified[NewView] | None:
         """Vote again, if this replica forgot its votes and has caught up with all they can be."""
+        at, new = self._at, None
         if self._amnesia is None:
             return None
-        view = self._amnesia.next_view(self._at.view, self._log.low)
-        if view is None:
-            return None
-        self._amnesia, self.is_forgetful, self._at.voting = None, False, True
-        return self.ask(view)  # whose record says that from now on nothing is forgotten
+        if not at.voting:
+            view = self._amnesia.next_view(at.view, self._log.low)
+            if view is None:
+                return None
+            at.voting = True
+            new = self.ask(view)  # whose record says that nothing is forgotten from that view on
+        if not self._amnesia.is_pair or self._has_what_the_other_knows():
+            self._amnesia, self.is_forgetful = None, False
+            self._voice.persist(journal.remembers(at.configuration.number))
+        return new
+
+    def _has_what_the_other_knows(self) -> bool:
+        """Whether all is executed that two committed before one of them forgot, and both remain.
+
+        Else its forgotten votes may have been cast in the configuration that follows, too, of which
+        the other one knows nothing yet.  In the view that it asked for, the other says all.
+        """
+        begun = self.begun
+        if begun is None or begun.message.view < self.own.message.view:
+            return False
+        start, _ = view_change.stable_of(begun.message.view_changes)
+        return self._at.executed >= start + len(begun.message.pre_prepares)
 
     # --- what need not be read ---
 

@@ -7,7 +7,7 @@ import pytest
 from aegis_edge.pbft import journal, quorum
 from aegis_edge.pbft.amnesia import Amnesia
 from aegis_edge.pbft.configuration import Configuration, Parameters
-from aegis_edge.pbft.events import Received, Tick
+from aegis_edge.pbft.events import LinkUp, Received, Tick
 from aegis_edge.wire import messages
 from aegis_edge.wire.messages import (
     Batch,
@@ -21,7 +21,7 @@ from aegis_edge.wire.messages import (
     Status,
     ViewChange,
 )
-from tests.pbft.stage import Stage
+from tests.pbft.stage import Stage, kind_of
 
 VOTES = (PrePrepare, Prepare, Commit, Checkpoint, ViewChange, NewView)
 PARAMETERS = Parameters(checkpoint_interval=4, window=8)
@@ -271,3 +271,87 @@ def test_n_2_goes_on_when_it_has_heard_the_other() -> None:
     stage.wait(1500)
     assert len(stage.agree()) == 7
     assert {a.replica.view for a in stage.actors} == {1}
+
+
+def split_between_two_and_three() -> Stage:
+    """Of two, A executed that C comes in, and went on with it; B has not heard A's vote for that.
+
+    Then A loses its disk, and C is cut off.
+    """
+    stage = Stage(2, outsiders=1)
+    a, b, c = stage.actors
+    stage.lost = lambda sender, to, raw: (
+        sender == a.key and to == b.key and kind_of(stage, raw) is Commit
+    )
+    stage.change_members("A", "+C")
+    stage.cut("AC", "B")
+    stage.wait(6000)
+    stage.submit("A", b"theirs")
+    stage.wait(1500)
+    assert (b.replica.executed, c.operations[1:]) == (0, [b"theirs"])
+    stage.crash("A")
+    a.lose_disk()
+    stage.cut("C", "AB")
+    a.start()
+    a.step(LinkUp(b.key))
+    b.step(LinkUp(a.key))
+    stage.run()
+    return stage
+
+
+def test_s8_14_of_two_one_forgot_too_what_it_said_among_three() -> None:
+    stage = split_between_two_and_three()
+    a, b, _ = stage.actors
+    stage.wait(20_000)
+    assert [x.replica.configuration.number for x in (a, b)] == [1, 1], "they went on among two"
+    assert a.replica.learning == 0, "and it cannot know what it said after that"
+    stage.submit("B", b"ours")
+    stage.wait(20_000)
+    assert stage.agree("A", "B") == [b"+C"]
+    stage.heal()
+    for i in range(30):
+        stage.submit("B", b"%d" % i)
+        stage.wait(1000)
+    assert stage.agree()[:3] == [b"+C", b"theirs", b"ours"], "C and B are enough"
+    assert a.replica.learning is None, "and with what they agree on it comes back"
+    assert not any(x.alarms for x in stage.actors)
+
+
+def test_s8_14_of_two_one_knows_what_the_other_knew_before_it_says_that_it_remembers() -> None:
+    stage = Stage(2, outsiders=1)
+    stage.submit("A", b"1")
+    a, b = stage["A"], stage["B"]
+    stage.crash("A")
+    a.lose_disk()
+    a.start()
+    stage.lost = lambda sender, to, raw: kind_of(stage, raw) is ViewChange
+    a.step(LinkUp(b.key))
+    b.step(LinkUp(a.key))
+    stage.run()
+    assert a.replica.learning is None and a.replica.views.is_forgetful
+    stage.crash("A")
+    stage.restart("A")
+    assert a.replica.learning is None and a.replica.views.is_forgetful, "nor after a restart"
+    assert (journal.REMEMBERS, 0, 0) not in a.records
+    stage.lost = lambda *_: False
+    stage.wait(6000)
+    assert not a.replica.views.is_forgetful
+    assert (journal.REMEMBERS, 0, 0) in a.records
+    stage.change_members("B", "+C")
+    stage.wait(1000)
+    assert a.replica.configuration.number == 1 and a.replica.learning is None
+    stage.crash("C")
+    stage.submit("A", b"2")
+    stage.wait(6000)
+    assert stage.agree("A", "B") == [b"1", b"+C", b"2"]
+
+
+def test_s8_14_of_two_one_that_forgot_among_three_still_knows_so_after_a_restart() -> None:
+    stage = split_between_two_and_three()
+    a = stage["A"]
+    stage.wait(20_000)
+    assert a.replica.views.is_forgetful
+    assert not any(kind == journal.REMEMBERS for kind, _, _ in a.records)
+    stage.crash("A")
+    stage.restart("A")
+    assert a.replica.configuration.number == 1 and a.replica.learning is not None

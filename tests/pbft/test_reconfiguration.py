@@ -131,7 +131,7 @@ def test_a_restart_in_the_next_configuration_remembers_that_one_alone() -> None:
     follow(stage, "E")
     stage.submit("B", b"second")
     kinds = {kind for kind, _, _ in stage["C"].records}
-    assert journal.ENTERED in kinds
+    assert journal.REMEMBERS in kinds
     for name in "ABCDE":
         stage.crash(name)
     for name in "ABCDE":

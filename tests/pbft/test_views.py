@@ -278,6 +278,19 @@ def test_who_forgot_asks_for_nothing_until_its_checkpoint_covers_all() -> None:
     assert made.said(made.views.come_back) == [], "once"
 
 
+def test_of_two_what_the_other_knows_is_said_in_a_view_that_began_after_the_loss() -> None:
+    made = Parts(own=0, n=2)
+    made.views.restore(Memory(), rebuilt=True)
+    made.views.on_new_view(new_view(1, change(0, 1), change(1, 1)))
+    made.views.hear(KEYS[1], status(view=1, executed=0))
+    made.views.come_back()
+    assert (made.at.view, made.at.voting, made.views.is_forgetful) == (2, True, True)
+    assert made.said(made.views.come_back) == [], "the view before is of what was known before"
+    made.views.on_view_change(change(1, 2))
+    assert made.said(made.views.come_back) == [Persist(journal.remembers(0))]
+    assert not made.views.is_forgetful
+
+
 # --- restart ---
 
 

@@ -282,7 +282,7 @@ class Node:
         """See to it that checkpoints come, as long as the replica waits for some."""
         if self.replica is None:
             return
-        self.forgetful = self.replica.learning is not None
+        self.forgetful = self.is_member and self.replica.views.is_forgetful
         if self.forgetful and not self._is_stirring:
             self._is_stirring = True
             self.call(Barrier().encode(), self._stirred)

@@ -351,7 +351,7 @@ class World:
         others = [other for other in self.honest if other is not node]
         if self.plan.moves and (
             self.operator.waits
-            or self.configuration.f == 0
+            or len(self.configuration.members) == 1
             or node.key not in self.configuration
             or self.plan.founders == (node.index,)  # its owner would be asked
         ):
