@@ -25,6 +25,7 @@ from aegis_edge.pbft.journal import (
     INHERITED,
     PREPARED,
     PROPOSAL,
+    REMEMBERS,
     STABLE,
 )
 
@@ -134,8 +135,10 @@ class Log:
     def forget(self) -> None:
         """The configuration that all records are of has ended: none serves any more.
 
-        But for the last checkpoint that was proven: others may be behind it.
+        But for the last checkpoint that was proven: others may be behind it.  And who remembered
+        what it said until now remembers it in the next configuration, from the first moment on.
         """
+        remembers = self._rows.pop((REMEMBERS, 0, 0), None)
         proven = self._rows.pop((STABLE, 0, 0), None)
         if proven is None:
             proven = self._rows.pop((INHERITED, 0, 0), None)
@@ -150,6 +153,8 @@ class Log:
         self._rows.clear()
         if proven is not None:
             self._rows[INHERITED, 0, 0] = proven
+        if remembers is not None:
+            self._rows[REMEMBERS, 0, 0] = remembers
 
     def proven(self) -> bytes:
         """The last checkpoint that was proven here, in this configuration or before it; or b""."""

@@ -7,10 +7,11 @@ A record replaces the earlier one with the same (kind, view, sequence).  When a 
 stable, records of the kinds PROPOSAL and PREPARED with sequence <= s, and CHECKPOINT with
 sequence < s, may be deleted; the other kinds have one record each.
 A replica that forgot its votes writes no VIEW_CHANGE until it may vote again: that record says so.
-It writes REMEMBERS once it can have said nothing in a later configuration either.
+It writes REMEMBERS once it can have said nothing in a later configuration either; who forgot
+nothing has no need of it.
 All are of one configuration: when its last batch is executed, every record goes, but STABLE: that
-becomes INHERITED, which no replica reads, for others who are behind (`lineage`).  A replica that
-comes into the next one with its memory writes REMEMBERS first.
+becomes INHERITED, which no replica reads, for others who are behind (`lineage`); and REMEMBERS,
+which is as true in the next one, and has to be there at any moment at which the power may fail.
 The numbers stand on disks, so none gets a second meaning: 6 is retired, 9 is the disk's own.
 """
 

@@ -518,8 +518,6 @@ class Replica:
         for peer in self._links:
             if peer in configuration:
                 self._linked(peer)
-        if self._at.voting:
-            self._voice.persist(journal.remembers(configuration.number))
         self.pacing.status_said()
         self.repair.tell()
         if self._at.primary != self.key:

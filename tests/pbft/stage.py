@@ -166,7 +166,10 @@ class Actor:
                 now = self.configuration
                 if now != before:
                     inherited, proven = (journal.INHERITED, 0, 0), self.proven
-                    self.records = {inherited: Record(*inherited, proven.data)} if proven else {}
+                    stays = (journal.REMEMBERS, 0, 0)
+                    self.records = {k: r for k, r in self.records.items() if k == stays}
+                    if proven:
+                        self.records[inherited] = Record(*inherited, proven.data)
                     commits = messages.read(effect.certificate, self.opener.open).commits
                     handover = messages.Handover(now.members, commits)
                     assert certificates.heir(handover, before) == now

@@ -355,3 +355,37 @@ def test_s8_14_of_two_one_that_forgot_among_three_still_knows_so_after_a_restart
     stage.crash("A")
     stage.restart("A")
     assert a.replica.configuration.number == 1 and a.replica.learning is not None
+
+
+def test_who_forgot_once_and_came_back_remembers_over_a_power_cut_at_a_change_of_members() -> None:
+    """Two that lost their disks long ago: forgetting again, both at once, would be too many."""
+    stage = Stage(4, outsiders=1)
+    for i in range(6):
+        stage.submit("A", b"%d" % i)
+    for name in "DC":
+        forget(stage, name)
+        stage.wait(2000)
+        for i in range(30):
+            by = "AB"[i % 2]
+            while not stage[by].replica.bundle_room:
+                stage.wait(1000)
+            stage.submit(by, b"%s %d" % (name.encode(), i))
+            stage.wait(300)
+        assert stage[name].replica.learning is None
+    stage.change_members("A", "+E", run=False)
+    cut = ""
+    while stage.run_once():
+        for name in "CD":
+            if name not in cut and stage[name].configuration.number == 1:
+                assert stage[name].replica.configuration.number == 0, (
+                    "what follows is not known yet"
+                )
+                stage.crash(name)
+                cut += name
+    assert sorted(cut) == ["C", "D"]
+    for name in cut:
+        stage.restart(name)
+        assert stage[name].replica.learning is None
+    stage.submit("A", b"after")
+    stage.wait(20_000)
+    assert stage.agree()[-1] == b"after"

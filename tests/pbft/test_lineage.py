@@ -145,7 +145,7 @@ def test_it_follows_from_what_it_knows_to_the_last_checkpoint_and_fetches_the_st
     replica = play.replica
     assert (replica.configuration, replica.executed, replica.time_ms) == (TWO, 24, 77)
     assert (replica.stable, replica.stable_checkpoint[0].message.root) == (24, ROOT)
-    assert [e.record.kind for e in play.of(Persist)] == [journal.REMEMBERS, journal.STABLE]
+    assert [e.record.kind for e in play.of(Persist)] == [journal.STABLE]
     assert play.of(Prune) == [Prune(24)]
     assert replica.transfer_progress is None and replica.bundle_room > 0
     play.passes(PATIENCE)

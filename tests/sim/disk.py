@@ -30,8 +30,9 @@ from aegis_edge.wire import codec
 from aegis_edge.wire import messages as wire
 from aegis_edge.wire.codec import WireError
 
-#: Kinds of records: a stable checkpoint, and one of a configuration that has ended.
-STABLE, INHERITED = (8, 0, 0), (12, 0, 0)
+#: Kinds of records: a stable checkpoint, and one of a configuration that has ended; and that what
+#: was forgotten once matters no more.
+STABLE, INHERITED, REMEMBERS = (8, 0, 0), (12, 0, 0), (11, 0, 0)
 #: What one answer brings of how the members came about: less than there often is.
 HANDOVERS_GIVEN = 2
 #: Record kinds that go when a checkpoint at their sequence is stable; kind 7 stays at it.
@@ -215,7 +216,7 @@ class Disk:
     def _forget_records(self) -> None:
         """All are of the configuration that ended."""
         proven = self._proven
-        self.records.clear()
+        self.records = {key: r for key, r in self.records.items() if key == REMEMBERS}
         if proven is not None:
             self.records[INHERITED] = Record(*INHERITED, proven.data)
 
