@@ -375,6 +375,11 @@ class Config:
         return self.directory / "host"
 
     @property
+    def waypoint_file(self) -> Path:
+        """Where the cluster was when this node last knew; it need not exist."""
+        return self.directory / "waypoint"
+
+    @property
     def name(self) -> str:
         """What people call this node."""
         return str(self["name"])

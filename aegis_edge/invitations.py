@@ -42,6 +42,7 @@ from aegis_edge.disk.guestlist import ROWS_MAX, Row, underway
 from aegis_edge.knowledge.operations import Admit, Barrier, Propose, Status
 from aegis_edge.knowledge.roll import Proposal, Roll
 from aegis_edge.net.links import Answer as Answering
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.peers.identity import short
@@ -138,12 +139,15 @@ class Invitations:
             raise Refusal("not_found", "there is no such member", "see aegis-edge members")
         now_ms = await self._settled_ms(timeout_s)
         until_ms = now_ms + lifetime_s * 1000
+        now = Waypoint.at(self._replication.members.configuration)
         invitation = Invitation(
             self._genesis.cluster_id,
             self._own.signer,
             self._own.message.addresses,
             self._entropy(SECRET_BYTES),
             until_ms // 1000,
+            now.number,
+            now.digest,
             self._level,
         )
         async with self._lock:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ import aegis_edge
 from aegis_edge import api, home, membership
 from aegis_edge.bans import Bans
 from aegis_edge.config import Config, ConfigError
-from aegis_edge.disk import hostfile, keyfile
+from aegis_edge.disk import hostfile, keyfile, waypointfile
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
 from aegis_edge.disk.hostfile import Host
@@ -45,6 +45,7 @@ from aegis_edge.net.sighting import see
 from aegis_edge.pbft.configuration import Parameters
 from aegis_edge.pbft.pace import Pace, bundle_bytes_max
 from aegis_edge.pbft.replica import Replica
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.peers import identity
 from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
@@ -109,6 +110,7 @@ async def run(
         async with _database(config, genesis, record.signer) as (thread, database):
             if alone:
                 await thread.call(database.forget_that_it_was_lost)
+                waypointfile.remove(config.waypoint_file)
             roll = await thread.call(database.roll)
             kept = tuple(_kept_records(await thread.call(database.node_records)))
             way = await find_way(config, genesis, keys, record)
@@ -242,7 +244,7 @@ def _keep(thread: DatabaseThread, database: Database, record: Verified[NodeRecor
 
 def _kept(_: None, error: BaseException | None) -> None:
     if error is not None:  # and the next write of the replica will say so too, and stop the node
-        log.error("what a link told could not be kept: %s", error)
+        log.error("what it learnt of the members could not be kept: %s", error)
 
 
 def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
@@ -283,12 +285,21 @@ async def _replication(
         settled = members(roll)
         links.meet(membership.records(roll), settled.configuration.quorum)
         way.meet(links.records(), links.friends())
+        note(settled)
         return settled
 
+    def note(members: Members) -> None:
+        waypoint = Waypoint.at(members.configuration)
+        job = partial(waypointfile.advance, config.waypoint_file, waypoint)
+        thread.post(job, _kept)
+
     known = members(roll)
+    waypoint = waypointfile.read(config.waypoint_file)
+    note(known)
     now_s = int(time.time())
     incarnation = await thread.call(lambda: database.next_incarnation(now_s))
     restored = await thread.call(lambda: database.restored(incarnation))
+    restored = replace(restored, waypoint=waypoint)
     _, revision, _ = await thread.call(database.root)
     return Replication(
         key=signer.public,

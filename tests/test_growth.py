@@ -17,7 +17,7 @@ import trio
 import grow
 from aegis_edge.client import Client
 from aegis_edge.config import Config
-from aegis_edge.disk import keyfile
+from aegis_edge.disk import keyfile, waypointfile
 from aegis_edge.home import own_record
 from aegis_edge.knowledge.operations import (
     Admit,
@@ -28,6 +28,7 @@ from aegis_edge.knowledge.operations import (
     Propose,
     Status,
 )
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.replication import NoMember, Replication, ReplicationError
 from cluster import free_ports
 from tests.test_node import PROGRAM, Running, agree, cluster, home, put, root
@@ -152,6 +153,39 @@ async def test_a_node_restarts_in_the_configuration_that_it_was_in(tmp_path: Pat
             await settled(2, *nodes)
             assert (await nodes[0].submit(put("alone"))).status is Status.DONE
             assert nodes[0].status()["nodes"] == 1
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_way_that_does_not_lead_where_the_cluster_was_is_refused(
+    tmp_path: Path,
+) -> None:
+    """The founder alone could sign another history: its word is not enough for who knows better."""
+    homes = boards(tmp_path, 3)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            running = Running(nursery)
+            waypointfile.advance(homes[2].waypoint_file, Waypoint(1, b"another history "))
+            nodes = [await running.start(each) for each in homes]
+            await decide(admission(homes[1]), nodes[0])
+            await settled(1, *nodes[:2])
+            known = Waypoint.at(nodes[0].members.configuration)
+            for each in homes[:2]:
+                while waypointfile.read(each.waypoint_file) != known:
+                    await trio.sleep(0.01)
+            assert (await nodes[1].submit(put("true"))).status is Status.DONE
+            await decide(admission(homes[2]), *nodes[:2])
+            await settled(2, *nodes[:2])
+            while not nodes[2].status()["alarms"]:
+                await trio.sleep(0.01)
+            status = nodes[2].status()
+            assert "history of members" in status["alarms"][0]["reason"]
+            assert status["executed"] == 0
+            await running.stop(homes[2])
+            waypointfile.remove(homes[2].waypoint_file)
+            waypointfile.advance(homes[2].waypoint_file, known)
+            nodes[2] = await running.start(homes[2])
+            await settled(2, *nodes)
+            await agree(*nodes)
             nursery.cancel_scope.cancel()
 
 

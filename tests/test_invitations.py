@@ -33,6 +33,7 @@ from aegis_edge.home import own_record, read_genesis
 from aegis_edge.invitations import OPEN_MAX, Invitations
 from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, Status
 from aegis_edge.net.clock import now_ticks
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis
 from aegis_edge.peers.identity import short
@@ -225,6 +226,8 @@ async def test_a_board_alone_lets_in_whom_it_invited(tmp_path: Path) -> None:
         assert invitation.cluster_id == genesis.cluster_id
         assert invitation.host == genesis.members[0]
         assert invitation.addresses == genesis.records[0].message.addresses
+        now = Waypoint.at(here.nodes[0].members.configuration)
+        assert Waypoint(invitation.number, invitation.mark) == now
         answer = await asks(desk, invitation, is_ready=False)
         assert answer.state is State.WELCOME
         assert Genesis.from_text(answer.genesis).cluster_id == genesis.cluster_id

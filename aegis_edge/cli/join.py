@@ -369,7 +369,9 @@ class _Newcomer:
         """Install the genesis, if it is the one that was promised, and keep the hints."""
         from aegis_edge import home
         from aegis_edge.cli import genesis
+        from aegis_edge.disk import waypointfile
         from aegis_edge.disk.errors import DatabaseLocked
+        from aegis_edge.pbft.route import Waypoint
         from aegis_edge.peers.genesis import Genesis, GenesisError
         from aegis_edge.wire.codec import WireError
 
@@ -384,6 +386,8 @@ class _Newcomer:
             )
         if not self._config.genesis_file.exists():
             genesis.put(self._config, found)
+        waypoint = Waypoint(self._invitation.number, self._invitation.mark)
+        waypointfile.advance(self._config.waypoint_file, waypoint)
         try:
             home.remember(self._config, found, self._record.signer, answer.records)
         except DatabaseLocked:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from aegis_edge.pbft.configuration import Configuration, Parameters
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.wire.messages import Bundle, Message, Verified
 
 # --- events ---------------------------------------------------------------------------------
@@ -419,7 +420,8 @@ class Restored:
     `executed`: the last sequence whose execution is durable; `time_ms` the agreed time there;
     `origins`: each origin's last executed (incarnation, number), as the state machine keeps it;
     `incarnation`: higher than any that this node ever used, made durable before it is passed in;
-    `rebuilt`: the records began anew after others were lost, so votes may have been forgotten.
+    `rebuilt`: the records began anew after others were lost, so votes may have been forgotten;
+    `waypoint`: a configuration that was, as this node knows from elsewhere than its disk.
     """
 
     incarnation: int
@@ -428,3 +430,4 @@ class Restored:
     origins: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
     rebuilt: bool = False
+    waypoint: Waypoint | None = None

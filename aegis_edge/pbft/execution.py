@@ -14,6 +14,7 @@ from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.past import Past
 from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.requests import Requests
+from aegis_edge.pbft.route import Route
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.voice import Voice
@@ -45,6 +46,7 @@ class Execution:
         past: Past,
         suspicion: Suspicion,
         requests: Requests,
+        route: Route,
     ) -> None:
         self._at = at
         self._voice = voice
@@ -53,6 +55,7 @@ class Execution:
         self._past = past
         self._suspicion = suspicion
         self._requests = requests
+        self._route = route
         #: This life began without memory, so it may meet bundles of its own past.
         self._is_forgetful = False
 
@@ -79,7 +82,7 @@ class Execution:
         """Execute what is committed here, up to the first batch that is not."""
         while self._voice.halted is None and not self._is_waiting():
             committed = self._log.certificate(self._at.executed + 1)
-            if committed is None:
+            if committed is None or not self._route.allows(committed):
                 return
             self._deliver(committed)
 
@@ -95,6 +98,8 @@ class Execution:
     def take(self, committed: Committed) -> bool:
         """Judge a proven batch of another's; True if it was the next one, which is executed now."""
         if not certificates.is_commit(committed.commits, self._at.configuration):
+            return False
+        if not self._route.allows(committed):  # by those who once were a quorum
             return False
         sequence = committed.commits[0].message.sequence
         if sequence == self._at.executed + 1 and not self._is_waiting():

@@ -1,6 +1,7 @@
 """How a replica that is behind over a change of members learns, proven, who they are by now.
 
-Knows the last configuration that is proven here, and whom it asks for what follows that.
+Knows the last configuration that is proven here, and whom it asks for what follows that; and that
+a node believes nothing until it knows the way to where its cluster was when it was told (`route`).
 Refuses to know how a state is fetched (`transfer`), and believes no configuration that a quorum of
 the one before has not signed (`certificates.heir`), however many others speak of it.
 Follows: s8_17 and s8_25 (tests/pbft/test_checklist.py); in kind a light client's skipping through
@@ -14,7 +15,9 @@ What is proven goes to the disk at once: this node will be asked for it, too.
 from __future__ import annotations
 
 from aegis_edge.pbft import certificates
+from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.pbft.events import KeepHandovers
+from aegis_edge.pbft.route import Route
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.transfer import ANSWER_BYTES, Stable, Transfer
 from aegis_edge.pbft.voice import Voice
@@ -32,14 +35,22 @@ from aegis_edge.wire.messages import (
 
 
 class Lineage:
-    """`_tip`: the last configuration that is proven here."""
+    """`_tip`: the last configuration that is proven here.
 
-    def __init__(self, at: Standing, voice: Voice, transfer: Transfer, open_: Open) -> None:
+    `_way` and `_raws`: where the route is closed, what one peer said so far of how to come there.
+    """
+
+    def __init__(
+        self, at: Standing, voice: Voice, transfer: Transfer, open_: Open, route: Route
+    ) -> None:
         self._at = at
         self._voice = voice
         self._transfer = transfer
         self._open = open_
+        self._route = route
         self._tip = at.configuration
+        self._way: list[Configuration] = []
+        self._raws: list[bytes] = []
         self._asked: tuple[bytes, int] | None = None  # whom, and until when
         self._last = b""  # who was asked last
         self._again_at = 0
@@ -49,6 +60,15 @@ class Lineage:
     def note(self, peer: bytes, said: Status) -> None:
         """A peer says where it stands, in a later configuration."""
         self._ahead[peer] = said.executed_sequence
+
+    @property
+    def is_lost(self) -> bool:
+        """Nothing may be believed that is said in this configuration: it ended, who knows how."""
+        return self._route.is_closed(self._at.configuration.number)
+
+    def ask_too(self, peer: bytes) -> None:
+        """A peer has something that may not be believed yet."""
+        self._ahead.setdefault(peer, 0)
 
     def wake_at(self) -> int | None:
         """When the question is in vain, or there may be another one."""
@@ -71,11 +91,13 @@ class Lineage:
         """Who can tell more, where that is needed."""
         if not self._ahead or self._at.fetching:
             return []
-        is_due = self._transfer.is_due(max(self._ahead.values()))
+        is_due = self.is_lost or self._transfer.is_due(max(self._ahead.values()))
         return [peer for peer in self._ahead if peer not in self._liars] if is_due else []
 
     def _ask(self, peer: bytes) -> None:
         at, pace = self._at, self._at.pace
+        if self.is_lost and peer != self._last:
+            self._turn_back()
         self._last = peer
         patience_ticks = pace.fetch_ticks + pace.travel_ticks(ANSWER_BYTES)
         self._asked = (peer, at.now_ticks + patience_ticks)
@@ -92,14 +114,49 @@ class Lineage:
         before = self._tip.number
         try:
             stable, raws = read_lineage(part.data, self._open)
-            self._follow(stable, raws)
+            if self.is_lost:
+                self._lead(raws)
+            else:
+                self._follow(stable, raws)
         except WireError as error:
             self._liars.add(peer)
+            if self.is_lost:
+                self._turn_back()
             reason = "it sent a history of members that is not the agreed one"
             self._voice.alarm(f"{reason} ({error})", peer)
             return
-        if stable and stable[0].message.configuration > self._tip.number > before:
+        is_far = self.is_lost or (stable and stable[0].message.configuration > self._tip.number)
+        if is_far and self._tip.number > before:
             self._ask(peer)  # one answer does not hold them all
+
+    def _turn_back(self) -> None:
+        """What one peer said of the way counts only together with the rest of it."""
+        self._tip = self._at.configuration
+        self._way.clear()
+        self._raws.clear()
+
+    def _lead(self, raws: tuple[bytes, ...]) -> None:
+        """Come nearer to where the cluster was, as this node was told; there, take the way."""
+        for raw in raws:
+            following = self._heir(raw, self._tip)
+            self._tip = following
+            self._way.append(following)
+            self._raws.append(raw)
+            if self._route.ends_at(following):
+                if not self._route.open(self._way):
+                    raise WireError("it does not lead to the members that this node was told of")
+                first = self._at.configuration.number + 1
+                self._voice.add(KeepHandovers(first, tuple(self._raws)))
+                self._turn_back()
+                return
+
+    def _heir(self, raw: bytes, proven: Configuration) -> Configuration:
+        following = certificates.heir(Handover.open(raw, self._open), proven)
+        if following is None:
+            raise WireError(f"the members of configuration {proven.number} did not sign it")
+        if not self._route.leads_through(following):
+            raise WireError(f"configuration {following.number} is known, and was another one")
+        return following
 
     def _follow(self, stable: Stable, raws: tuple[bytes, ...]) -> None:
         """Go from one configuration to the next, up to that of the checkpoint."""
@@ -113,10 +170,7 @@ class Lineage:
         for raw in raws:
             if proven.number >= last:
                 break
-            following = certificates.heir(Handover.open(raw, self._open), proven)
-            if following is None:
-                raise WireError(f"the members of configuration {proven.number} did not sign it")
-            proven = following
+            proven = self._heir(raw, proven)
             kept.append(raw)
         if last == proven.number:
             if not certificates.is_stable(stable[0].message.sequence, stable, proven):

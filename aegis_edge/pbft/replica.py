@@ -55,6 +55,7 @@ from aegis_edge.pbft.proposals import Proposals, is_acceptable
 from aegis_edge.pbft.reads import Reads
 from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
+from aegis_edge.pbft.route import Route
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.succession import Succession
 from aegis_edge.pbft.suspicion import Suspicion
@@ -119,6 +120,7 @@ class Replica:
         self.followers = Followers(self._voice)
         self.following = Following(self._voice, self.followers)
         self._early = Early()
+        self._route = Route(restored.waypoint)
         self._links: dict[bytes, int] = {}
         #: Roots that were taken before it is known whether they are of this configuration.
         self._roots: list[RootTaken] = []
@@ -155,7 +157,9 @@ class Replica:
             at, voice, pool, self.pacing, self.suspicion, restored.incarnation, number
         )
         self.proposals = Proposals(at, voice, log, pool, self.readings)
-        self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
+        self.execution = Execution(
+            at, voice, log, pool, self.past, self.suspicion, self.requests, self._route
+        )
         self.succession = Succession(at, voice, pool)
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
@@ -164,7 +168,7 @@ class Replica:
         )
         self.reads = Reads(at, voice, log, restored.incarnation)
         self.transfer = Transfer(at, voice, log, self.catchup, self.checkpoints, self.execution)
-        self.lineage = Lineage(at, voice, self.transfer, self._open)
+        self.lineage = Lineage(at, voice, self.transfer, self._open, self._route)
         self.mending = Mending(at, voice, log, self.catchup)
         self.following.begin(at, self.catchup)
         self.followers.begin(at, log)
@@ -192,6 +196,8 @@ class Replica:
         memory = restart.remember(restored.records, configuration.start, parameters, self._open)
         restart.refill(log, memory, self.key, voice.sign)
         self.checkpoints.restore(memory)
+        if self._route.is_behind(configuration.number):  # it counts for nobody, or only for liars
+            at.voting = False
         self.views.restore(memory, rebuilt=restored.rebuilt)
         self.execution.restore(forgetful=self.views.is_forgetful)
         self.proposals.follow(log.last_accepted())
@@ -385,6 +391,8 @@ class Replica:
             self.following.on_reached(message, peer)
         elif self._at.settling:
             self._early.add(peer, message)
+        elif self.lineage.is_lost and not _tells_the_way(message):
+            self.lineage.ask_too(peer)
         elif self._at.follows and _is_of(message, Gone):
             self._on_gone_from_source(message, peer)
         elif number is not None and number != self.configuration.number:
@@ -795,6 +803,11 @@ class Replica:
 def _is_of(message: Message, kind: type[S]) -> TypeGuard[Verified[S]]:
     """Whether it is signed, and of this kind."""
     return isinstance(message, Verified) and isinstance(message.message, kind)
+
+
+def _tells_the_way(message: Message) -> bool:
+    """Whether it may concern who does not know yet what led to the members of today."""
+    return isinstance(message, StatePart) or _is_of(message, Status)
 
 
 def _configuration_of(message: Message) -> int | None:

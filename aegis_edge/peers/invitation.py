@@ -5,7 +5,8 @@ time, and what becomes of it (`invitations`).
 Follows: RFC 4648 section 6 (base32) with a checksum; the secret is the seed of an Ed25519 key (RFC
 8032), of which the member that invites keeps the public half: nothing that it stores lets anybody
 in.  Either half gives that of an X25519 key, by which an onion service knows its client: so there
-is nothing more to keep, and nothing more in the text.
+is nothing more to keep.  What it says of the members of today keeps the newcomer from those who
+once were all members, and may have been thrown out since.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ FORMAT = 1
 FORMAT_THROUGH_TOR = 2
 LEVEL_CHARACTERS_MAX = 16
 SECRET_BYTES = 16
+#: Of a configuration: as in `pbft.route`.
+MARK_BYTES = 16
 CHECKSUM_BYTES = 4
 GROUP_CHARACTERS = 6
 #: Longest text that is looked at; the longest that there can be, grouped, has fewer.
 TEXT_CHARACTERS_MAX = 4_096
 _ITEMS_MAX = 16
-_SHAPES = ((6, FORMAT), (7, FORMAT_THROUGH_TOR))
+_SHAPES = ((8, FORMAT), (9, FORMAT_THROUGH_TOR))
 _LEVEL = re.compile(f"[A-Z]{{1,{LEVEL_CHARACTERS_MAX}}}")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
 #: Between groups, as programs write it that mean well.
@@ -50,8 +53,9 @@ class Invitation:
     """`host`: the key of the member that invites, which is reached at `addresses`, in this cluster.
 
     `secret` (16 bytes) is for the newcomer alone; `until_s` is Unix seconds of the cluster's agreed
-    time, here for people: the host decides.  `level`: the security level of a cluster that is
-    reached through Tor, which the newcomer's has to be as well; "" where links are direct.
+    time, here for people: the host decides.  `number` and `mark`: of the configuration that the
+    host knew last, and how its digest begins (16 bytes).  `level`: the security level of a cluster
+    that is reached through Tor, which the newcomer's has to be as well; "" where links are direct.
     """
 
     cluster_id: bytes
@@ -59,6 +63,8 @@ class Invitation:
     addresses: tuple[str, ...]
     secret: bytes = field(repr=False)
     until_s: int
+    number: int
+    mark: bytes
     level: str = ""
 
     @property
@@ -88,7 +94,8 @@ class Invitation:
 
     def bare(self) -> str:
         """The code without dashes, as a picture holds it."""
-        fields = (self.cluster_id, self.host, self.addresses, self.secret, self.until_s)
+        whom = (self.cluster_id, self.host, self.addresses, self.secret)
+        fields = (*whom, self.until_s, self.number, self.mark)
         if self.level:
             data = codec.encode((FORMAT_THROUGH_TOR, *fields, self.level))
         else:
@@ -137,13 +144,16 @@ def _decode(data: bytes) -> Invitation:
     value = codec.decode(data, items_max=_ITEMS_MAX)
     if type(value) is not tuple or (len(value), *value[:1]) not in _SHAPES:
         raise WireError("it is of another format; both sides should run the same version")
-    cluster_id, host, addresses, secret, until_s = value[1:6]
-    level = value[6] if value[0] == FORMAT_THROUGH_TOR else ""
+    cluster_id, host, addresses, secret, until_s, number, mark = value[1:8]
+    level = value[8] if value[0] == FORMAT_THROUGH_TOR else ""
     _check_bytes(cluster_id, sodium.DIGEST_BYTES)
     _check_bytes(host, sodium.KEY_BYTES)
     _check_bytes(secret, SECRET_BYTES)
+    _check_bytes(mark, MARK_BYTES)
     if type(until_s) is not int or not 0 <= until_s <= COUNTER_MAX:
         raise WireError("its end is no time")
+    if type(number) is not int or not 0 <= number <= COUNTER_MAX:
+        raise WireError("it names no configuration")
     if type(addresses) is not tuple or not 1 <= len(addresses) <= ADDRESSES_MAX:
         raise WireError("it names no address, or too many")
     if not all(type(text) is str for text in addresses):
@@ -156,7 +166,7 @@ def _decode(data: bytes) -> Invitation:
             raise WireError(
                 "it has a security level, and addresses that are not reached through Tor"
             )
-    return Invitation(cluster_id, host, addresses, secret, until_s, level)
+    return Invitation(cluster_id, host, addresses, secret, until_s, number, mark, level)
 
 
 def _check_bytes(value: Any, size: int) -> None:

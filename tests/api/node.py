@@ -110,7 +110,7 @@ class Desk:
     """Invitations that are as good as the test says; `wanted` has what was asked for."""
 
     code = Invitation(
-        bytes(32), AUTHOR, ("tcp:192.0.2.1:8080",), bytes(16), TIME_MS // 1000
+        bytes(32), AUTHOR, ("tcp:192.0.2.1:8080",), bytes(16), TIME_MS // 1000, 0, bytes(16)
     ).to_text()
 
     def __init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_the_code_alone_is_on_standard_output(cli: Cli, node: Replication) -> No
 
 def test_an_address_of_this_machine_alone_is_remarked_upon(cli: Cli, node: Replication) -> None:
     found = Invitation.from_text(node.desk.code)
-    here = Invitation(found.cluster_id, found.host, ("tcp:127.0.0.1:80",), found.secret, 0)
+    here = replace(found, addresses=("tcp:127.0.0.1:80",))
     node.desk.code = here.to_text()
     assert "tcp:127.0.0.1:80, which only this machine reaches" in cli("invite").err
 

@@ -19,11 +19,12 @@ import trio
 from aegis_edge import config, way
 from aegis_edge.cli import join
 from aegis_edge.config import Config
-from aegis_edge.disk import hostfile, keyfile
+from aegis_edge.disk import hostfile, keyfile, waypointfile
 from aegis_edge.disk.hostfile import Host
 from aegis_edge.home import own_record
 from aegis_edge.net import guest
 from aegis_edge.net.channel import LinkError
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.peers import welcome
 from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.peers.invitation import Invitation
@@ -37,7 +38,9 @@ PLACE = "tcp:127.0.0.1:28999"
 HOST = Signer(bytes(32), b"").sign(NodeRecord(1, bytes(32), (PLACE,), 2**31, "host"))
 GENESIS = Genesis.of([HOST], Parameters(0, bytes(16)))
 OTHER_GENESIS = Genesis.of([HOST], Parameters(0, bytes(15) + b"1"))
-INVITATION = Invitation(GENESIS.cluster_id, HOST.signer, (PLACE,), bytes(16), 1_800_000_000)
+INVITATION = Invitation(
+    GENESIS.cluster_id, HOST.signer, (PLACE,), bytes(16), 1_800_000_000, 7, bytes(16)
+)
 CODE = INVITATION.to_text()
 THROUGH_TOR = replace(INVITATION, addresses=(f"onion:{ONION}:80",), level="HIGH")
 WELCOME = Answer(State.WELCOME, genesis=GENESIS.to_text(), records=(HOST.raw,))
@@ -95,6 +98,7 @@ def test_a_fresh_board_becomes_a_member(cli: Cli, host: Script, home: Path) -> N
     assert settings.name == "barn"
     assert settings.advertise == ("tcp:127.0.0.1:28998",)
     assert Genesis.from_text((home / "genesis").read_text()) == GENESIS
+    assert waypointfile.read(settings.waypoint_file) == Waypoint(7, bytes(16))
     again = host(WELCOME, ADMITTED)
     said = cli("join", *CODE.lower().split("-"), "--name", "barn", *HERE, "--json")
     assert again == [False, True]
@@ -243,7 +247,13 @@ def test_a_node_keeps_its_settings(cli: Cli, host: Script) -> None:
 
 def test_others_must_be_able_to_reach_it(cli: Cli, host: Script, home: Path) -> None:
     far = Invitation(
-        GENESIS.cluster_id, HOST.signer, ("tcp:attic.lan:80", "tcp:192.0.2.1:80"), bytes(16), 0
+        GENESIS.cluster_id,
+        HOST.signer,
+        ("tcp:attic.lan:80", "tcp:192.0.2.1:80"),
+        bytes(16),
+        0,
+        0,
+        bytes(16),
     )
     wanted = host()
     said = cli("join", far.to_text())

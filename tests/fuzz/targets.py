@@ -284,7 +284,7 @@ def _claimed_proof(data: bytes) -> bool:
     return True
 
 
-_INVITATION = Invitation(_blob(1), _blob(2), ("tcp:10.0.0.1:8080",), bytes(16), 2**31)
+_INVITATION = Invitation(_blob(1), _blob(2), ("tcp:10.0.0.1:8080",), bytes(16), 2**31, 7, bytes(16))
 
 
 def _code(data: bytes) -> bool:

@@ -22,6 +22,7 @@ from aegis_edge.pbft.pool import Pool
 from aegis_edge.pbft.proposals import Proposals
 from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
+from aegis_edge.pbft.route import Route
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.suspicion import Suspicion
 from aegis_edge.pbft.views import Views
@@ -78,7 +79,10 @@ class Parts:
         self.pacing.status_said()
         self.requests = Requests(at, voice, pool, self.pacing, self.suspicion, INCARNATION)
         self.proposals = Proposals(at, voice, log, pool, self.readings)
-        self.execution = Execution(at, voice, log, pool, self.past, self.suspicion, self.requests)
+        self.route = Route(None)
+        self.execution = Execution(
+            at, voice, log, pool, self.past, self.suspicion, self.requests, self.route
+        )
         self.checkpoints = Checkpoints(at, voice, log, self.past)
         self.views = Views(at, voice, log, self.past, self.suspicion, self.checkpoints)
         self.repair = Repair(

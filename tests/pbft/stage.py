@@ -41,6 +41,7 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.replica import Replica
+from aegis_edge.pbft.route import Waypoint
 from aegis_edge.wire import messages
 from aegis_edge.wire.envelope import Opener, Signer
 
@@ -70,6 +71,8 @@ class Actor:
         self.alive = False
         self.rebuilt = False
         self.spoil_root = False
+        #: What it was told of the members, beside what is on its disk.
+        self.waypoint: Waypoint | None = None
         #: Whether it has old batches for others.
         self.keeps = True
         self.replica: Replica
@@ -91,6 +94,7 @@ class Actor:
             origins,
             tuple(self.records.values()),
             self.rebuilt,
+            self.waypoint,
         )
         self.replica = Replica(
             self.signer, self.configuration, self.stage.parameters, restored, self.opener.open

@@ -13,6 +13,7 @@ from aegis_edge.crypto import sodium
 from aegis_edge.peers.invitation import (
     CHECKSUM_BYTES,
     GROUP_CHARACTERS,
+    MARK_BYTES,
     SECRET_BYTES,
     TEXT_CHARACTERS_MAX,
     Invitation,
@@ -28,6 +29,8 @@ GOOD = Invitation(
     ("tcp:192.168.1.20:8080", "tcp:[2001:db8::1]:8080"),
     bytes(range(16)),
     1_800_000_000,
+    7,
+    bytes(range(16, 32)),
 )
 CODE = GOOD.to_text()
 
@@ -39,7 +42,10 @@ def coded(*fields: object) -> str:
     return base64.b32encode(data + checksum).decode().rstrip("=")
 
 
-FIELDS = (1, GOOD.cluster_id, GOOD.host, GOOD.addresses, GOOD.secret, GOOD.until_s)
+FIELDS = (
+    *(1, GOOD.cluster_id, GOOD.host, GOOD.addresses, GOOD.secret),
+    *(GOOD.until_s, GOOD.number, GOOD.mark),
+)
 
 
 def test_it_comes_back_from_its_code_however_that_was_typed() -> None:
@@ -95,10 +101,11 @@ def test_every_invitation_fits_and_the_usual_one_is_short_enough_to_be_typed() -
         GOOD,
         addresses=tuple(f"tcp:{'a' * 60}.{'b' * 40}.x{n}:65535" for n in range(ADDRESSES_MAX)),
         until_s=COUNTER_MAX,
+        number=COUNTER_MAX,
     )
     assert Invitation.from_text(largest.to_text()) == largest
     assert len(largest.to_text()) < TEXT_CHARACTERS_MAX
-    assert len(replace(GOOD, addresses=GOOD.addresses[:1]).bare()) <= 192
+    assert len(replace(GOOD, addresses=GOOD.addresses[:1]).bare()) <= 222
 
 
 def test_no_typing_error_passes() -> None:
@@ -153,10 +160,14 @@ def test_what_is_no_code_is_told_apart(text: str, words: str) -> None:
         (*FIELDS[:3], ("nowhere",), *FIELDS[4:]),
         (*FIELDS[:3], ("tcp:a:1", "tcp:a:1"), *FIELDS[4:]),
         (*FIELDS[:3], tuple(f"tcp:a{n}:1" for n in range(ADDRESSES_MAX + 1)), *FIELDS[4:]),
-        (*FIELDS[:4], bytes(SECRET_BYTES + 1), FIELDS[5]),
-        (*FIELDS[:5], -1),
-        (*FIELDS[:5], COUNTER_MAX + 1),
-        (*FIELDS[:5], "soon"),
+        (*FIELDS[:4], bytes(SECRET_BYTES + 1), *FIELDS[5:]),
+        (*FIELDS[:5], -1, *FIELDS[6:]),
+        (*FIELDS[:5], COUNTER_MAX + 1, *FIELDS[6:]),
+        (*FIELDS[:6], -1, FIELDS[7]),
+        (*FIELDS[:6], "7", FIELDS[7]),
+        (*FIELDS[:7], bytes(MARK_BYTES - 1)),
+        FIELDS[:6],
+        (*FIELDS[:5], "soon", *FIELDS[6:]),
     ],
 )
 def test_fields_that_mean_nothing_are_refused_behind_a_good_checksum(
