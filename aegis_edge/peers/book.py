@@ -147,7 +147,9 @@ class Book:
         known = self._entries.get(peer)
         entry = _new(record)
         if known is not None:  # links and dials of its last time may still be on their way
-            newest = max(known.record, record, key=lambda r: r.message.version)
+            is_of_it = known.record.message.noise_key == record.message.noise_key
+            seen = known.record if is_of_it else record
+            newest = max(seen, record, key=lambda r: r.message.version)
             entry = replace(entry, record=newest, link=known.link, dialing=known.dialing)
         self._entries[peer] = replace(entry, dial_at=now_ticks if self._may_dial(entry) else None)
 
@@ -186,8 +188,10 @@ class Book:
     def refusal(self, record: Verified[NodeRecord]) -> str:
         """Why this record must not be believed, or "" if it may be.
 
-        An older version may name a Noise key that was stolen and replaced since.  That a record
-        has expired is shown to people, never a reason to refuse: boards lose their clocks.
+        An older version may name addresses that were left since.  A Noise key stays what it was at
+        the admission: nothing changes it, and through Tor each change would have everybody announce
+        its service anew.  That a record has expired is shown to people, never a reason to refuse:
+        boards lose their clocks.
         """
         try:
             places.of(record)
@@ -200,6 +204,11 @@ class Book:
             return (
                 f"its node record is version {record.message.version}, but version "
                 f"{known.message.version} is known; was it restored from an old backup?"
+            )
+        if record.message.noise_key != known.message.noise_key:
+            return (
+                "its node record names another Noise key than it was let in with; a board with new"
+                " keys is a new member: remove the old one, and invite it"
             )
         if record.message.version == known.message.version and record != known:
             return "it has two different node records with one version; was its key file copied?"

@@ -488,6 +488,30 @@ def test_who_comes_back_is_known_by_the_newest_record(make_record: Any) -> None:
     assert book.dials(3) == (Dial(other.signer, "tcp:192.0.2.9:1"),)
 
 
+def test_the_noise_key_of_a_member_stays_what_it_was_let_in_with(make_record: Any) -> None:
+    """Each change of it would have all others take their onion services down and announce them."""
+    own, other = make_record(1), make_record(2)
+    book = book_of(own, other)
+    for version in (1, 2, 3):
+        changed = make_record(2, version=version, noise=bytes([version]) * 32)
+        assert "another Noise key than it was let in with" in book.refusal(changed)
+        assert not book.introduced(changed, version)
+    assert book[other.signer].record == other
+    learnt = Book(own.signer, [own, other], ("tcp",), 0, [changed])
+    assert learnt[other.signer].record == other, "nor by what is on the disk"
+    assert book.introduced(make_record(2, version=4), 4)
+
+
+def test_who_comes_back_with_other_keys_is_known_by_those(make_record: Any) -> None:
+    own, other = make_record(1), make_record(2, version=7)
+    book = book_of(own, other)
+    book.dismiss(other.signer)
+    again = make_record(2, version=1, noise=b"n" * 32)
+    book.admit(again, 2)
+    assert book[other.signer].record == again
+    assert not book.refusal(make_record(2, version=2, noise=b"n" * 32))
+
+
 def test_who_calls_and_is_admitted_without_an_address_is_waited_for(make_record: Any) -> None:
     own, other = make_record(1), make_record(2, addresses=())
     book = book_of(own)
