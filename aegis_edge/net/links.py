@@ -32,7 +32,7 @@ from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Misconduct, Transport
 from aegis_edge.net.door import Door
 from aegis_edge.net.echo import Echo
-from aegis_edge.net.introductions import PASS, RECORD, SPAN_TICKS, Introductions, word
+from aegis_edge.net.introductions import PASS, RECORD, SPAN_TICKS, Introductions
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.bans import Ban
 from aegis_edge.peers.book import Book, Dial
@@ -648,6 +648,7 @@ class Links:
                 self._traffic.pop(peer, None)
             if self._book.observers or self.door.observers.host:
                 wake_at.append(now_ticks + LOOK_TICKS)
+            self.flush()
             with trio.move_on_at(min(wake_at) / 1000 + 0.001 if wake_at else math.inf):
                 await self._changed.wait()
 
@@ -659,7 +660,8 @@ class Links:
             link.end(LinkError("it is no member any more", Goodbye.NOT_A_MEMBER))
         if now_ticks >= link.unwanted_at:
             link.end(LinkError("there is no use for it now", Goodbye.NORMAL))
-        return min(link.parting_at, link.unwanted_at, self._keep(link, now_ticks))
+        ends_at = min(link.parting_at, link.unwanted_at)
+        return min(ends_at, self._tell(link, now_ticks), self._keep(link, now_ticks))
 
     def _look_whether_needed(self, link: _Link, now_ticks: int) -> None:
         """Whether anybody vouches for who is no member; and whether this node has a use for it."""
@@ -886,8 +888,18 @@ class Links:
         return True
 
     def _introduce(self, peer: bytes, record: Verified[NodeRecord]) -> None:
-        """Tell `peer` of a third member."""
-        self.post(peer, word(record.raw))
+        """Tell `peer` of a third member, once that is due."""
+        link = self._open[peer]
+        link.introductions.tell(record.signer, record.raw)
+        self._tell(link, clock.now_ticks())
+        self._changed.set()
+
+    def _tell(self, link: _Link, now_ticks: int) -> float:
+        """Say what is due of third members; when there is more of it."""
+        members = len(self._book.members)
+        for said in link.introductions.due(members, now_ticks):
+            self.post(link.peer, said)
+        return link.introductions.wake_at(members)
 
     def _introduced(self, link: _Link, envelope: bytes) -> None:
         """What the peer tells of a third member.  Raises `Misconduct` if it is no record."""
@@ -1029,6 +1041,8 @@ class Links:
         told = link.introductions.hear(message, others, link.heard_at)
         if told is None:
             return link.echo.hear(message, link.heard_at)
+        if not told:
+            return True
         if message[:1] == RECORD:
             self._introduced(link, told)
         elif self.door.hears(message[:1], told, link.peer, self._open):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from aegis_edge.net.channel import LinkError
 from aegis_edge.net.introductions import RECORD, SPAN_TICKS, SPARE, Introductions, word
 from aegis_edge.net.links import LinkClosed, LinkOpened, Links
-from tests.net.network import Member, MemoryNetwork, cluster, running, send, until
+from tests.net.network import Member, MemoryNetwork, cluster, next_event, running, send, until
 
 # --- the word ------------------------------------------------------------------------------------
 
@@ -27,13 +27,40 @@ def test_a_link_tells_of_everybody_and_a_few_more_and_then_seldom() -> None:
     told = Introductions(1_000)
     for _ in range(3 + SPARE):
         assert told.hear(RECORD, 3, 1_000) == b""
-    with pytest.raises(LinkError, match="again and again"):
-        told.hear(RECORD, 3, 1_000 + SPAN_TICKS - 1)
+    for _ in range(2):
+        assert told.hear(word(b"surplus"), 3, 1_000 + SPAN_TICKS - 1) == b"", "it is passed over"
     later = Introductions(0)
     for _ in range(SPARE):
-        later.hear(RECORD, 0, 0)
-    for at in range(100):
-        assert later.hear(RECORD, 0, (at + 1) * SPAN_TICKS) == b""
+        assert later.hear(word(b"one"), 0, 0) == b"one"
+    for at in range(1, 100):
+        assert later.hear(word(b"one"), 0, at * SPAN_TICKS) == b"one"
+        assert later.hear(word(b"two"), 0, at * SPAN_TICKS) == b""
+
+
+def test_the_newest_record_of_each_is_told_once_a_span() -> None:
+    told = Introductions(500)
+    assert (told.due(3, 500), told.wake_at(3)) == ([], math.inf)
+    told.tell(b"one", b"1")
+    told.tell(b"two", b"1")
+    assert told.due(3, 600) == [word(b"1")] * 2
+    told.tell(b"one", b"2")
+    told.tell(b"one", b"3")
+    assert (told.due(3, 600 + SPAN_TICKS - 1), told.wake_at(3)) == ([], 600 + SPAN_TICKS)
+    assert told.due(3, 600 + SPAN_TICKS) == [word(b"3")]
+
+
+def test_however_many_have_newer_records_no_more_is_told_than_is_heard() -> None:
+    """By an end whose link began later, and so counts fewer spans."""
+    teller, hearer = Introductions(0), Introductions(5)
+    told, members = 0, 30
+    for now in range(0, 40 * SPAN_TICKS, SPAN_TICKS // 2):
+        for third in range(members):
+            teller.tell(bytes([third]), b"%d" % now)
+        for said in teller.due(members, now):
+            assert hearer.hear(said, members, max(now, 5))
+            told += 1
+        assert teller.wake_at(members) > now
+    assert told == members + SPARE - 1 + 39
 
 
 # --- links ---------------------------------------------------------------------------------------
@@ -134,3 +161,36 @@ async def test_a_member_that_is_waited_for_can_be_dialled_at_once(
         await trio.sleep(0.01)
         assert len(network.dials) == tried + 1
         assert links.dial("tcp:nowhere:1") is None
+
+
+async def test_a_member_with_ever_newer_records_ends_no_link_of_two_others(
+    autojump_clock: MockClock,
+) -> None:
+    members = cluster(1, 2, 3, 4)
+    *honest, restless = members
+    network = MemoryNetwork()
+    records = [member.record for member in members]
+    links = [member.links(records, {"tcp": network}) for member in honest]
+    ended: list[str] = []
+
+    async def watch(each: Links) -> None:
+        while True:
+            event = await next_event(each)
+            if type(event) is LinkClosed and event.peer != restless.key:
+                ended.append(event.reason)
+
+    rest = [(each, [f"tcp:board{m.seed}:1"]) for each, m in zip(links, honest, strict=True)]
+    async with trio.open_nursery() as nursery, running(*rest):
+        for each in links:
+            nursery.start_soon(watch, each)
+        await trio.sleep(30)
+        for version in range(2, 2 * (len(members) + SPARE)):
+            place = f"tcp:board{restless.seed}:{version}"
+            restless.record = restless.says((place,), version)
+            moving = restless.links([*records[:3], restless.record], {"tcp": network})
+            async with running((moving, [])):
+                await trio.sleep(10.2)
+        assert ended == []
+        await trio.sleep(2 * SPAN_TICKS / 1000)
+        assert {addresses(each, restless) for each in links} == {(place,)}
+        nursery.cancel_scope.cancel()
