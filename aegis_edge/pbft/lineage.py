@@ -110,15 +110,18 @@ class Lineage:
         """The answer of a peer: how the members came about, and what those of today signed."""
         if self._asked is None or self._asked[0] != peer:
             return
-        self._asked = None
         before = self._tip.number
         try:
             stable, raws = read_lineage(part.data, self._open)
+            if not self._goes_on(raws):
+                return  # late: it was asked for when less was known, or more
+            self._asked = None
             if self.is_lost:
                 self._lead(raws)
             else:
                 self._follow(stable, raws)
         except WireError as error:
+            self._asked = None
             self._liars.add(peer)
             if self.is_lost:
                 self._turn_back()
@@ -128,6 +131,13 @@ class Lineage:
         is_far = self.is_lost or (stable and stable[0].message.configuration > self._tip.number)
         if is_far and self._tip.number > before:
             self._ask(peer)  # one answer does not hold them all
+
+    def _goes_on(self, raws: tuple[bytes, ...]) -> bool:
+        """Whether they lead on from what is proven here; raises `WireError`."""
+        if not raws:
+            return True
+        commits = Handover.open(raws[0], self._open).commits
+        return any(c.message.configuration == self._tip.number for c in commits)
 
     def _turn_back(self) -> None:
         """What one peer said of the way counts only together with the rest of it."""

@@ -176,8 +176,8 @@ def others(before: Configuration, after: Configuration) -> bytes:
 
 LIES: dict[str, tuple[bytes, tuple[bytes, ...]]] = {
     "too few signed": (stable(TWO, 24), (signed(ZERO, ONE, 2), SECOND)),
-    "one is skipped": (stable(TWO, 24), (SECOND,)),
-    "two are swapped": (stable(TWO, 24), (SECOND, FIRST)),
+    "one is skipped": (stable(THREE, 36), (FIRST, THIRD)),
+    "two are swapped": (stable(THREE, 36), (FIRST, THIRD, SECOND)),
     "by those who follow": (stable(TWO, 24), (signed(replace(TWO, number=0), ONE),)),
     "about others": (stable(TWO, 24), (others(ZERO, ONE), SECOND)),
     "a batch that changes nothing": (
@@ -240,6 +240,23 @@ def test_who_does_not_answer_is_left_for_the_next_one() -> None:
     assert play.questions[2:] == [(2, 0)]
     play.passes(PATIENCE)
     assert play.questions[3:] == [(0, 0)]
+
+
+def test_a_late_answer_to_an_earlier_question_accuses_nobody() -> None:
+    """It takes a peer its time, which is asked again meanwhile, from another number on."""
+    play = Play()
+    for member in (1, 2, 0):
+        play.passes(PATIENCE)
+        assert play.questions[-1] == (member, 0)
+    play.told(0, stable(THREE, 36), FIRST)
+    assert play.questions[-1] == (0, 1)
+    play.told(0, stable(THREE, 36), FIRST)
+    play.passes(PATIENCE)
+    assert play.questions[-1] == (1, 1)
+    play.told(1, stable(THREE, 36), FIRST, SECOND, THIRD)
+    assert not play.of(BeginTransfer) and not play.alarms
+    play.told(1, stable(THREE, 36), SECOND, THIRD)
+    assert play.of(BeginTransfer) == [BeginTransfer(36, ROOT)]
 
 
 def test_who_is_not_so_far_is_followed_from_the_beginning() -> None:
