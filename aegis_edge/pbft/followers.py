@@ -91,7 +91,7 @@ class Followers:
     def on_follow(self, asked: Follow, peer: bytes) -> None:
         """Note what a peer asks for, or say that there is no room for it."""
         at, fed = self._at, self._fed.get(peer)
-        takes = fed is not None or self._has_room(asked.after)
+        takes = fed is not None or self._has_room(peer, asked.after)
         if not asked.bytes_max or not takes:
             self._tell(peer, takes, bool(asked.bytes_max))
             return
@@ -107,10 +107,15 @@ class Followers:
             self._told[peer, is_refused] = at.now_ticks + at.pace.resend_ticks
             self._say(peer, takes, self._some(peer))
 
-    def _has_room(self, after: int) -> bool:
-        """Who has no source itself has something for those who are behind it, and no more."""
+    def _has_room(self, peer: bytes, after: int) -> bool:
+        """Who has no source itself has something for those who are behind it, and no more.
+
+        A member follows only until it knows that it is one: it needs no seat, and takes none.
+        """
+        members = self._at.configuration
+        seats = sum(each not in members for each in self._fed)
         has_more = self._at.depth < HOPS_MAX or self._at.executed > after
-        return len(self._fed) < FOLLOWERS_MAX and has_more
+        return (peer in members or seats < FOLLOWERS_MAX) and has_more
 
     def wake_at(self) -> int | None:
         """When somebody waits no longer."""

@@ -181,3 +181,20 @@ def test_it_tells_how_far_its_followers_are(source: Source) -> None:
     source.asks(A, 7)
     source.asks(B, 9)
     assert source.followers.reached == {A: 7, B: 9}
+
+
+def test_a_member_takes_no_seat_of_those_who_are_none(source: Source) -> None:
+    for member in source.configuration.others(source.key):
+        source.asks(member, 10)
+    for peer in NEWCOMERS[:FOLLOWERS_MAX]:
+        source.asks(peer, 10)
+    assert all(peer in source.followers for peer in NEWCOMERS[:FOLLOWERS_MAX])
+    source.asks(NEWCOMERS[-1], 10)
+    assert NEWCOMERS[-1] not in source.followers
+    late = NEWCOMERS[FOLLOWERS_MAX]
+    configuration = source.configuration
+    source.at.configuration = configuration.followed_by(
+        10, tuple(sorted((*configuration.members, late)))
+    )
+    source.asks(late, 3)
+    assert late in source.followers, "who was let in has to learn of it"
