@@ -57,8 +57,12 @@ def records(roll: Roll) -> tuple[Verified[NodeRecord], ...]:
     return tuple(opened(raw) for _, raw in roll.records)
 
 
+@lru_cache(maxsize=2 * MEMBERS_MAX)
 def opened(raw: bytes) -> Verified[NodeRecord]:
-    """A node record out of its bytes; raises `WireError`."""
+    """A node record out of its bytes; raises `WireError`.
+
+    Those of all members are looked at for each proposal, so they are not checked each time.
+    """
     return open_record(raw, _OPENER.open)
 
 

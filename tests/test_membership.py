@@ -70,3 +70,11 @@ def test_nobody_is_let_in_at_an_address_that_is_none() -> None:
     bad = SIGNERS[0].sign(NodeRecord(1, bytes(32), (), 9, "", (bytes(64),)))
     with pytest.raises(WireError, match="bad address"):
         open_record(bad.raw)
+
+
+def test_a_record_is_looked_at_once_however_often_its_member_is_counted() -> None:
+    raw = RECORDS[0].raw
+    assert membership.opened(raw) is membership.opened(bytes(bytearray(raw)))
+    for _ in range(2):
+        with pytest.raises(WireError):
+            membership.opened(raw[:-1])

@@ -128,14 +128,14 @@ class Roll:
     def _propose(
         self, author: bytes, time_ms: int, change: Change, rules: Rules
     ) -> tuple[Roll, Status, int]:
-        refused = self._objection(change, rules)
-        if refused is not None:
-            return self, refused, 0
         same = next((p for p in self.proposals if p.change == change), None)
         if same is not None:  # to want the same is to say yes
             return self._vote(author, Approve(same.number, True), rules)
         if sum(p.author == author for p in self.proposals) >= PROPOSALS_MAX:
-            return self, Status.REFUSED, 0
+            return self, Status.REFUSED, 0  # first, for it costs nothing to find out
+        refused = self._objection(change, rules)
+        if refused is not None:
+            return self, refused, 0
         number = self.last + 1
         proposal = Proposal(number, author, time_ms, change, (author,), ())
         roll = replace(self, proposals=(*self.proposals, proposal), last=number)

@@ -148,6 +148,27 @@ def test_an_author_has_few_open_proposals() -> None:
     assert house.says(1, Propose(Admit(record(5)))) == (Status.DONE, PROPOSALS_MAX + 1)
 
 
+def test_who_has_proposed_enough_has_no_record_looked_at() -> None:
+    """A bundle can hold hundreds of proposals, each with the records of all to be opened."""
+    house = Assembly(4)
+    for number in range(1, PROPOSALS_MAX):
+        house.says(0, Propose(Dismiss(KEYS[number])))
+    house.says(0, Propose(Admit(record(4))))
+    house.says(1, Propose(Admit(record(5))))
+    looked: list[bytes] = []
+
+    def watched(raw: bytes) -> Verified[NodeRecord]:
+        looked.append(raw)
+        return _open(raw)
+
+    rules = replace(RULES, open_record=watched)
+    for change in (Admit(record(6)), Admit(b"nobody's")):
+        _, status, _ = house.roll.decide(KEYS[0], 1000, Propose(change), rules)
+        assert (status, looked) == (Status.REFUSED, [])
+    _, status, number = house.roll.decide(KEYS[0], 1000, Propose(Admit(record(5))), rules)
+    assert (status, number) == (Status.DONE, PROPOSALS_MAX + 1), "to want the same is a vote"
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
