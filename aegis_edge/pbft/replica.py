@@ -262,10 +262,11 @@ class Replica:
             self.transfer,
             self.lineage,
             self.mending,
-            self.following,
             self.followers,
         )
-        times = (part.wake_at() for part in parts)
+        times = [part.wake_at() for part in parts]
+        if not self.lineage.is_lost:
+            times.append(self.following.wake_at())
         return min((t for t in times if t is not None), default=None)
 
     @property
@@ -366,7 +367,8 @@ class Replica:
                 if self.transfer.go_on() and self._voice.halted is None:
                     self._jumped()
                 self.mending.go_on()
-                self.following.go_on()
+                if not self.lineage.is_lost:
+                    self.following.go_on()
             self.execution.run()
             following = self.succession.due()
             if following is not None:
@@ -453,6 +455,8 @@ class Replica:
         peer, up = event.peer, isinstance(event, LinkUp)
         if isinstance(event, LinkUp):
             self._links[peer] = event.round_trip_ticks
+            if self.lineage.is_lost:
+                self.lineage.ask_too(peer)
         else:
             self._links.pop(peer, None)
         self.following.link(peer, up)
@@ -736,7 +740,11 @@ class Replica:
 
     def _on_part(self, part: StatePart, peer: bytes) -> None:
         if part.kind == HANDOVERS:
+            was_lost = self.lineage.is_lost
             self.lineage.on_part(part, peer)
+            if was_lost and not self.lineage.is_lost:
+                self.catchup.try_again()  # what came meanwhile was not believed
+                self.repair.fetch()
         elif not self.mending.on_part(part, peer):
             self.transfer.on_part(part, peer)
 

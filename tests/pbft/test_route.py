@@ -250,3 +250,20 @@ def test_who_knows_that_a_configuration_ended_votes_in_it_no_more() -> None:
     stage.run()
     stage.wait(6000)
     assert a.replica.configuration.number == 1
+
+
+def test_who_finds_the_way_goes_it_at_once() -> None:
+    """What came before was not believed, which is no fault of whoever sent it."""
+    town = Town()
+    stage, d = town.stage, town.d
+    stage.lost = lambda *_: False
+    asked_at = stage.now
+    for peer in stage.actors[:3]:
+        d.step(LinkUp(peer.key))
+        peer.step(LinkUp(d.key))
+    assert d.replica.wake_at is not None
+    assert d.replica.wake_at > asked_at, "it sleeps until there is an answer"
+    stage.run()
+    stage.wait(200)
+    assert d.replica.configuration.number == 3
+    assert stage.agree("A", "B", "C", "D") == [b"+B", b"+C", b"true", b"+D"]
