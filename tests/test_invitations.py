@@ -901,7 +901,7 @@ def test_a_code_that_is_no_good_lets_nobody_in_and_says_why(
     running.append(host)
 
     good = code_of(host.types("invite"))
-    typo = good[:20] + ("A" if good[20] != "A" else "B") + good[21:]
+    typo = good[:21] + ("A" if good[21] != "A" else "B") + good[22:]
     code, _, complaint = barn.comes(typo)
     assert (code, barn.path.exists()) == (2, False)
     assert "typing error" in complaint

@@ -144,7 +144,12 @@ class Replica:
         self.configuration = configuration
         self.parameters = parameters
         self._at = at = Standing(
-            self.key, configuration, parameters, restored.executed, restored.time_ms
+            self.key,
+            configuration,
+            parameters,
+            restored.executed,
+            restored.time_ms,
+            is_over=self._route.is_behind(configuration.number),
         )
         voice, pool = self._voice, self.pool
         voice.others = configuration.others(self.key)
@@ -193,11 +198,14 @@ class Replica:
             Body: self._on_body,
             StableCheckpoint: self._on_stable_checkpoint,
         }
-        memory = restart.remember(restored.records, configuration.start, parameters, self._open)
-        restart.refill(log, memory, self.key, voice.sign)
+        self._remember(restored)
+
+    def _remember(self, restored: Restored) -> None:
+        """Take up what the records of an earlier life say."""
+        log, start = self.log, self.configuration.start
+        memory = restart.remember(restored.records, start, self.parameters, self._open)
+        restart.refill(log, memory, self.key, self._voice.sign)
         self.checkpoints.restore(memory)
-        if self._route.is_behind(configuration.number):  # it counts for nobody, or only for liars
-            at.voting = False
         self.views.restore(memory, rebuilt=restored.rebuilt)
         self.execution.restore(forgetful=self.views.is_forgetful)
         self.proposals.follow(log.last_accepted())

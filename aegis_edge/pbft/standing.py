@@ -24,7 +24,8 @@ class Standing:
     `execution`; `fetching` (the state of others is on its way: nothing is executed) by `transfer`;
     `depth` (so many hand the log on from those who vote to it; 0: it is one of them) by
     `following`; `now_ticks` and `clock_ms` (see `events.Tick`) by the replica itself, which also
-    tells `pace` what links measure.
+    tells `pace` what links measure.  `is_over`: others go by a later configuration, as is known
+    from elsewhere (`route`): a vote in this one counts for nobody, or for liars alone.
     """
 
     key: bytes
@@ -40,11 +41,12 @@ class Standing:
     depth: int = field(init=False)
     now_ticks: int = 0
     clock_ms: int = 0
+    is_over: bool = False
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        self.voting = self.key in self.configuration
-        self.depth = 0 if self.voting else HOPS_MAX
+        self.voting = self.key in self.configuration and not self.is_over
+        self.depth = 0 if self.key in self.configuration else HOPS_MAX
         self.pace = Pace(self.key, self.configuration, self.parameters)
 
     @property
