@@ -28,6 +28,10 @@ def word(envelope: bytes) -> bytes:
     return RECORD + envelope
 
 
+class Surplus(Exception):
+    """A word that is passed over: its sender may just count in another way."""
+
+
 class Introductions:
     """What one link has told and heard; it began at `now_ticks`.
 
@@ -71,12 +75,11 @@ class Introductions:
     def hear(self, message: bytes, others: int, now_ticks: int) -> bytes | None:
         """What `message` hands on beside its first byte, None if it is none of these words.
 
-        Nothing (b"") if it is one too many where there are so many others to speak of: it is passed
-        over.
+        Raises `Surplus` if it is one too many where there are so many others to speak of.
         """
         if message[:1] not in (RECORD, PASS, OBSERVER):
             return None
         if self._heard >= others + SPARE + (now_ticks - self._began_at) // SPAN_TICKS:
-            return b""
+            raise Surplus
         self._heard += 1
         return message[1:]

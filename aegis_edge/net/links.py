@@ -32,7 +32,7 @@ from aegis_edge.net.alarms import Alarms
 from aegis_edge.net.channel import Channel, Goodbye, LinkError, Misconduct, Transport
 from aegis_edge.net.door import Door
 from aegis_edge.net.echo import Echo
-from aegis_edge.net.introductions import PASS, RECORD, SPAN_TICKS, Introductions
+from aegis_edge.net.introductions import PASS, RECORD, SPAN_TICKS, Introductions, Surplus
 from aegis_edge.net.poller import Poller
 from aegis_edge.peers.bans import Ban
 from aegis_edge.peers.book import Book, Dial
@@ -1038,11 +1038,12 @@ class Links:
         if message[:1] >= _FIRST_OF_MESSAGES:
             return False
         others = len(self._book.members) + PLACES
-        told = link.introductions.hear(message, others, link.heard_at)
+        try:
+            told = link.introductions.hear(message, others, link.heard_at)
+        except Surplus:
+            return True
         if told is None:
             return link.echo.hear(message, link.heard_at)
-        if not told:
-            return True
         if message[:1] == RECORD:
             self._introduced(link, told)
         elif self.door.hears(message[:1], told, link.peer, self._open):

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from aegis_edge.net.introductions import RECORD, SPAN_TICKS, SPARE, Introductions, word
+from aegis_edge.net.introductions import RECORD, SPAN_TICKS, SPARE, Introductions, Surplus, word
 from aegis_edge.net.links import LinkClosed, LinkOpened, Links
 from tests.net.network import Member, MemoryNetwork, cluster, next_event, running, send, until
 
@@ -28,13 +28,15 @@ def test_a_link_tells_of_everybody_and_a_few_more_and_then_seldom() -> None:
     for _ in range(3 + SPARE):
         assert told.hear(RECORD, 3, 1_000) == b""
     for _ in range(2):
-        assert told.hear(word(b"surplus"), 3, 1_000 + SPAN_TICKS - 1) == b"", "it is passed over"
+        with pytest.raises(Surplus):
+            told.hear(RECORD, 3, 1_000 + SPAN_TICKS - 1)
     later = Introductions(0)
     for _ in range(SPARE):
         assert later.hear(word(b"one"), 0, 0) == b"one"
     for at in range(1, 100):
         assert later.hear(word(b"one"), 0, at * SPAN_TICKS) == b"one"
-        assert later.hear(word(b"two"), 0, at * SPAN_TICKS) == b""
+        with pytest.raises(Surplus):
+            later.hear(word(b"two"), 0, at * SPAN_TICKS)
 
 
 def test_the_newest_record_of_each_is_told_once_a_span() -> None:
