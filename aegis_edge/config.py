@@ -80,6 +80,12 @@ class Value:
     source: str
 
 
+_UNSET = Value(None, "default")
+#: What the members agreed on: a name, a value in the units of the settings, and since which
+#: configuration.
+Agreed = tuple[str, float, int]
+
+
 # --- one parser per kind of value -----------------------------------------------------------
 
 
@@ -464,13 +470,34 @@ class Config:
             and (kept[key].source == "default" or kept[key].value != held.value)
         }
 
-    def rows(self) -> list[tuple[str, Any, str]]:
-        """(key, value, source) of the home and of each setting, for `config show`."""
+    def rows(self, agreed: Sequence[Agreed] = ()) -> list[tuple[str, Any, str]]:
+        """(key, value, source) of the home and of each setting, for `config show`.
+
+        What the members `agreed` on counts before anything that the owner of this node says.
+        """
+        shared = {
+            name: (name, value, f"agreed since configuration {since}")
+            for name, value, since in agreed
+        }
         rows: list[tuple[str, Any, str]] = [("home", str(self.home.value), self.home.source)]
         for key, held in self.values.items():
             value = str(held.value) if isinstance(held.value, Path) else held.value
-            rows.append((key, list(value) if isinstance(value, tuple) else value, held.source))
-        return rows
+            own = (key, list(value) if isinstance(value, tuple) else value, held.source)
+            rows.append(shared.pop(key, own))
+        return [*rows, *shared.values()]
+
+    def overruled(self, agreed: Sequence[Agreed]) -> list[str]:
+        """What the owner of this node says otherwise than the members agreed, in words."""
+        found = []
+        for name, value, since in agreed:
+            held = self.values.get(name, _UNSET)
+            if held.source != "default" and held.value != value:
+                found.append(
+                    f"{held.source}: {name} is {held.value:g}, which does not count: the members"
+                    f" agreed on {value:g}, since configuration {since}; remove it, or have them"
+                    f" agree with `aegis-edge propose {name} {held.value:g}`"
+                )
+        return found
 
 
 def load(

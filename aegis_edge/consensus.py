@@ -36,6 +36,14 @@ class Removal:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """That all members go by another value of a parameter; see `aegis-edge propose --help`."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Proposed:
     """What came of a proposal: `number` names it; it waits for others while `is_open`."""
 
@@ -68,15 +76,17 @@ class HybridConsensus(Beside):
     `ConfigError`; each call raises `ClientError`, `NotRunning` among them.
     """
 
-    async def propose_change(self, change: Addition | Removal) -> Proposed:
-        """Propose a change of members, with this node's yes; whoever wants the same says yes to it.
+    async def propose_change(self, change: Addition | Removal | Adjustment) -> Proposed:
+        """Propose a change, with this node's yes; whoever wants the same says yes to it.
 
         Raises `Conflict` if it is so already, the rules do not allow it or a board that would be
         needed does not answer, `NotFound` if there is
-        no such member, `Invalid` for what is no record or id.
+        no such member, `Invalid` for what is no record, id or parameter, or out of its bounds.
         """
         if isinstance(change, Addition):
             said = await self._client.propose_addition(change.record, unseen=change.unseen)
+        elif isinstance(change, Adjustment):
+            said = await self._client.propose_value(change.name, change.value)
         else:
             said = await self._client.propose_removal(change.node_id)
         return Proposed(said["number"], said["open"])

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from aegis_edge.knowledge import agreed as shared
+from aegis_edge.knowledge.agreed import INTERVAL, TIMEOUT, Agreed
 from aegis_edge.knowledge.roll import Roll, Rules
 from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration
-from aegis_edge.peers import genesis as genesis_module
-from aegis_edge.peers.genesis import Genesis
+from aegis_edge.peers.genesis import Genesis, window_max
 from aegis_edge.peers.identity import open_record
 from aegis_edge.wire.envelope import Opener
 from aegis_edge.wire.messages import MEMBERS_MAX, NodeRecord, Verified
@@ -28,20 +29,27 @@ def founders(genesis: Genesis) -> Roll:
 def rules(genesis: Genesis) -> Rules:
     """The rules by which it changes.
 
-    There are never so many members that a change of views fits into no message.
+    There are never so many members, nor batches under way, that a change of views fits into no
+    message.
     """
     ratio_percent = genesis.parameters.byzantine_ratio_percent
     return Rules(
         quorum=lambda n: quorum.quorum(n, quorum.faults(n, ratio_percent)),
-        members_max=members_max(genesis.parameters.window),
+        fits=lambda n, agreed: n <= MEMBERS_MAX and intervals(genesis, agreed)[1] <= window_max(n),
         open_record=opened,
     )
 
 
-@lru_cache
-def members_max(window: int) -> int:
-    """How many members there may be, where so many batches may be under way."""
-    return max(n for n in range(1, MEMBERS_MAX + 1) if genesis_module.window_max(n) >= window)
+def intervals(genesis: Genesis, agreed: tuple[Agreed, ...]) -> tuple[int, int]:
+    """The `checkpoint_interval` and the `window`, which holds as many of them as in the genesis."""
+    founded = genesis.parameters
+    interval = shared.value_of(agreed, INTERVAL) or founded.checkpoint_interval
+    return interval, founded.window // founded.checkpoint_interval * interval
+
+
+def timeout_ticks(agreed: tuple[Agreed, ...], own_ticks: int) -> int:
+    """The time-out of all members, in milliseconds; until one is agreed on, each has its own."""
+    return shared.value_of(agreed, TIMEOUT) or own_ticks
 
 
 def configuration(genesis: Genesis, roll: Roll) -> Configuration:
@@ -49,7 +57,7 @@ def configuration(genesis: Genesis, roll: Roll) -> Configuration:
     ratio_percent = genesis.parameters.byzantine_ratio_percent
     members = roll.members
     faulty = quorum.faults(len(members), ratio_percent)
-    return Configuration(roll.number, members, faulty, roll.start, ratio_percent)
+    return Configuration(roll.number, members, faulty, roll.start, ratio_percent, roll.terms)
 
 
 def records(roll: Roll) -> tuple[Verified[NodeRecord], ...]:

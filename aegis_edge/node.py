@@ -34,6 +34,7 @@ from aegis_edge.disk.keyfile import NodeKeys
 from aegis_edge.disk.thread import DatabaseThread
 from aegis_edge.home import HomeError
 from aegis_edge.invitations import Invitations
+from aegis_edge.knowledge.agreed import said
 from aegis_edge.knowledge.roll import Roll
 from aegis_edge.net.channel import LinkError, WayError
 from aegis_edge.net.clock import now_ticks
@@ -43,7 +44,7 @@ from aegis_edge.net.links import Links, PeerStatistics
 from aegis_edge.net.poller import Poller
 from aegis_edge.net.sighting import see
 from aegis_edge.pbft.configuration import Parameters
-from aegis_edge.pbft.pace import Pace, bundle_bytes_max
+from aegis_edge.pbft.pace import Pace
 from aegis_edge.pbft.replica import Replica
 from aegis_edge.pbft.route import Waypoint
 from aegis_edge.peers import identity
@@ -116,20 +117,18 @@ async def run(
             way = await find_way(config, genesis, keys, record)
             keep = partial(_keep, thread, database)
             links = _links(genesis, roll, keys, record, kept, way, poller, keep)
-            parameters = _parameters(config, genesis, way)
             replication = await _replication(
-                config, genesis, roll, keys, parameters, links, way, poller, thread, database
+                config, genesis, roll, keys, links, way, poller, thread, database
             )
             if lost:
                 replication.alarms.add(lost, about=config.name)
-            pace = Pace(record.signer, replication.members.configuration, parameters)
             _follow(config, links, replication, way, thread)
             desk = _desk(config, genesis, record, kept, links, replication, keep)
             bans = _bans(config, record, links, replication)
             lan = _lan(config, genesis, record, links) if config.lan_discovery else None
             caller = Caller(record.raw, keys.noise_private, genesis.cluster_id)
             seen = partial(_seen, caller, way)
-            speaker = _speaker(config, genesis, replication, links, way, pace, desk, bans, seen)
+            speaker = _speaker(config, genesis, replication, links, way, desk, bans, seen)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(way.keep)
                 await nursery.start(partial(links.run, [way.listen]))
@@ -247,14 +246,16 @@ def _kept(_: None, error: BaseException | None) -> None:
         log.error("what it learnt of the members could not be kept: %s", error)
 
 
-def _parameters(config: Config, genesis: Genesis, way: Way) -> Parameters:
+def _parameters(config: Config, genesis: Genesis, way: Way, roll: Roll) -> Parameters:
+    """What agreement counts and waits for while this is the roll."""
+    interval, window = membership.intervals(genesis, roll.agreed)
     return Parameters(
-        timeout_ticks=config.pbft_timeout_ticks,
+        timeout_ticks=membership.timeout_ticks(roll.agreed, config.pbft_timeout_ticks),
         turn_ticks=way.turn_ticks,
         bytes_a_second=way.bytes_a_second,
         way_ticks=way.way_ticks,
-        checkpoint_interval=genesis.parameters.checkpoint_interval,
-        window=genesis.parameters.window,
+        checkpoint_interval=interval,
+        window=window,
     )
 
 
@@ -263,7 +264,6 @@ async def _replication(
     genesis: Genesis,
     roll: Roll,
     keys: NodeKeys,
-    parameters: Parameters,
     links: Links,
     way: Way,
     poller: Poller[Any],
@@ -279,7 +279,15 @@ async def _replication(
         records = membership.records(roll)
         names = home.member_names(records)
         own_name = names.get(signer.public, config.name)
-        return Members(membership.configuration(genesis, roll), parameters, names, own_name)
+        for remark in config.overruled(said(roll.agreed)):
+            log.warning("%s", remark)
+        return Members(
+            membership.configuration(genesis, roll),
+            _parameters(config, genesis, way, roll),
+            names,
+            own_name,
+            roll.agreed,
+        )
 
     def settle(roll: Roll) -> Members:
         settled = members(roll)
@@ -305,14 +313,13 @@ async def _replication(
         key=signer.public,
         members=known,
         settle=settle,
-        core=Replica(signer, known.configuration, parameters, restored, opener.open),
+        core=Replica(signer, known.configuration, known.parameters, restored, opener.open),
         store=database,
         wires=links,
         poller=poller,
         thread=thread,
         read=partial(messages.read, open_=opener.open),
         revision=revision,
-        bundle_bytes_max=bundle_bytes_max(parameters),
         alarms=links.alarms,
     )
 
@@ -414,7 +421,6 @@ def _speaker(
     replication: Replication,
     links: Links,
     way: Way,
-    pace: Pace,
     desk: Invitations,
     bans: Bans,
     seen: Callable[[Verified[NodeRecord]], Awaitable[str]],
@@ -444,20 +450,16 @@ def _speaker(
             ],
         }
 
-    def settings() -> Mapping[str, Any]:
-        return {
-            "settings": [
-                {"key": key, "value": value, "source": source}
-                for key, value, source in config.rows()
-            ]
-        }
+    def timeout_ticks() -> int:
+        members = replication.members
+        return Pace(replication.key, members.configuration, members.parameters).timeout_ticks
 
     return api.Node(
         replication=replication,
         author=identity.node_id,
         status=status,
         peers=peers,
-        config=settings,
+        config=lambda: _settings(config, replication),
         version=lambda: {
             "version": aegis_edge.__version__,
             "protocol": PROTOCOL_VERSION,
@@ -472,7 +474,7 @@ def _speaker(
         quorum=membership.rules(genesis).quorum,
         invitations=desk,
         bans=bans,
-        timeout_ticks=pace.timeout_ticks,
+        timeout_ticks=timeout_ticks,
     )
 
 
@@ -496,6 +498,19 @@ def _followers(peers: Iterable[PeerStatistics], replication: Replication) -> lis
         for each in peers
         if each.role == "observer" and each.state == "linked"
     ]
+
+
+def _settings(config: Config, replication: Replication) -> Mapping[str, Any]:
+    """What the owner set, what the members agreed on, and where these two differ."""
+    agreed = said(replication.members.agreed)
+    return {
+        "settings": [
+            {"key": key, "value": value, "source": source}
+            for key, value, source in config.rows(agreed)
+        ],
+        "agreed": [{"key": key, "value": value, "since": since} for key, value, since in agreed],
+        "overruled": config.overruled(agreed),
+    }
 
 
 # --- the process ----------------------------------------------------------------------------

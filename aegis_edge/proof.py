@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from aegis_edge.knowledge.agreed import Agreed, unpack
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.state import Version
 from aegis_edge.pbft import certificates, quorum
@@ -56,8 +57,8 @@ class Proven:
     """What a proof says: `key` had `version` (None: it never had one) after batch `sequence`.
 
     `revision` and `time_ms`: the last revision of all and the agreed time (Unix milliseconds) in
-    that state; `signers`: the public keys of those who signed it; `changes`: how often the members
-    had changed since the genesis.
+    that state; `signers`: the public keys of those who signed it; `changes`: how often the members,
+    or what they share, had changed since the genesis.
     """
 
     key: str
@@ -69,6 +70,8 @@ class Proven:
     changes: int
     #: All members then, in the bytewise order of their public keys; () where nothing is checked.
     members: tuple[bytes, ...]
+    #: What they had agreed on beside, as those before signed it; () where nothing is checked.
+    agreed: tuple[Agreed, ...] = ()
 
 
 Stable = tuple[Verified[Checkpoint], ...]
@@ -107,9 +110,10 @@ def verify(data: bytes, genesis: Genesis) -> Proven:
                 f"its checkpoints are not of {configuration.quorum} members who signed one root"
             )
         file.inclusion.check(signed.root)
+        agreed = unpack(configuration.terms)
     except WireError as error:
         raise ProofError(str(error)) from None
-    return _said(file, checkpoints, configuration.members)
+    return _said(file, checkpoints, configuration.members, agreed)
 
 
 def claimed(data: bytes) -> Proven:
@@ -152,7 +156,12 @@ def _opened(raws: tuple[bytes, ...], opener: Opener) -> Stable:
     return checkpoints
 
 
-def _said(file: _File, checkpoints: Stable, members: tuple[bytes, ...]) -> Proven:
+def _said(
+    file: _File,
+    checkpoints: Stable,
+    members: tuple[bytes, ...],
+    agreed: tuple[Agreed, ...] = (),
+) -> Proven:
     return Proven(
         file.inclusion.key,
         file.inclusion.version,
@@ -162,6 +171,7 @@ def _said(file: _File, checkpoints: Stable, members: tuple[bytes, ...]) -> Prove
         tuple(c.signer for c in checkpoints),
         len(file.handovers),
         members,
+        agreed,
     )
 
 

@@ -105,7 +105,7 @@ def handover(
         "successor": following.digest,
     } | changes
     commits = tuple(signer.sign(Commit(**said)).raw for signer in signers)  # type: ignore[arg-type]
-    return pack_handover(following.members, commits)
+    return pack_handover(following.members, commits, following.terms)
 
 
 @cache

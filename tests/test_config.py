@@ -9,6 +9,7 @@ import pytest
 
 from aegis_edge import config
 from aegis_edge.config import SECURITY_LEVELS, SETTINGS, ConfigError, FlagError, load
+from aegis_edge.knowledge.agreed import PARAMETERS, TIMEOUT
 from aegis_edge.wire import messages
 
 BARE: dict[str, str] = {}
@@ -326,3 +327,48 @@ def test_ratio_percent_rounds_down_without_losing_a_whole_one() -> None:
 def test_whatever_the_settings_allow_fits_a_node_record() -> None:
     for bound in ("NAME_BYTES_MAX", "ADDRESSES_MAX", "ADDRESS_BYTES_MAX"):
         assert getattr(config, bound) == getattr(messages, bound)
+
+
+# --- what the members agreed on ---------------------------------------------------------------
+
+
+def test_what_was_agreed_on_counts_before_whatever_the_owner_says(tmp_path: Path) -> None:
+    environment = written(tmp_path, "pbft_timeout = 3\n") | {"P2P_PORT": "1002"}
+    agreed = [("checkpoint_interval", 16, 1), ("pbft_timeout", 10.0, 4)]
+    rows = {key: (value, source) for key, value, source in load({}, environment).rows(agreed)}
+    assert rows["pbft_timeout"] == (10.0, "agreed since configuration 4")
+    assert rows["checkpoint_interval"] == (16, "agreed since configuration 1")
+    assert rows["p2p_port"] == (1002, "environment P2P_PORT")
+    plain = {key: (value, source) for key, value, source in load({}, environment).rows()}
+    assert plain["pbft_timeout"] == (3.0, str(tmp_path / "config.toml"))
+    assert "checkpoint_interval" not in plain
+
+
+@pytest.mark.parametrize(
+    ("flags", "more", "source"),
+    [
+        ({}, {}, "config.toml"),
+        ({}, {"PBFT_TIMEOUT": "3"}, "environment PBFT_TIMEOUT"),
+        ({"pbft_timeout": 3}, {}, "flag --pbft-timeout"),
+    ],
+)
+def test_a_setting_that_does_not_count_is_told_of_with_its_source(
+    tmp_path: Path, flags: dict[str, Any], more: dict[str, str], source: str
+) -> None:
+    environment = written(tmp_path, "pbft_timeout = 3\n") | more
+    found = load(flags, environment)
+    (said,) = found.overruled([("checkpoint_interval", 16, 1), ("pbft_timeout", 10.0, 4)])
+    for words in (source, "does not count", "10, since configuration 4", "propose pbft_timeout 3"):
+        assert words in said
+    assert found.overruled([("pbft_timeout", 3.0, 4)]) == [], "it says the same"
+    assert load({}, {"AEGIS_EDGE_HOME": "/nowhere"}).overruled([("pbft_timeout", 10.0, 4)]) == []
+
+
+def test_what_may_be_set_here_may_be_agreed_on() -> None:
+    (setting,) = [each for each in SETTINGS if each.key == TIMEOUT]
+    parameter = PARAMETERS[TIMEOUT]
+    for value in (parameter.lowest, parameter.highest):
+        assert setting.parse(parameter.said(value)) == parameter.said(value)
+    for value in (parameter.lowest - 1, parameter.highest + 1):
+        with pytest.raises(ValueError):
+            setting.parse(parameter.said(value))

@@ -10,7 +10,7 @@ import pytest
 from aegis_edge import HybridConsensus
 from aegis_edge.client import Conflict, Invalid, NotFound, NotRunning
 from aegis_edge.config import ConfigError
-from aegis_edge.consensus import Addition, Removal
+from aegis_edge.consensus import Addition, Adjustment, Removal
 from aegis_edge.disk import keyfile
 from aegis_edge.home import own_record
 from aegis_edge.peers import identity
@@ -48,6 +48,14 @@ async def test_changes_are_proposed_and_voted_on(tmp_path: Path) -> None:
         assert not added.is_open, "the only member is a quorum"
         with pytest.raises(Conflict):
             await consensus.propose_change(Addition(identity.record_to_text(record)))
+        adjusted = await consensus.propose_change(Adjustment("pbft_timeout", 2.5))
+        assert adjusted.is_open, "both are needed by now"
+        async with HybridConsensus(homes[1].directory) as other:
+            assert not (await other.propose_change(Adjustment("pbft_timeout", 2.5))).is_open
+        with pytest.raises(Conflict):
+            await consensus.propose_change(Adjustment("pbft_timeout", 2.5))
+        with pytest.raises(Invalid):
+            await consensus.propose_change(Adjustment("quorum", 1))
         stats = await consensus.get_network_stats()
         assert (stats["nodes"], stats["quorum"], stats["is_member"]) == (2, 2, True)
         removal = await consensus.propose_change(Removal(identity.node_id(key_of(homes[0]))))

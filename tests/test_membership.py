@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge import membership
+from aegis_edge.knowledge.agreed import INTERVAL, TIMEOUT, Agreed
 from aegis_edge.peers.genesis import Genesis, Parameters, window_max
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import Signer
@@ -51,11 +54,27 @@ def test_a_later_roll_says_where_it_starts() -> None:
 
 
 def test_there_are_never_so_many_members_that_a_view_change_fits_into_no_message() -> None:
-    most = membership.members_max(128)
-    assert window_max(most) >= 128
-    assert most == MEMBERS_MAX or window_max(most + 1) < 128
-    assert membership.rules(genesis_of(1)).members_max == most >= 7
-    assert membership.members_max(8) >= most
+    fits = membership.rules(genesis_of(1)).fits
+    for n in range(1, MEMBERS_MAX + 2):
+        assert fits(n, ()) == (n <= MEMBERS_MAX and window_max(n) >= 128)
+        larger = (Agreed(INTERVAL, 128, 1),)
+        assert fits(n, larger) == (n <= MEMBERS_MAX and window_max(n) >= 256)
+    smallest = (Agreed(INTERVAL, 1, 1),)
+    assert fits(MEMBERS_MAX, smallest) and not fits(MEMBERS_MAX + 1, smallest)
+
+
+def test_what_was_agreed_on_takes_the_place_of_what_the_genesis_and_the_owner_say() -> None:
+    parameters = Parameters(0, bytes(16), checkpoint_interval=8, window=32)
+    genesis = Genesis.of(RECORDS[:4], parameters)
+    agreed = (Agreed(INTERVAL, 16, 1), Agreed(TIMEOUT, 2_500, 3))
+    assert membership.intervals(genesis, ()) == (8, 32)
+    assert membership.intervals(genesis, agreed) == (16, 64)
+    assert membership.timeout_ticks((), 30_000) == 30_000
+    assert membership.timeout_ticks(agreed, 30_000) == 2_500
+    roll = replace(membership.founders(genesis), agreed=agreed)
+    assert membership.configuration(genesis, roll).terms == roll.terms != b""
+    # Four times as many batches under way as an interval has: 64 is too much for anybody.
+    assert not membership.rules(genesis).fits(1, (Agreed(INTERVAL, 65, 1),))
 
 
 def test_what_is_no_record_is_refused() -> None:

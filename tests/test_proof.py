@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from aegis_edge import proof
 from aegis_edge.crypto import sodium
+from aegis_edge.knowledge.agreed import Agreed, pack
 from aegis_edge.knowledge.state import Version
 from aegis_edge.pbft.configuration import Configuration
 from aegis_edge.proof import NotAProof, ProofError, Proven, claimed, make, verify
@@ -292,6 +293,29 @@ def test_only_a_quorum_of_those_before_says_who_follows() -> None:
     votes = tuple(signer.sign(Prepare(0, 3, 9, bytes(32))).raw for signer in before[:3])
     with pytest.raises(ProofError, match="another kind"):
         judge(pack_handover(following.members, votes))
+
+
+def test_what_the_members_agreed_on_is_in_the_proof_as_those_before_signed_it() -> None:
+    made = cluster()
+    genesis = made.genesis
+    now = Configuration(0, genesis.members, 1)
+    agreed = (Agreed("pbft_timeout", 2_500, 1),)
+    following = now.followed_by(9, now.members, pack(agreed))
+    signed = tuple(s.sign(Checkpoint(1, SEQUENCE, made.machine.root())) for s in made.signers[1:])
+
+    def judge(raw: bytes) -> Proven:
+        return verify(make(made.shows("door"), signed, (raw,)), genesis)
+
+    proven = judge(handover(now, made.signers[:3], following))
+    assert (proven.changes, proven.agreed, proven.members) == (1, agreed, genesis.members)
+    others = pack((Agreed("pbft_timeout", 2_501, 1),))
+    bent = replace(following, terms=others), replace(following, terms=b"")
+    for wrong in bent:
+        with pytest.raises(ProofError, match="did not sign who follows"):
+            judge(handover(now, made.signers[:3], wrong, successor=following.digest))
+    later = now.followed_by(9, now.members, codec.encode((("later", 1, 1),)))
+    with pytest.raises(ProofError, match="install"):
+        judge(handover(now, made.signers[:3], later))
 
 
 @settings(max_examples=200, deadline=None)

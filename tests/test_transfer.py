@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trio
+import trio.testing
 
 from aegis_edge import node
 from aegis_edge.client import Client
@@ -19,10 +21,19 @@ from aegis_edge.config import Config
 from aegis_edge.disk import keyfile
 from aegis_edge.disk.database import Database
 from aegis_edge.home import own_record, read_genesis
+from aegis_edge.knowledge.merkle import PARTITIONS
+from aegis_edge.knowledge.parts import PARTITION
+from aegis_edge.net.links import Arrived, LinkOpened
+from aegis_edge.pbft import serving
+from aegis_edge.pbft.replica import Replica
 from aegis_edge.peers.genesis import Genesis, Parameters
 from aegis_edge.proof import verify
+from aegis_edge.wire import codec
+from aegis_edge.wire.envelope import Signer
+from aegis_edge.wire.messages import FetchState, StatePart
+from tests.net.network import running, send, until
 from tests.replication.many import submit_many
-from tests.test_node import Running, agree, cluster, put
+from tests.test_node import Running, agree, caller, cluster, put
 
 #: Batches that a node keeps for others, in bytes: hardly any.
 KEPT_BYTES = 4096
@@ -58,14 +69,14 @@ async def test_a_node_that_missed_more_than_is_kept_fetches_the_state(
     homes = small(cluster(tmp_path, 4))
     with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:
-            running = Running(nursery)
-            nodes = [await running.start(each) for each in homes]
+            alive = Running(nursery)
+            nodes = [await alive.start(each) for each in homes]
             await submit_many(nodes[0], [put(f"key/{i}") for i in range(200)])
             await nodes[3].revision_after(199)
-            await running.stop(homes[3])
+            await alive.stop(homes[3])
             for number in range(30):
                 await submit_many(nodes[0], [put(f"key/{number}", b"%d" % i) for i in range(40)])
-            back = await running.start(homes[3])
+            back = await alive.start(homes[3])
             assert await back.revision_after(1399) >= 1400
             await agree(back, *nodes[:3])
             assert any("the state after batch" in line for line in caplog.messages)
@@ -94,13 +105,13 @@ def process(settings: Config) -> Iterator[subprocess.Popen[str]]:
     """A node as a process of its own; what it logs is in `log` beside its files."""
     with (settings.directory / "log").open("a") as log:
         command = [sys.executable, "-c", PROGRAM, str(settings.directory)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as running:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as started:
             try:
-                assert running.stdout is not None
-                assert running.stdout.readline() == "ready\n"
-                yield running
+                assert started.stdout is not None
+                assert started.stdout.readline() == "ready\n"
+                yield started
             finally:
-                running.kill()
+                started.kill()
 
 
 def test_four_processes_one_of_which_was_killed_and_away(tmp_path: Path) -> None:
@@ -124,6 +135,58 @@ def test_four_processes_one_of_which_was_killed_and_away(tmp_path: Path) -> None
             assert kb.status()["alarms"] == []
     log = (homes[3].directory / "log").read_text()
     assert "the state after batch" in log
+
+
+# --- who asks for all of it again and again -----------------------------------------------------
+
+
+async def test_a_member_that_asks_for_all_of_it_for_ever_is_given_so_much_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "WHOLE_BYTES_MIN", 1)
+    homes = small(cluster(tmp_path, 4))
+    hostile = homes[3]
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            nodes = [await Running(nursery).start(each) for each in homes[:3]]
+            victim = nodes[0]
+            while not victim.status()["stable"]:
+                await submit_many(victim, [put(f"key/{i}", bytes(2048)) for i in range(100)])
+            links = caller(hostile, 5)
+            signer = Signer(keyfile.read(hostile.key_file).seed, read_genesis(hostile).cluster_id)
+            taken: list[int] = []
+
+            async def flood() -> None:
+                async with running((links, [])):
+                    while (await until(links, LinkOpened)).peer != victim.key:
+                        pass
+                    while True:
+                        for first in range(0, PARTITIONS, 64):
+                            items = tuple(n.to_bytes(2, "big") for n in range(first, first + 64))
+                            asks = FetchState(0, victim.status()["stable"], PARTITION, items)
+                            for _ in range(3):
+                                send(links, victim.key, signer.sign(asks).raw)
+                            arrived = await until(links, Arrived)
+                            while arrived.peer != victim.key or not is_part(arrived.raw):
+                                arrived = await until(links, Arrived)
+                            taken.append(max(len(arrived.raw), serving.ANSWER_BYTES_MIN))
+
+            nursery.start_soon(flood)
+            core = cast(Replica, victim._core)
+            while core.serving.wake_at() is None:  # it has had all that it may have at once
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            before = len(taken)
+            await submit_many(victim, [put(f"more/{i}") for i in range(100)])
+            whole = await victim.read(lambda database: database.size_bytes())
+            assert sum(taken[:before]) <= (serving.WHOLES_AT_ONCE + 1) * whole
+            assert len(taken) - before <= TIMEOUT_S * 1000 * whole / serving.WHOLE_TICKS / 4096 + 1
+            assert core.serving._waiting.keys() == {signer.public}
+            assert all(each.status()["alarms"] == [] for each in nodes)
+            nursery.cancel_scope.cancel()
+
+
+def is_part(raw: bytes) -> bool:
+    return codec.decode(raw)[0] == StatePart.TAG
 
 
 # --- the script that measures it ------------------------------------------------------------

@@ -13,7 +13,9 @@ import trio
 
 from aegis_edge.api.messages import Refusal, Reply, Request, allow, flag, json_reply, seconds
 from aegis_edge.api.port import PATIENCE_S_MAX, Node
+from aegis_edge.knowledge.agreed import PARAMETERS, value_of
 from aegis_edge.knowledge.operations import (
+    Adjust,
     Admit,
     Approve,
     Dismiss,
@@ -23,7 +25,7 @@ from aegis_edge.knowledge.operations import (
     Propose,
     Status,
 )
-from aegis_edge.knowledge.roll import PROPOSAL_MS, PROPOSALS_MAX
+from aegis_edge.knowledge.roll import PROPOSAL_MS, PROPOSALS_MAX, Proposal, Roll
 from aegis_edge.peers.address import parse
 from aegis_edge.peers.identity import IdentityError, parse_node_id, records_from_text
 from aegis_edge.wire.messages import NodeRecord, Verified
@@ -35,11 +37,12 @@ WITH_BODY = ("/v1/proposals", "/v1/vote", "/v1/leave", "/v1/dismiss")
 #: What came of a wish, where it is not done: the code and the words.
 _WORDS = {
     Status.CONFLICT: ("conflict", "it is so already, or the members have changed meanwhile"),
-    Status.INVALID: ("invalid", "the record is not valid"),
+    Status.INVALID: ("invalid", "the record, or the parameter, is not valid"),
     Status.REFUSED: (
         "conflict",
         "the rules do not allow it: the last member stays, nobody has more than"
-        f" {PROPOSALS_MAX} open proposals, and there is an upper bound of members",
+        f" {PROPOSALS_MAX} open proposals, and there is an upper bound of members, which is lower"
+        " the larger checkpoint_interval is",
     ),
 }
 
@@ -99,14 +102,24 @@ async def proposals(node: Node, request: Request) -> Reply:
     """What waits for votes, the oldest first."""
     allow(request.query)
     roll = await node.replication.read(lambda database: database.roll())
-    return json_reply({"proposals": [_described(node, each) for each in roll.proposals]})
+    return json_reply({"proposals": [_described(node, roll, each) for each in roll.proposals]})
 
 
-def _described(node: Node, proposal: Any) -> dict[str, Any]:
+def _described(node: Node, roll: Roll, proposal: Proposal) -> dict[str, Any]:
     change = proposal.change
-    if isinstance(change, Admit):
-        record = node.record(change.record)
+    if isinstance(change, Adjust):
+        parameter = PARAMETERS[change.name]
+        before = value_of(roll.agreed, change.name)
         what: dict[str, Any] = {
+            "change": "set",
+            "name": change.name,
+            "value": parameter.said(change.value),
+            "unit": parameter.unit,
+            "before": None if before is None else parameter.said(before),
+        }
+    elif isinstance(change, Admit):
+        record = node.record(change.record)
+        what = {
             "change": "add",
             "id": node.author(record.signer),
             "name": record.message.name,
@@ -131,16 +144,19 @@ def _described(node: Node, proposal: Any) -> dict[str, Any]:
 
 
 async def propose(node: Node, request: Request) -> Reply:
-    """Put to the vote what the body says: {"add": RECORD} or {"remove": NODE ID}.
+    """Put to the vote what the body says: {"add": RECORD}, {"remove": NODE ID} or {"set":
+    {NAME: VALUE}}, the last in seconds or batches.
 
     A board that would be needed as soon as it is in has to answer first, unless it may be "unseen".
     """
     allow(request.query, "timeout", "unseen")
     timeout_s = _timeout_s(node, request)
     until = trio.current_time() + timeout_s
-    wanted = wanted_of(request, "add", "remove")
+    wanted = wanted_of(request, "add", "remove", "set")
     number = await _configuration(node)
-    if "add" in wanted:
+    if "set" in wanted:
+        operation = Propose(_adjustment(wanted["set"]), number)
+    elif "add" in wanted:
         record = _record(wanted["add"])
         _refuse_unreachable(node, record)
         if not flag(request.query, "unseen"):
@@ -244,6 +260,24 @@ async def _refuse_unseen(node: Node, record: Verified[NodeRecord], timeout_s: fl
             "install the genesis of this cluster there, run the node, and try again; or, if you"
             " are sure of it: --unseen.  Should it never come, this cluster stops for good",
         )
+
+
+def _adjustment(wanted: Any) -> Adjust:
+    """What one name and its value mean; what nobody could agree on is refused here already."""
+    if not isinstance(wanted, dict) or len(wanted) != 1:
+        raise Refusal("invalid", "one parameter at a time is set: its name, and its value")
+    ((name, said),) = wanted.items()
+    parameter = PARAMETERS.get(name)
+    if parameter is None:
+        raise Refusal("invalid", f"there is no parameter {name!r} to agree on", _known())
+    try:
+        return Adjust(name, parameter.value_of(said))
+    except ValueError as error:
+        raise Refusal("invalid", f"{error}, and not {json.dumps(said)}") from None
+
+
+def _known() -> str:
+    return "there is " + " and ".join(f"{p.name} ({p.bounds})" for p in PARAMETERS.values())
 
 
 def _record(text: Any) -> Verified[NodeRecord]:

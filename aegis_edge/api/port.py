@@ -145,7 +145,7 @@ class Node:
     key, None if nobody is known to be there; `schemes`: the kinds of address that links dial, such
     as "tcp"; `see` calls a board that is no member: empty if it is there with this genesis, else
     why nobody can tell; `quorum`: of so many members; `timeout_ticks`: how long a leader may say
-    nothing, in milliseconds.
+    nothing now, in milliseconds.
     """
 
     replication: Replication
@@ -162,10 +162,10 @@ class Node:
     quorum: Callable[[int], int]
     invitations: Invitations
     bans: Bans
-    timeout_ticks: int
+    timeout_ticks: Callable[[], int]
 
     @property
     def patience_s(self) -> float:
         """How long a caller waits for the cluster who does not say for how long, in seconds."""
-        wanted_s = PATIENCE_TIMEOUTS * self.timeout_ticks / 1000
+        wanted_s = PATIENCE_TIMEOUTS * self.timeout_ticks() / 1000
         return round(min(max(wanted_s, PATIENCE_S_MIN), PATIENCE_S_MAX))

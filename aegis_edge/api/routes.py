@@ -64,8 +64,10 @@ INDEX = {
     "POST /v1/unban": 'hold nothing against a node any more: {"id": NODE ID}',
     "GET /v1/members": "who takes part, and since when; and who follows",
     "POST /v1/leave?timeout=": "this node goes, and asks nobody",
-    "GET /v1/proposals": "changes of members that wait for votes",
-    "POST /v1/proposals?timeout=&unseen=": 'propose one: {"add": RECORD} or {"remove": NODE ID}',
+    "GET /v1/proposals": "changes that wait for votes",
+    "POST /v1/proposals?timeout=&unseen=": (
+        'propose one: {"add": RECORD}, {"remove": NODE ID} or {"set": {NAME: VALUE}}'
+    ),
     "POST /v1/vote?timeout=": 'say yes or no to one: {"number": N, "yes": true}',
     "GET /v1/invitations": "what became of each invitation",
     "POST /v1/invitations?timeout=": (

@@ -1,9 +1,12 @@
 """`aegis-edge config`: the settings in force, and where each came from.
 
-Knows how settings are shown.  Refuses to change any: that is done in the file.
+Knows how settings are shown.  Refuses to change any: that is done in the file, or, where members
+share them, by proposal.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 
@@ -28,7 +31,8 @@ def command() -> None:
 def show(running: bool) -> None:
     """Show every setting, and where it came from.
 
-    A flag counts before the environment, that before the file, and that before the default.
+    What the members agreed on counts before all else, and is known to the running node. Of the
+    rest a flag counts before the environment, that before the file, and that before the default.
 
     \b
     Examples:
@@ -37,19 +41,37 @@ def show(running: bool) -> None:
     """
     if running:
         with screen.client() as client:
-            said = client.config()["settings"]
-        rows = [(row["key"], row["value"], row["source"]) for row in said]
+            said = client.config()
     else:
-        rows = screen.config().rows()
+        said = _own()
     if screen.wants_json():
-        screen.print_json(
-            {"settings": [{"key": k, "value": v, "source": source} for k, v, source in rows]}
-        )
+        screen.print_json(said)
         return
     screen.table(
         ["SETTING", "VALUE", "FROM"],
-        [[key, screen.shown(_text(value)), screen.faint(source)] for key, value, source in rows],
+        [
+            [row["key"], screen.shown(_text(row["value"])), screen.faint(row["source"])]
+            for row in said["settings"]
+        ],
     )
+    for remark in said["overruled"]:
+        screen.note(remark)
+
+
+def _own() -> dict[str, Any]:
+    """The settings as they would be now, and what the members agreed on, if the node runs."""
+    from aegis_edge.client import ClientError
+
+    settings = screen.config()
+    try:
+        with screen.client() as client:
+            shared = client.config()["agreed"]
+    except (ClientError, screen.Failure) as error:
+        shared = []
+        screen.note(f"what the members agreed on is not shown: {error}")
+    agreed = [(row["key"], row["value"], row["since"]) for row in shared]
+    rows = [{"key": k, "value": v, "source": source} for k, v, source in settings.rows(agreed)]
+    return {"settings": rows, "agreed": shared, "overruled": settings.overruled(agreed)}
 
 
 def _text(value: object) -> str:

@@ -1,6 +1,6 @@
-"""`aegis-edge proposals`, `approve` and `reject`: changes of members that wait for votes.
+"""`aegis-edge propose`, `proposals`, `approve` and `reject`: changes that wait for votes.
 
-Knows how a proposal is shown.  Refuses to count: each member does.
+Knows how a proposal is shown.  Refuses to count, and to know what may be proposed: members do.
 """
 
 from __future__ import annotations
@@ -10,12 +10,40 @@ from typing import Any
 import click
 
 from aegis_edge.cli import patience, screen
+from aegis_edge.cli.members import told
+
+
+@click.command("propose")
+@click.argument("name", metavar="NAME")
+@click.argument("value", metavar="VALUE", type=float)
+@screen.common
+def propose(name: str, value: float) -> None:
+    """Propose that all members go by another value of what they share.
+
+    Once a quorum of them has said yes, it counts on all, from one batch on, whatever their own
+    settings say; `aegis-edge config show` says so.
+
+    \b
+    NAME                  VALUE
+      pbft_timeout          0.1 to 3600 seconds: how long a pending operation may
+                            wait before the primary is replaced
+      checkpoint_interval   1 to 128 batches, from one signed state to the next;
+                            a larger one may be too much for many members
+
+    \b
+    Examples:
+      aegis-edge propose pbft_timeout 10
+      aegis-edge propose checkpoint_interval 32 --json
+    """
+    whole = int(value) if value.is_integer() else value
+    with screen.client() as client:
+        told(client.propose_value(name, whole), f"{name} is {whole:g} now, on all members")
 
 
 @click.command("proposals")
 @screen.common
 def command() -> None:
-    """Show the changes of members that wait for votes.
+    """Show the changes that wait for votes: of members, and of what they share.
 
     \b
     Example:
@@ -45,7 +73,9 @@ def command() -> None:
 
 
 def _what(proposal: dict[str, Any]) -> str:
-    """The change whole: who comes, and who goes for it."""
+    """The change whole: who comes, and who goes for it; or what is set to what."""
+    if proposal["change"] == "set":
+        return f"set {proposal['name']} to {proposal['value']:g} {proposal['unit']}"
     said = f"{proposal['change']} {screen.shown(proposal['name'])}"
     old = proposal.get("instead_of")
     return f"{said}, remove {screen.shown(old['name'])}" if old else said
@@ -54,7 +84,7 @@ def _what(proposal: dict[str, Any]) -> str:
 def _whom(proposal: dict[str, Any]) -> str:
     """The ids of those whom it is about: a board that comes chose its name itself."""
     found = filter(None, (proposal, proposal.get("instead_of")))
-    return ", ".join(screen.short(each["id"]) for each in found)
+    return ", ".join(screen.short(each["id"]) if "id" in each else "all" for each in found)
 
 
 @click.command("approve")
@@ -98,4 +128,6 @@ def _vote(number: int, yes: bool, timeout_s: float | None) -> None:
     if said["open"]:
         screen.say(f"proposal {number}{words} waits for others")
     else:
-        screen.say(f"proposal {number}{words} is decided: aegis-edge members")
+        screen.say(
+            f"proposal {number}{words} is decided: aegis-edge members, aegis-edge config show"
+        )

@@ -91,6 +91,7 @@ def _genesis(name: str) -> Genesis:
 
 def _said(proven: Proven, genesis: Genesis) -> dict[str, Any]:
     from aegis_edge.client import Garbled
+    from aegis_edge.knowledge import agreed
     from aegis_edge.peers.identity import node_id
 
     version = proven.version
@@ -112,6 +113,7 @@ def _said(proven: Proven, genesis: Genesis) -> dict[str, Any]:
     state = {
         "configuration": proven.changes,
         "members": [node_id(key) for key in proven.members],
+        "agreed": {name: value for name, value, _ in agreed.said(proven.agreed)},
         "sequence": proven.sequence,
         "revision": proven.revision,
         "time_ms": proven.time_ms,
@@ -141,15 +143,24 @@ def _rows(proven: Proven, genesis: Genesis) -> list[tuple[str, str]]:
         ("as of", f"batch {proven.sequence}, {_time(proven.time_ms)}; not of what came after"),
         ("signed", f"{signers}: {len(proven.signers)} of {len(proven.members)} members"),
         *([("members", _lineage(proven.changes))] if proven.changes else []),
+        *([("agreed", _agreed(proven))] if proven.agreed else []),
         ("cluster", genesis.cluster_id.hex()),
     ]
     return rows
 
 
 def _lineage(changes: int) -> str:
-    """How many times those who signed are away from those in the genesis."""
+    """How many times those who signed, or what they share, are away from the genesis."""
     times = "once" if changes == 1 else f"{changes} times"
     return f"changed {times} since the genesis, each time signed by those before"
+
+
+def _agreed(proven: Proven) -> str:
+    """What those who signed had agreed on."""
+    from aegis_edge.knowledge.agreed import PARAMETERS
+
+    values = (f"{each.name} {PARAMETERS[each.name].text(each.value)}" for each in proven.agreed)
+    return ", ".join(values)
 
 
 def _time(time_ms: int) -> str:

@@ -201,7 +201,7 @@ class TrioClient:
         return await self._do(protocol.table("members"))
 
     async def proposals(self) -> dict[str, Any]:
-        """The changes of members that wait for votes."""
+        """The changes that wait for votes: of members, and of what they share."""
         return await self._do(protocol.table("proposals"))
 
     async def propose_addition(self, record: str, *, unseen: bool = False) -> dict[str, Any]:
@@ -219,6 +219,14 @@ class TrioClient:
         """Propose that this member goes; the answer is as for `propose_addition`."""
         patience_s = await self._patience()
         return await self._do(protocol.propose("remove", node_id, patience_s), patience_s)
+
+    async def propose_value(self, name: str, value: float) -> dict[str, Any]:
+        """Propose a value for a parameter that all members share, as `aegis-edge propose` does.
+
+        `value` is in seconds or batches; the answer is as for `propose_addition`.
+        """
+        patience_s = await self._patience()
+        return await self._do(protocol.propose("set", {name: value}, patience_s), patience_s)
 
     async def vote(self, number: int, yes: bool) -> dict[str, Any]:
         """Say yes or no to a proposal, for this node; the answer is as for `propose_addition`."""

@@ -470,9 +470,10 @@ def unban(node_id: str) -> Call[dict[str, Any]]:
 
 
 def propose(
-    change: str, what: str, patience_s: float, *, unseen: bool = False
+    change: str, what: object, patience_s: float, *, unseen: bool = False
 ) -> Call[dict[str, Any]]:
-    """`change`: "add", and the text of a record, or "remove", and a node id."""
+    """`change`: "add", and the text of a record; "remove", and a node id; or "set", and a value by
+    its name."""
     return _wish("/v1/proposals", {change: what}, patience_s, unseen=unseen)
 
 

@@ -19,6 +19,7 @@ from aegis_edge.disk.applied import AppliedState
 from aegis_edge.disk.errors import (
     DatabaseDamaged,
     DatabaseLost,
+    DatabaseNewer,
     DiskFailing,
     disk_errors,
     is_rot,
@@ -26,6 +27,7 @@ from aegis_edge.disk.errors import (
 from aegis_edge.disk.handovers import Handovers
 from aegis_edge.disk.log import Log
 from aegis_edge.disk.scrub import Scrub, Slice
+from aegis_edge.knowledge.agreed import UnknownParameter
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.machine import Machine
 from aegis_edge.knowledge.merkle import label
@@ -293,7 +295,7 @@ class Database:
             claim = claimed(commit)
             if claim is None or claim.fields[5:] != (_digest_of(roll),):
                 raise DatabaseDamaged("what it holds differs from what the members agreed on", "")
-        self._handovers.keep(roll.number, [pack_handover(roll.members, commits)])
+        self._handovers.keep(roll.number, [pack_handover(roll.members, commits, roll.terms)])
 
     def _checkpoint(self, sequence: int) -> None:
         self._machine.hold()
@@ -345,6 +347,12 @@ class Database:
                 return self._machine.answer(peer, sequence, kind, items)
             except WireError:
                 return b""
+
+    def size_bytes(self) -> int:
+        """What the file measures, more or less: no state that is given to others is larger."""
+        with self._exclusively():
+            (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        return int(pages) * schema.PAGE_BYTES
 
     def certificates(self, first: int, last: int, max_bytes: int) -> list[bytes]:
         """The certificates from `first` on: to `last`, the first missing one, or `max_bytes`.
@@ -509,11 +517,13 @@ class Database:
 
 def _digest_of(roll: Roll) -> bytes:
     """What commits call the configuration that begins with this roll."""
-    return digest_of(roll.number, roll.start, roll.members)
+    return digest_of(roll.number, roll.start, roll.members, roll.terms)
 
 
 def _machine(state: AppliedState, history_versions: int, founders: Roll, rules: Rules) -> Machine:
     try:
         return Machine(state, history_versions, founders, rules)
+    except UnknownParameter as error:
+        raise DatabaseNewer(str(error), "the file was not touched") from error
     except WireError as error:
         raise DatabaseDamaged(f"the roll of members cannot be read: {error}", "") from error

@@ -28,6 +28,8 @@ MEDIA_JSON = 1
 #: Segments between slashes: none empty, none "." or "..", and no control characters (C0, DEL, C1).
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f-\x9f]+"
 _KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*").fullmatch
+#: What the name of a parameter looks like, whether there is one or not.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 
 
 class OperationError(WireError):
@@ -124,12 +126,27 @@ class Dismiss:
         return (self.KIND, self.key)
 
 
-Change = Admit | Dismiss
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """A change of what all members do alike: the parameter of this name gets this value.
+
+    Which there are, and what each may be: see `agreed`.
+    """
+
+    KIND: ClassVar[int] = 3
+    name: str
+    value: int
+
+    def fields(self) -> tuple[object, ...]:
+        return (self.KIND, self.name, self.value)
+
+
+Change = Admit | Dismiss | Adjust
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Put a change of members to the vote; who proposes it says yes.
+    """Put a change of members, or of what they share, to the vote; who proposes it says yes.
 
     `expected`: the number of the configuration for which it is meant: what comes late must not
     change another one.
@@ -243,9 +260,11 @@ def _check_change(kind: object = None, *fields: object) -> Change:
         (key,) = fields
         if type(key) is bytes and len(key) == MEMBER_KEY_BYTES:
             return Dismiss(key)
-    raise OperationError(
-        "no change of members: an unknown kind, or fields that do not belong to it"
-    )
+    if kind == Adjust.KIND and len(fields) == 2:
+        name, value = fields
+        if type(name) is str and _NAME(name) and type(value) is int and 0 <= value <= REVISION_MAX:
+            return Adjust(name, value)
+    raise OperationError("no change: an unknown kind, or fields that do not belong to it")
 
 
 def _check_vote(number: object, yes: object) -> None:

@@ -1,9 +1,10 @@
-"""The roll of members: who belongs to the cluster, and who is to come or to go.
+"""The roll of members: who belongs to the cluster, who is to come or to go, and what they share.
 
-Knows the members of a configuration, the open proposals to change them, and when one is accepted.
+Knows the members of a configuration, the parameters that they agreed on, the open proposals to
+change either, and when one is accepted.
 Refuses to know where the roll lies, and when the change takes effect for agreement: whoever
 executes a batch closes it with `after`, and the next configuration starts there.
-Follows: Castro and Liskov (OSDI '99) section 2 (deterministic state machines): a change of members
+Follows: Castro and Liskov (OSDI '99) section 2 (deterministic state machines): such a change
 is an operation like any other.  One compromised member can propose and say yes, but not decide.
 
 A proposal is accepted with the yes of a quorum of the members, which its author's is one of; it is
@@ -17,7 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from aegis_edge.crypto import sodium
+from aegis_edge.knowledge import agreed as shared
+from aegis_edge.knowledge.agreed import PARAMETERS, Agreed
 from aegis_edge.knowledge.operations import (
+    Adjust,
     Admit,
     Approve,
     Change,
@@ -36,18 +40,19 @@ PROPOSAL_MS = 7 * 24 * 3600 * 1000
 PROPOSALS_MAX = 4
 
 Ballot = Propose | Approve | Leave
+_CHANGES: dict[object, Callable[..., Change]] = {c.KIND: c for c in (Admit, Dismiss, Adjust)}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What the roll needs to know of others' business.
 
-    `quorum`: how many of so many members decide; `members_max`; `open_record`: a signed node record
-    out of its bytes, raising `WireError`.
+    `quorum`: how many of so many members decide; `fits`: whether so many can go by what they agreed
+    on; `open_record`: a signed node record out of its bytes, raising `WireError`.
     """
 
     quorum: Callable[[int], int]
-    members_max: int
+    fits: Callable[[int, tuple[Agreed, ...]], bool]
     open_record: Callable[[bytes], Verified[NodeRecord]]
 
 
@@ -68,7 +73,8 @@ class Roll:
     """The members of configuration `number`, which holds for batches after `start`.
 
     `records` are their signed node records as they were admitted, in order of their keys;
-    `proposals` are open; `last` is the number of the last proposal ever.
+    `proposals` are open; `last` is the number of the last proposal ever; `agreed`: what the members
+    share, beside and instead of what the genesis says, in order of the names.
     """
 
     records: tuple[tuple[bytes, bytes], ...]
@@ -76,14 +82,20 @@ class Roll:
     start: int = 0
     proposals: tuple[Proposal, ...] = ()
     last: int = 0
+    agreed: tuple[Agreed, ...] = ()
 
     @property
     def members(self) -> tuple[bytes, ...]:
         """The public keys, in bytewise order."""
         return tuple(key for key, _ in self.records)
 
+    @property
+    def terms(self) -> bytes:
+        """What those before sign of what is agreed on in this configuration."""
+        return shared.pack(self.agreed)
+
     def encoded(self) -> bytes:
-        """The canonical encoding, which `decoded` reads."""
+        """The canonical encoding, which `decoded` reads: as ever, where nothing was agreed on."""
         return codec.encode(
             (
                 self.records,
@@ -91,6 +103,7 @@ class Roll:
                 self.start,
                 tuple((*p[:3], p.change.fields(), p.yes, p.no) for p in self.proposals),
                 self.last,
+                *((tuple(map(tuple, self.agreed)),) if self.agreed else ()),
             )
         )
 
@@ -100,7 +113,7 @@ class Roll:
 
     def after(self, sequence: int, before: Roll) -> Roll:
         """The roll once the batch at `sequence` is executed whole; `before`: as it found it."""
-        if self.records == before.records:
+        if (self.records, self.agreed) == (before.records, before.agreed):
             return self
         return replace(self, number=self.number + 1, start=sequence)
 
@@ -166,24 +179,31 @@ class Roll:
         return replace(self, proposals=tuple(p for p in self.proposals if p.number != number))
 
     def _changed(self, change: Change, rules: Rules) -> Roll:
-        """With other members; what can no longer be done with them is closed.
+        """As it is from now on; what can no longer be done then is closed.
 
         Votes of whoever is gone count no more, and nobody's absence carries a proposal: the others
         are counted again when the next of them votes.
         """
-        records = dict(self.records)
-        if isinstance(change, Dismiss):
+        records, agreed = dict(self.records), self.agreed
+        if isinstance(change, Adjust):
+            agreed = self._adjusted(change)
+        elif isinstance(change, Dismiss):
             del records[change.key]
         else:
             if change.instead_of is not None:
                 del records[change.instead_of]
             records[rules.open_record(change.record).signer] = change.record
-        roll = replace(self, records=tuple(sorted(records.items())))
+        roll = replace(self, records=tuple(sorted(records.items())), agreed=agreed)
         possible = tuple(p for p in roll.proposals if roll._objection(p.change, rules) is None)
         return replace(roll, proposals=possible)
 
+    def _adjusted(self, change: Adjust) -> tuple[Agreed, ...]:
+        return shared.replaced(self.agreed, Agreed(change.name, change.value, self.number + 1))
+
     def _objection(self, change: Change, rules: Rules) -> Status | None:
         """Why nobody could make this change now; None if it may be voted on."""
+        if isinstance(change, Adjust):
+            return self._objection_to_value(change, rules)
         members = dict(self.records)
         if isinstance(change, Dismiss):
             if change.key not in members:
@@ -198,9 +218,18 @@ class Roll:
         if record.signer in members:
             return Status.CONFLICT
         noise_keys = {rules.open_record(raw).message.noise_key for raw in members.values()}
-        if record.message.noise_key in noise_keys or len(members) >= rules.members_max:
+        if record.message.noise_key in noise_keys or not rules.fits(len(members) + 1, self.agreed):
             return Status.REFUSED
         return None
+
+    def _objection_to_value(self, change: Adjust, rules: Rules) -> Status | None:
+        parameter = PARAMETERS.get(change.name)
+        if parameter is None or not parameter.allows(change.value):
+            return Status.INVALID
+        if shared.value_of(self.agreed, change.name) == change.value:
+            return Status.CONFLICT
+        fits = rules.fits(len(self.records), self._adjusted(change))
+        return None if fits else Status.REFUSED
 
 
 def digest_of(encoded: bytes) -> bytes:
@@ -211,10 +240,10 @@ def digest_of(encoded: bytes) -> bytes:
 def decoded(data: bytes) -> Roll:
     """The roll that `Roll.encoded` wrote, here or under a root that others certified.
 
-    Raises `WireError`.
+    Raises `WireError`, and `UnknownParameter` where a later release is needed.
     """
     try:
-        records, number, start, proposals, last = _tuple(codec.decode(data))
+        records, number, start, proposals, last, *agreed = _tuple(codec.decode(data))
         return Roll(
             tuple((key, record) for key, record in records),
             number,
@@ -224,8 +253,9 @@ def decoded(data: bytes) -> Roll:
                 for n, author, time_ms, change, yes, no in proposals
             ),
             last,
+            *map(shared.read, agreed),
         )
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WireError(f"no roll of members: {error}") from None
 
 
@@ -237,4 +267,4 @@ def _tuple(value: Any) -> tuple[Any, ...]:
 
 def _change(fields: tuple[Any, ...]) -> Change:
     kind, *rest = fields
-    return Dismiss(*rest) if kind == Dismiss.KIND else Admit(*rest)
+    return _CHANGES[kind](*rest)

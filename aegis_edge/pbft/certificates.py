@@ -56,7 +56,7 @@ def heir(handover: Handover, configuration: Configuration) -> Configuration | No
     if not is_commit(handover.commits, configuration):
         return None
     said = handover.commits[0].message
-    following = configuration.followed_by(said.sequence, handover.members)
+    following = configuration.followed_by(said.sequence, handover.members, handover.terms)
     return following if said.successor == following.digest else None
 
 

@@ -21,7 +21,8 @@ class Configuration:
     """The voters: `members` are 32-byte public keys in bytewise order; `number` names the set.
 
     It orders what follows the sequence number `start`: the last batch of the configuration before.
-    `ratio_percent`: see `quorum.faults`; the genesis says it, for all configurations.
+    `ratio_percent`: see `quorum.faults`; the genesis says it, for all configurations.  `terms`:
+    what else holds in it, which those before have signed; here it is only bytes.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Configuration:
     f: int
     start: int = 0
     ratio_percent: int = 33
+    terms: bytes = b""
     quorum: int = field(init=False)
     _member_set: frozenset[bytes] = field(init=False, repr=False, compare=False)
 
@@ -50,17 +52,20 @@ class Configuration:
     @property
     def digest(self) -> bytes:
         """The 32 bytes that stand for it in the commits of the last batch before it."""
-        return digest_of(self.number, self.start, self.members)
+        return digest_of(self.number, self.start, self.members, self.terms)
 
-    def followed_by(self, start: int, members: tuple[bytes, ...]) -> Configuration:
-        """The configuration after this one, with these members."""
+    def followed_by(
+        self, start: int, members: tuple[bytes, ...], terms: bytes = b""
+    ) -> Configuration:
+        """The configuration after this one, with these members, on these terms."""
         f = quorum.faults(len(members), self.ratio_percent)
-        return Configuration(self.number + 1, members, f, start, self.ratio_percent)
+        return Configuration(self.number + 1, members, f, start, self.ratio_percent, terms)
 
 
-def digest_of(number: int, start: int, members: tuple[bytes, ...]) -> bytes:
+def digest_of(number: int, start: int, members: tuple[bytes, ...], terms: bytes = b"") -> bytes:
     """See `Configuration.digest`."""
-    return sodium.digest(_DOMAIN, codec.encode((number, start, members)))
+    said = (number, start, members, terms) if terms else (number, start, members)
+    return sodium.digest(_DOMAIN, codec.encode(said))
 
 
 #: Between two statuses of a member that waits for nothing.
@@ -72,8 +77,8 @@ class Parameters:
     """What the protocol counts and waits for; ticks are milliseconds.
 
     `timeout_ticks`: how long the oldest request may wait at least before its primary is suspected;
-    `pace` says how much longer.  `checkpoint_interval` and `window` must be equal on all members
-    (they are genesis parameters); the rest may differ.
+    `pace` says how much longer.  `checkpoint_interval` and `window` must be equal on all members of
+    a configuration, and may be others in the next one; the rest may differ.
     `turn_ticks`: how long nearly all messages wait for their turn, where links have a schedule, and
     `bytes_a_second` what such a link carries; 0 where there is none.
     `way_ticks`: what a round trip is taken for where none was measured, 0 if none is worth it.

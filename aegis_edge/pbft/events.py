@@ -125,6 +125,15 @@ class BatchesGone:
 
 
 @dataclass(frozen=True, slots=True)
+class PartSent:
+    """The answer to a `SendPart`: `peer` was given so much, of a database of `whole_bytes`."""
+
+    peer: bytes
+    size_bytes: int
+    whole_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartJudged:
     """The answer to a `JudgePart`, about the pieces of `peer` in the transfer to `sequence`.
 
@@ -181,6 +190,7 @@ Event = (
     | Settled
     | Foreseen
     | BatchesGone
+    | PartSent
     | PartJudged
     | RowsRotten
     | RowsMended
@@ -321,7 +331,10 @@ class SendCommitted:
 
 @dataclass(frozen=True, slots=True)
 class SendPart:
-    """Send `peer` a `StatePart` with these pieces of the state after `sequence`."""
+    """Send `peer` a `StatePart` with these pieces of the state after `sequence`.
+
+    Answer with `PartSent`: there is one of these at a time for each peer.
+    """
 
     peer: bytes
     sequence: int

@@ -19,6 +19,12 @@ class Past:
         self._digests: dict[int, bytes] = {}
         self._roots: dict[int, bytes] = {}
 
+    def spans(self, window: int) -> None:
+        """From now on it goes back so far."""
+        self._window = window
+        newest = max(self._digests, default=0)
+        self._digests = {s: d for s, d in self._digests.items() if s > newest - window}
+
     def executed(self, sequence: int, digest: bytes) -> None:
         self._digests[sequence] = digest
         self._digests.pop(sequence - self._window, None)

@@ -9,9 +9,9 @@ A replica never contradicts what it may have said: every vote is preceded by the
 restarted replica starts from those records.  It sends no vote for a batch whose body it lacks.
 
 Its parts, each with the messages that are its own: `requests`, `reads`, `proposals`, `execution`,
-`succession`, `checkpoints`, `views`, `repair`, `transfer`, `lineage`, `mending`; `restart` reads
-the records, `pacing` says when what is due.  They share where the replica stands (`standing`) and
-its one `voice`, and none knows the replica.
+`succession`, `checkpoints`, `views`, `repair`, `transfer`, `serving`, `lineage`, `mending`;
+`restart` reads the records, `pacing` says when what is due.  They share where the replica stands
+(`standing`) and its one `voice`, and none knows the replica.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from aegis_edge.pbft.events import (
     LinkUp,
     Measured,
     PartJudged,
+    PartSent,
     Received,
     Restored,
     RootTaken,
@@ -56,6 +57,7 @@ from aegis_edge.pbft.reads import Reads
 from aegis_edge.pbft.repair import Repair
 from aegis_edge.pbft.requests import Requests
 from aegis_edge.pbft.route import Route
+from aegis_edge.pbft.serving import Serving
 from aegis_edge.pbft.standing import Standing
 from aegis_edge.pbft.succession import Succession
 from aegis_edge.pbft.suspicion import Suspicion
@@ -119,6 +121,7 @@ class Replica:
         self._open = open_
         self.followers = Followers(self._voice)
         self.following = Following(self._voice, self.followers)
+        self.serving = Serving(self._voice)
         self._early = Early()
         self._route = Route(restored.waypoint)
         self._links: dict[bytes, int] = {}
@@ -177,6 +180,7 @@ class Replica:
         self.mending = Mending(at, voice, log, self.catchup)
         self.following.begin(at, self.catchup)
         self.followers.begin(at, log)
+        self.serving.begin(at)
         self._incarnation = restored.incarnation
         self._handlers: dict[type, Any] = {
             Bundle: self.requests.on_bundle,
@@ -192,7 +196,7 @@ class Replica:
             Gone: self.repair.on_gone,
             AskReadIndex: self.reads.on_ask,
             ReadIndex: self.reads.on_index,
-            FetchState: self.transfer.on_fetch,
+            FetchState: self.serving.on_fetch,
             StatePart: self._on_part,
             Committed: self._on_committed,
             Body: self._on_body,
@@ -271,6 +275,7 @@ class Replica:
             self.lineage,
             self.mending,
             self.followers,
+            self.serving,
         )
         times = [part.wake_at() for part in parts]
         if not self.lineage.is_lost:
@@ -354,6 +359,8 @@ class Replica:
                 self.reads.ask(event.number)
             case BatchesGone():
                 self.repair.is_gone(event.peer, event.first)
+            case PartSent():
+                self.serving.sent(event)
             case PartJudged():
                 self.transfer.judged(event)
             case RowsRotten():
@@ -458,6 +465,7 @@ class Replica:
             self.pacing.status_said()
             self.repair.tell()
         self.repair.fetch()
+        self.serving.go_on()
 
     def _on_link(self, event: LinkUp | LinkDown) -> None:
         peer, up = event.peer, isinstance(event, LinkUp)
@@ -469,6 +477,7 @@ class Replica:
             self._links.pop(peer, None)
         self.following.link(peer, up)
         self.followers.gone(peer)
+        self.serving.gone(peer)
         if peer not in self.configuration or peer == self.key:
             return
         if up:
@@ -530,6 +539,7 @@ class Replica:
         )
         (_, number), mending = self.requests.newest, self.mending
         self.reads.give_up()
+        self.past.spans(parameters.window)
         self._begin_configuration(configuration, parameters, restored, number)
         mending.follow(self._at, self.log, self.catchup)
         self.mending = mending

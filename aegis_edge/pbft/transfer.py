@@ -19,7 +19,7 @@ from itertools import islice
 
 from aegis_edge.pbft.catchup import Catchup
 from aegis_edge.pbft.checkpoints import Checkpoints
-from aegis_edge.pbft.events import BeginTransfer, InstallState, JudgePart, PartJudged, SendPart
+from aegis_edge.pbft.events import BeginTransfer, InstallState, JudgePart, PartJudged
 from aegis_edge.pbft.execution import Execution
 from aegis_edge.pbft.log import Log
 from aegis_edge.pbft.standing import Standing
@@ -274,14 +274,6 @@ class Transfer:
         sequence, time_ms = _sequence(target), self._time_ms
         self._execution.jump(sequence, time_ms, self._origins, is_elsewhere=is_elsewhere)
         self._end()
-
-    # --- for others ---
-
-    def on_fetch(self, fetch: Verified[FetchState], peer: bytes) -> None:
-        """One answer at a time: whoever asks for more waits for the disk like everybody else."""
-        said = fetch.message
-        if peer == fetch.signer and said.items:
-            self._voice.add(SendPart(peer, said.sequence, said.kind, said.items))
 
 
 def _sequence(stable: Stable) -> int:

@@ -49,13 +49,17 @@ class Callers:
     """
 
     def __init__(self, bundle_bytes_max: int = BUNDLE_BYTES_MAX) -> None:
-        self._bundle_bytes_max = bundle_bytes_max
-        self._operation_bytes_max = min(bundle_bytes_max, OPERATION_BYTES_MAX)
+        self.bound(bundle_bytes_max)
         self._pending: deque[Ticket] = deque()
         self._pending_bytes = 0
         self._forming: list[Ticket] = []
         self._bundles: dict[tuple[int, int], list[Ticket]] = {}
         self._room = trio.Event()
+
+    def bound(self, bundle_bytes_max: int) -> None:
+        """So much goes at a time from now on; what waits in line, and is larger, goes alone."""
+        self._bundle_bytes_max = bundle_bytes_max
+        self._operation_bytes_max = min(bundle_bytes_max, OPERATION_BYTES_MAX)
 
     def __len__(self) -> int:
         waiting = sum(ticket.done is not None for ticket in self._pending)
@@ -106,7 +110,9 @@ class Callers:
             ticket = pending[0]
             if ticket.done is not None:
                 size += len(ticket.operation)
-                if size > self._bundle_bytes_max or self._is_of_another_kind(ticket):
+                if self._forming and (
+                    size > self._bundle_bytes_max or self._is_of_another_kind(ticket)
+                ):
                     break
                 ticket.taken = True
                 self._forming.append(ticket)
@@ -116,7 +122,7 @@ class Callers:
         return tuple(ticket.operation for ticket in self._forming)
 
     def _is_of_another_kind(self, ticket: Ticket) -> bool:
-        return bool(self._forming) and self._forming[0].of_members != ticket.of_members
+        return self._forming[0].of_members != ticket.of_members
 
     @property
     def is_of_members(self) -> bool:

@@ -22,6 +22,7 @@ import trio
 from aegis_edge import proof
 from aegis_edge.disk.errors import DatabaseDamaged
 from aegis_edge.disk.thread import DatabaseThread
+from aegis_edge.knowledge.agreed import PARAMETERS, Agreed
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.operations import Barrier, Outcome
 from aegis_edge.knowledge.parts import ROWS, row_item
@@ -51,6 +52,7 @@ from aegis_edge.pbft.events import (
     LinkUp,
     Measured,
     MendRows,
+    PartSent,
     Prune,
     Received,
     RootTaken,
@@ -68,6 +70,7 @@ from aegis_edge.pbft.events import (
 )
 from aegis_edge.pbft.execution import START_AGAIN
 from aegis_edge.pbft.followers import FOLLOWERS_MAX
+from aegis_edge.pbft.pace import bundle_bytes_max
 from aegis_edge.pbft.quorum import witnesses
 from aegis_edge.peers.identity import node_id, short
 from aegis_edge.replication.callers import Callers, Done, Ticket
@@ -92,7 +95,7 @@ from aegis_edge.replication.steps import Steps
 from aegis_edge.replication.writes import Writes
 from aegis_edge.wire.codec import WireError
 from aegis_edge.wire.envelope import claimed
-from aegis_edge.wire.messages import BUNDLE_BYTES_MAX, Message, StatePart
+from aegis_edge.wire.messages import Message, StatePart
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +135,14 @@ class Counters:
 class Members:
     """Who takes part: `names` has what people call each of them, `own_name` is this node's.
 
-    `parameters` are those that go with the `configuration`.
+    `parameters` are those that go with the `configuration`, for which the members `agreed` on some.
     """
 
     configuration: Configuration
     parameters: Parameters
     names: Mapping[bytes, str]
     own_name: str
+    agreed: tuple[Agreed, ...] = ()
 
 
 class Replication:
@@ -147,7 +151,7 @@ class Replication:
     `key`: this node's public key; `members`: who takes part, and `settle` what follows from another
     roll, called before anything is done among those members;
     `read`: bytes of a link to a `Message`, raising `WireError`; `wall_ms`: Unix milliseconds;
-    `revision`: the newest revision in `store`; `bundle_bytes_max`: what may go at a time;
+    `revision`: the newest revision in `store`;
     `poller`: is ready when `wires` have something;
     `alarms`: where others, such as the links, raise theirs too; `busy_s`: seconds that this thread
     has used of the processor.
@@ -166,7 +170,6 @@ class Replication:
         thread: DatabaseThread,
         read: Callable[[bytes], Message],
         revision: int = 0,
-        bundle_bytes_max: int = BUNDLE_BYTES_MAX,
         alarms: Alarms | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         busy_s: Callable[[], float] = time.thread_time,
@@ -197,7 +200,7 @@ class Replication:
         self._timer = trio.CancelScope()
         self._wake_at: float = 0
         self._tick_at = 0
-        self._callers = Callers(bundle_bytes_max)
+        self._callers = Callers(bundle_bytes_max(members.parameters))
         self._readers = Readers()
         self._checkpoints = Checkpoints()
         self._is_stirring = False
@@ -790,10 +793,11 @@ class Replication:
         fetches = [e for e in group if isinstance(e, (SendCommitted, SendPart))]
         store = self._store
 
-        def read(fetch: SendCommitted | SendPart) -> Sequence[bytes] | bytes | None:
+        def read(fetch: SendCommitted | SendPart) -> Sequence[bytes] | tuple[bytes | None, int]:
             if isinstance(fetch, SendCommitted):
                 return store.certificates(fetch.first, fetch.last, fetch.bytes_max)
-            return store.part(fetch.peer, fetch.sequence, fetch.kind, fetch.items)
+            data = store.part(fetch.peer, fetch.sequence, fetch.kind, fetch.items)
+            return data, store.size_bytes()
 
         def job() -> tuple[Sequence[Any], list[Any]]:
             results = store.perform(steps) if steps else ()
@@ -825,7 +829,8 @@ class Replication:
                 if not answer:
                     follow.append(BatchesGone(effect.peer, effect.first))
             elif isinstance(effect, SendPart):
-                self._send_part(effect, next(answers))
+                sent = self._send_part(effect, *next(answers))
+                follow += [sent] if sent else []
             elif isinstance(effect, Confirmed):
                 self._confirmed(effect)
             else:
@@ -870,6 +875,7 @@ class Replication:
         before = self.members.configuration
         self.members = self._settle(roll)
         self._shares.among(self.nodes)
+        self._callers.bound(bundle_bytes_max(self.members.parameters))
         self._checkpoints.tell()
         log.info("configuration %d: %s", roll.number, self._members_text())
         if self.key in before and not self.is_member:
@@ -879,7 +885,11 @@ class Replication:
     def _members_text(self) -> str:
         configuration = self.members.configuration
         who = ", ".join(map(self.name, configuration.members))
-        return f"{who}; {configuration.quorum} decide, {configuration.f} may be faulty"
+        agreed = "".join(
+            f"; {each.name} is {PARAMETERS[each.name].text(each.value)}"
+            for each in self.members.agreed
+        )
+        return f"{who}; {configuration.quorum} decide, {configuration.f} may be faulty{agreed}"
 
     def _mended(self, answer: RowsMended) -> None:
         """Rows are on the disk again as they were agreed on; what is left changed meanwhile."""
@@ -889,12 +899,13 @@ class Replication:
         if answer.mended:
             log.warning("rows that the disk had spoilt are mended: %d", answer.mended)
 
-    def _send_part(self, effect: SendPart, data: bytes | None) -> None:
-        """Give a member pieces of a state; or go on with finding them, after what waits."""
+    def _send_part(self, effect: SendPart, data: bytes | None, whole_bytes: int) -> PartSent | None:
+        """Give a peer pieces of a state; or go on with finding them, after what waits."""
         if data is None:
             self._writes.hold(effect)
-            return
+            return None
         self._wires.post(effect.peer, StatePart(effect.sequence, effect.kind, data).pack())
+        return PartSent(effect.peer, len(data), whole_bytes)
 
     def _installed(
         self,

@@ -65,6 +65,7 @@ class Store(Protocol):
     def part(
         self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]
     ) -> bytes | None: ...
+    def size_bytes(self) -> int: ...
 
 
 class Wires(Protocol):

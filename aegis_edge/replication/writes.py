@@ -54,8 +54,8 @@ class Writes:
         if isinstance(effect, Persist):
             self._unsafe += 1
         elif isinstance(effect, (SendCommitted, SendPart)):
-            # One answer at a time to each peer: what it asked for last is what counts.
-            self._held = [e for e in self._held if not _answers(e, effect.peer)]
+            # One answer of a kind at a time to each peer: what it asked for last is what counts.
+            self._held = [e for e in self._held if not _is_alike(e, effect)]
             self._serving.add(effect.peer)
         self._held.append(effect)
 
@@ -80,5 +80,5 @@ def _reads(effect: Effect) -> bool:
     return isinstance(effect, (SendCommitted, SendPart))
 
 
-def _answers(effect: Effect, peer: bytes) -> bool:
-    return isinstance(effect, (SendCommitted, SendPart)) and effect.peer == peer
+def _is_alike(effect: Effect, fetch: SendCommitted | SendPart) -> bool:
+    return type(effect) is type(fetch) and effect.peer == fetch.peer

@@ -50,6 +50,8 @@ HANDOVERS_ITEM_BYTES = 8
 STATE_PART_BYTES_MAX = 2 * 1024 * 1024
 #: A commit of each of so many members, and the keys of as many.
 HANDOVER_BYTES_MAX = 32 * 1024
+#: What they agreed on beside.
+TERMS_BYTES_MAX = 1024
 #: What one answer brings of them.
 HANDOVERS_MAX = 1024
 #: What a pre-prepare, a prepare or a checkpoint measures at most, in its envelope and an array.
@@ -735,32 +737,41 @@ class Handover:
     """Who the members are in the next configuration, and the commits of its last batch by which
     those before them say so; counted and judged by `pbft.certificates`.
 
-    `members` are in bytewise order.  `raw`, as disks and proofs keep it, is the one form of it.
+    `members` are in bytewise order; `terms`: what they agreed on (`knowledge.agreed`).  `raw`, as
+    disks and proofs keep it, is the one form of it.
     """
 
     members: tuple[bytes, ...]
     commits: tuple[Verified[Commit], ...]
+    terms: bytes = b""
 
     @property
     def raw(self) -> bytes:
-        return pack_handover(self.members, tuple(c.raw for c in self.commits))
+        return pack_handover(self.members, tuple(c.raw for c in self.commits), self.terms)
 
     @classmethod
     def open(cls, raw: Any, open_: Open) -> Handover:
         """Decode and check; raises `WireError`."""
-        fields = codec.decode(_bytes(raw, HANDOVER_BYTES_MAX), items_max=2 * MEMBERS_MAX)
-        joined, commits = _count(_array(fields, 2), 2)
+        decoded = codec.decode(_bytes(raw, HANDOVER_BYTES_MAX), items_max=2 * MEMBERS_MAX)
+        fields = _array(decoded, 3)
+        joined, commits = _count(fields[:2], 2)
+        terms = b"".join(_bytes(each, TERMS_BYTES_MAX) for each in fields[2:])
+        if fields[2:] == (b"",):
+            raise WireError("nothing where something agreed on belongs")
         key_bytes = sodium.KEY_BYTES
         keys = _bytes(joined, MEMBERS_MAX * key_bytes)
         members = tuple(keys[at : at + key_bytes] for at in range(0, len(keys), key_bytes))
         if not members or len(keys) % key_bytes or list(members) != sorted(set(members)):
             raise WireError("not the keys of members in their order")
-        return cls(members, _votes(commits, Commit, open_))
+        return cls(members, _votes(commits, Commit, open_), terms)
 
 
-def pack_handover(members: tuple[bytes, ...], commits: tuple[bytes, ...]) -> bytes:
+def pack_handover(
+    members: tuple[bytes, ...], commits: tuple[bytes, ...], terms: bytes = b""
+) -> bytes:
     """See `Handover.raw`; `commits` are envelopes."""
-    return codec.encode((b"".join(members), commits))
+    joined = b"".join(members)
+    return codec.encode((joined, commits, terms) if terms else (joined, commits))
 
 
 def pack_lineage(stable: bytes, handovers: tuple[bytes, ...]) -> bytes:

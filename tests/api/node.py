@@ -93,7 +93,7 @@ _RECORDS = sorted(
 FOUNDERS = Roll(tuple((record.signer, record.raw) for record in _RECORDS))
 NEWCOMER = _record(3, "new")
 NAMES = {FOUNDERS.members[0]: "n0", FOUNDERS.members[1]: "n1", NEWCOMER.signer: "new"}
-RULES = Rules(lambda n: n // 2 + 1, 7, membership.opened)
+RULES = Rules(lambda n: n // 2 + 1, lambda n, _: n <= 7, membership.opened)
 
 
 class Ticket:
@@ -198,6 +198,8 @@ class Replication:
         self.banned: list[dict[str, Any]] = []
         self.timeouts_s: list[float] = []
         self.ballots: list[Any] = []
+        #: As `GET /v1/config` gives it.
+        self.agreed: list[dict[str, Any]] = []
         self.desk = Desk()
         self.desk.settled = self.time_settled
         self.bans = Bans()
@@ -330,7 +332,7 @@ def node_of(replication: Replication) -> Node:
         author=lambda key: node_id(key) if key in NAMES else key.hex(),
         status=replication.status,
         peers=replication.known,
-        config=lambda: {"settings": []},
+        config=lambda: {"settings": [], "agreed": replication.agreed, "overruled": []},
         version=lambda: {"version": "0.1.0"},
         name=lambda key: NAMES.get(key, "?"),
         record=membership.opened,
@@ -339,7 +341,7 @@ def node_of(replication: Replication) -> Node:
         quorum=RULES.quorum,
         invitations=replication.desk,
         bans=replication.bans,
-        timeout_ticks=replication.timeout_ticks,
+        timeout_ticks=lambda: replication.timeout_ticks,
     )
 
 

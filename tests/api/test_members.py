@@ -12,7 +12,16 @@ from trio.testing import MockClock
 
 from aegis_edge.api.messages import Refusal, Reply, Request, parse_query
 from aegis_edge.api.routes import INDEX, answer
-from aegis_edge.knowledge.operations import Admit, Approve, Dismiss, Leave, Propose, decode
+from aegis_edge.knowledge.agreed import Agreed
+from aegis_edge.knowledge.operations import (
+    Adjust,
+    Admit,
+    Approve,
+    Dismiss,
+    Leave,
+    Propose,
+    decode,
+)
 from aegis_edge.knowledge.roll import PROPOSAL_MS
 from aegis_edge.peers.identity import node_id, record_to_text
 from aegis_edge.wire.envelope import Signer
@@ -122,14 +131,39 @@ async def test_a_removal_is_proposed_and_a_node_leaves() -> None:
     assert node.database.members.members == FOUNDERS.members[1:]
 
 
+async def test_a_value_is_proposed_shown_and_agreed_on() -> None:
+    node = Replication()
+    said = await ask(node, "POST", "proposals", {"set": {"pbft_timeout": 2.5}})
+    assert (said["number"], said["open"]) == (1, True)
+    assert node.ballots == [Propose(Adjust("pbft_timeout", 2_500), 0)]
+    (shown,) = (await ask(node, "GET", "proposals"))["proposals"]
+    described = {"change": "set", "name": "pbft_timeout", "value": 2.5, "unit": "seconds"}
+    assert shown.items() >= (described | {"before": None, "yes": ["n0"]}).items()
+    node.who = 1
+    assert not (await ask(node, "POST", "vote", {"number": 1, "yes": True}))["open"]
+    assert node.database.members.agreed == (Agreed("pbft_timeout", 2_500, 1),)
+    await ask(node, "POST", "proposals", {"set": {"pbft_timeout": 4}})
+    (shown,) = (await ask(node, "GET", "proposals"))["proposals"]
+    assert (shown["before"], shown["value"]) == (2.5, 4.0)
+    with pytest.raises(Refusal, match="it is so already") as refused:
+        await ask(node, "POST", "proposals", {"set": {"pbft_timeout": 2.5}})
+    assert refused.value.code == "conflict"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "code", "words"),
     [
-        ("proposals", None, "invalid", "add and remove"),
-        ("proposals", [1], "invalid", "add and remove"),
-        ("proposals", {}, "invalid", "add and remove"),
-        ("proposals", {"add": "", "remove": ""}, "invalid", "add and remove"),
-        ("proposals", {"other": 1}, "invalid", "add and remove"),
+        ("proposals", None, "invalid", "add and remove and set"),
+        ("proposals", [1], "invalid", "add and remove and set"),
+        ("proposals", {}, "invalid", "add and remove and set"),
+        ("proposals", {"add": "", "remove": ""}, "invalid", "add and remove and set"),
+        ("proposals", {"other": 1}, "invalid", "add and remove and set"),
+        ("proposals", {"set": "pbft_timeout"}, "invalid", "one parameter at a time"),
+        ("proposals", {"set": {}}, "invalid", "one parameter at a time"),
+        ("proposals", {"set": {"quorum": 1}}, "invalid", "no parameter 'quorum'"),
+        ("proposals", {"set": {"pbft_timeout": 0}}, "invalid", "0.1 to 3600 seconds"),
+        ("proposals", {"set": {"pbft_timeout": "9"}}, "invalid", "must be a number"),
+        ("proposals", {"set": {"checkpoint_interval": 1.5}}, "invalid", "a whole number, 1 to 128"),
         ("proposals", {"add": "nonsense"}, "invalid", "no record"),
         ("proposals", {"add": 7}, "invalid", "no record"),
         ("proposals", {"remove": "short"}, "invalid", "node id"),

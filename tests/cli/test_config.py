@@ -28,4 +28,28 @@ def test_a_bad_setting_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_running_node_has_its_own(cli: Cli, node: Replication) -> None:
-    assert cli("config", "show", "--running", "--json").json == {"settings": []}
+    said = cli("config", "show", "--running", "--json").json
+    assert said == {"settings": [], "agreed": [], "overruled": []}
+
+
+def test_what_the_members_agreed_on_is_shown_in_its_place(
+    cli: Cli, node: Replication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PBFT_TIMEOUT", "9")
+    node.agreed = [
+        {"key": "checkpoint_interval", "value": 16, "since": 2},
+        {"key": "pbft_timeout", "value": 2.5, "since": 3},
+    ]
+    said = cli("config", "show")
+    (timeout,) = [line for line in said.out.splitlines() if line.startswith("pbft_timeout")]
+    assert "2.5" in timeout and "agreed since configuration 3" in timeout
+    assert "environment PBFT_TIMEOUT: pbft_timeout is 9, which does not count" in said.err
+    shown = cli("config", "show", "--json").json
+    rows = {row["key"]: (row["value"], row["source"]) for row in shown["settings"]}
+    assert rows["checkpoint_interval"] == (16, "agreed since configuration 2")
+    assert shown["agreed"] == node.agreed and len(shown["overruled"]) == 1
+
+
+def test_without_the_node_it_says_what_it_does_not_know(cli: Cli) -> None:
+    said = cli("config", "show")
+    assert said.code == 0 and "what the members agreed on is not shown" in said.err

@@ -66,6 +66,7 @@ def test_programs_read_it_too(cli: Cli, tmp_path: Path, genesis: Path) -> None:
         "state": {
             "configuration": 0,
             "members": [node_id(key) for key in cluster().genesis.members],
+            "agreed": {},
             "sequence": SEQUENCE,
             "revision": 69,
             "time_ms": TIME_MS + SEQUENCE,

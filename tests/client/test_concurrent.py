@@ -48,7 +48,7 @@ async def test_calls_are_those_of_the_plain_client(path: Path, nursery: trio.Nur
             said = await kb.ban(member, 60)
             assert said == {"id": member, "for_s": 60, "warning": ""}
             assert await kb.unban(member) == {"id": member}
-            assert await kb.config() == {"settings": []}
+            assert await kb.config() == {"settings": [], "agreed": [], "overruled": []}
             assert await kb.version() == {"version": "0.1.0"}
             assert "aegis_edge_nodes" in await kb.metrics()
         nursery.cancel_scope.cancel()

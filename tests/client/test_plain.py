@@ -169,7 +169,7 @@ def test_the_node_describes_itself(kb: Client) -> None:
     member = node_id(FOUNDERS.members[1])
     assert kb.ban(member) == {"id": member, "for_s": None, "warning": ""}
     assert kb.unban(member) == {"id": member}
-    assert kb.config() == {"settings": []}
+    assert kb.config() == {"settings": [], "agreed": [], "overruled": []}
     assert kb.version() == {"version": "0.1.0"}
     assert "aegis_edge_nodes 1" in kb.metrics()
 

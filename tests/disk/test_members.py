@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 
 from aegis_edge.disk.database import Database
-from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost
-from aegis_edge.knowledge.operations import Dismiss, Leave, Operation, Propose, Put, Status
+from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DatabaseNewer
+from aegis_edge.knowledge.agreed import INTERVAL, Agreed, pack
+from aegis_edge.knowledge.operations import (
+    Adjust,
+    Dismiss,
+    Leave,
+    Operation,
+    Propose,
+    Put,
+    Status,
+)
 from aegis_edge.knowledge.rebuild import FIRST
 from aegis_edge.pbft import journal
 from aegis_edge.pbft.configuration import digest_of
@@ -49,9 +58,11 @@ from tests.knowledge.histories import origin, signer
 BIG = b"the same batch" * 300
 
 
-def certificate(sequence: int, *stay: int, number: int = 1, tail: bytes = b"batch") -> bytes:
+def certificate(
+    sequence: int, *stay: int, number: int = 1, tail: bytes = b"batch", terms: bytes = b""
+) -> bytes:
     """Of the batch after which these are the members, for all who signed it."""
-    successor = digest_of(number, sequence, tuple(sorted(map(origin, stay))))
+    successor = digest_of(number, sequence, tuple(sorted(map(origin, stay))), terms)
     said = Commit(number - 1, 0, sequence, bytes(32), 5, successor)
     return codec.encode((Committed.TAG, tuple(signer(i).sign(said).raw for i in (0, 1)), tail))
 
@@ -169,6 +180,48 @@ def test_a_roll_that_cannot_be_read_is_a_damaged_database(tmp_path: Path) -> Non
         database._connection.execute("UPDATE roll SET roll = x'00'")
     with pytest.raises(DatabaseDamaged, match="roll of members"):
         open_database(tmp_path)
+
+
+def test_what_the_members_agree_on_moves_with_the_batch_and_is_shown(tmp_path: Path) -> None:
+    wanted = (Agreed(INTERVAL, 8, 1),)
+    vote = Propose(Adjust(INTERVAL, 8))
+    with closing(open_database(tmp_path)) as database:
+        database.perform([Persist(Record(5, 0, 1, b"prepared"))])
+        database.perform([said(1, 0, vote), Settle(1)])
+        assert (database.roll().agreed, kinds(database)) == ((), [(5, 1)])
+        decides = said(2, 1, vote, certificate=certificate(2, 0, 1, 2, terms=pack(wanted)))
+        (foreseen,) = database.perform([Foresee(2, 2000, decides.bundles, b"digest")])
+        assert foreseen == Foreseen(2, b"digest", digest_of(1, 2, FOUNDERS.members, pack(wanted)))
+        (_, (root, _, roll)) = database.perform([decides, Settle(2)])
+        assert (roll.number, roll.start, roll.agreed) == (1, 2, wanted)
+        assert roll.members == FOUNDERS.members and kinds(database) == []
+    with closing(open_database(tmp_path)) as database:
+        assert (database.roll(), database.root()[2]) == (roll, root)
+        (raw,) = database.handovers(1)
+        assert Handover.open(raw, OPEN).terms == pack(wanted)
+
+
+def test_terms_that_no_quorum_foresaw_are_of_another_state(tmp_path: Path) -> None:
+    wrong = certificate(2, 0, 1, 2, terms=pack((Agreed(INTERVAL, 9, 1),)))
+    database = open_database(tmp_path)
+    vote = Propose(Adjust(INTERVAL, 8))
+    database.perform([said(1, 0, vote), Settle(1)])
+    with pytest.raises(DatabaseDamaged, match="differs from what the members agreed"):
+        database.perform([said(2, 1, vote, certificate=wrong)])
+    with pytest.raises(DatabaseLost):
+        database.close()
+
+
+def test_what_a_later_release_agreed_on_is_not_taken_for_damage(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path)) as database:
+        leaves = said(1, 0, Leave(), certificate=certificate(1, 1, 2))
+        database.perform([leaves, Settle(1)])
+        later = codec.encode((*codec.decode(database.roll().encoded()), (("later", 1, 1),)))
+        database._connection.execute("UPDATE roll SET roll = ?", (later,))
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(DatabaseNewer, match="'later', which this release does not know"):
+        open_database(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 # --- how they came about -------------------------------------------------------------------------

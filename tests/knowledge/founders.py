@@ -12,7 +12,7 @@ from tests.knowledge.histories import origin, signer
 
 RULES = Rules(
     quorum=lambda n: n // 2 + 1,
-    members_max=7,
+    fits=lambda n, agreed: n <= 7,
     open_record=lambda raw: open_record(raw, Opener(b"", verify=lambda *_: True).open),
 )
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aegis_edge.knowledge.agreed import INTERVAL, TIMEOUT, Agreed, UnknownParameter, value_of
 from aegis_edge.knowledge.operations import (
+    Adjust,
     Admit,
     Approve,
     Change,
@@ -41,7 +43,12 @@ def _open(raw: bytes) -> Verified[NodeRecord]:
     return open_record(raw, Opener(b"").open)
 
 
-RULES = Rules(lambda n: (n + (n - 1) // 3) // 2 + 1, MEMBERS_MAX, _open)
+def _fits(n: int, agreed: tuple[Agreed, ...]) -> bool:
+    """The more batches are under way, the fewer members there may be."""
+    return n <= MEMBERS_MAX and n * (value_of(agreed, INTERVAL) or 1) <= 128
+
+
+RULES = Rules(lambda n: (n + (n - 1) // 3) // 2 + 1, _fits, _open)
 
 
 def roll_of(n: int, **more: Any) -> Roll:
@@ -177,6 +184,12 @@ def test_who_has_proposed_enough_has_no_record_looked_at() -> None:
         (Admit(record(1)), Status.CONFLICT),
         (Admit(b"nobody's"), Status.INVALID),
         (Admit(record(5, noise=1)), Status.REFUSED),
+        (Adjust("quorum", 1), Status.INVALID),
+        (Adjust(TIMEOUT, 99), Status.INVALID),
+        (Adjust(TIMEOUT, 3_600_001), Status.INVALID),
+        (Adjust(INTERVAL, 0), Status.INVALID),
+        (Adjust(INTERVAL, 129), Status.INVALID),
+        (Adjust(INTERVAL, 33), Status.REFUSED),
     ],
 )
 def test_what_nobody_could_do_is_not_put_to_the_vote(change: Change, status: Status) -> None:
@@ -246,6 +259,7 @@ def test_a_batch_closes_with_another_configuration_only_if_members_changed() -> 
             st.one_of(
                 st.builds(Propose, st.builds(Dismiss, st.sampled_from(KEYS[:6]))),
                 st.builds(Propose, st.builds(Admit, st.integers(0, 5).map(record))),
+                st.builds(Propose, st.just(Adjust(TIMEOUT, 100))),
                 st.builds(Approve, st.integers(1, 9), st.booleans()),
             ),
         ),
@@ -258,6 +272,71 @@ def test_no_f_traitors_outvote_the_honest(spoken: list[tuple[int, Ballot]]) -> N
     for who, ballot in spoken:
         house.says(0 if who % 2 else 5, ballot)
     assert house.members == [0, 1, 2, 3]
+    assert not house.roll.agreed
+
+
+# --- what all members share -------------------------------------------------------------------
+
+
+def test_a_quorum_agrees_on_a_value_from_the_next_configuration_on() -> None:
+    house = Assembly(4)
+    before = house.roll
+    change = Adjust(TIMEOUT, 10_000)
+    assert house.says(0, Propose(change)) == (Status.DONE, 1)
+    assert house.says(1, Propose(change)) == (Status.DONE, 1)
+    assert house.roll.agreed == () and house.roll.after(9, before) is house.roll
+    assert house.roll.terms == b""
+    assert house.says(3, Approve(1, True)) == (Status.DONE, 1)
+    after = house.roll.after(9, before)
+    assert (after.number, after.start) == (1, 9)
+    assert after.agreed == (Agreed(TIMEOUT, 10_000, 1),)
+    assert after.members == before.members and not after.proposals
+    assert after.terms and after.digest() != replace(after, agreed=()).digest()
+
+
+def test_one_value_takes_the_place_of_another_and_is_not_agreed_on_twice() -> None:
+    house = Assembly(1)
+    for number, (name, value) in enumerate(
+        ((TIMEOUT, 5000), (INTERVAL, 8), (TIMEOUT, 7000), (TIMEOUT, 5000)), 1
+    ):
+        before = house.roll
+        assert house.says(0, Propose(Adjust(name, value))) == (Status.DONE, number)
+        assert house.says(0, Propose(Adjust(name, value))) == (Status.CONFLICT, 0)
+        house.roll = house.roll.after(number, before)
+    assert house.roll.agreed == (Agreed(INTERVAL, 8, 2), Agreed(TIMEOUT, 5000, 4))
+    assert house.roll.number == 4
+
+
+def test_what_is_agreed_on_closes_the_proposals_that_want_just_that_or_fit_no_more() -> None:
+    house = Assembly(4)
+    for who, change in enumerate(
+        (Adjust(INTERVAL, 32), Adjust(INTERVAL, 16), Admit(record(4)), Adjust(TIMEOUT, 100))
+    ):
+        house.says(who, Propose(change))
+    for who in (1, 2):
+        house.says(who, Propose(Adjust(INTERVAL, 32)))
+    # With 32 there is no room for a fifth; a smaller one, and another value, may come still.
+    assert [p.change for p in house.roll.proposals] == [Adjust(INTERVAL, 16), Adjust(TIMEOUT, 100)]
+    assert house.says(0, Propose(Admit(record(4)))) == (Status.REFUSED, 0)
+    assert house.says(0, Propose(Admit(record(4), instead_of=KEYS[3])))[0] is Status.DONE
+
+
+def test_a_roll_without_anything_agreed_on_is_written_as_ever() -> None:
+    plain = codec.decode(roll_of(2).encoded())
+    assert type(plain) is tuple and len(plain) == 5
+    agreed = roll_of(2, agreed=(Agreed(INTERVAL, 8, 2), Agreed(TIMEOUT, 5000, 4)))
+    assert decoded(agreed.encoded()) == agreed
+
+
+def test_what_a_later_release_knows_is_told_from_what_is_spoilt() -> None:
+    plain = codec.decode(roll_of(1).encoded())
+    for agreed in ((), (("a",),), 7):
+        with pytest.raises(WireError, match="agreed on"):
+            decoded(codec.encode((*plain, agreed)))
+    with pytest.raises(WireError, match="no roll"):
+        decoded(codec.encode((*plain, *[((TIMEOUT, 500, 1),)] * 2)))
+    with pytest.raises(UnknownParameter, match="'quorum', which this release does not know"):
+        decoded(codec.encode((*plain, (("quorum", 1, 1),))))
 
 
 @given(st.binary(max_size=60))
@@ -289,6 +368,17 @@ def test_what_is_no_roll_is_refused(value: object) -> None:
         (4, (2, b"short"), None),
         (4, (2, "text"), None),
         (4, (3, bytes(32)), None),
+        (4, (4, "name", 1), None),
+        (4, (3, "name"), None),
+        (4, (3, b"name", 1), None),
+        (4, (3, "", 1), None),
+        (4, (3, "Name", 1), None),
+        (4, (3, "n" * 33, 1), None),
+        (4, (3, "name", -1), None),
+        (4, (3, "name", 1 << 63), None),
+        (4, (3, "name", True), None),
+        (4, (3, "name", "1"), None),
+        (4, (3, "name", 1, 1), None),
         (4, (2, bytes(32))),
         (4, (2, bytes(32)), -1),
         (4, (2, bytes(32)), "now"),
@@ -319,6 +409,12 @@ def test_what_comes_late_changes_no_later_configuration() -> None:
 
 
 def test_what_is_out_of_bounds_is_not_encoded() -> None:
-    for bad in (Propose(Dismiss(b"")), Propose(Admit(bytes(4096))), Approve(0, True), Leave(-1)):
+    for bad in (
+        Propose(Dismiss(b"")),
+        Propose(Admit(bytes(4096))),
+        Propose(Adjust("name", -1)),
+        Approve(0, True),
+        Leave(-1),
+    ):
         with pytest.raises(OperationError):
             bad.encode()

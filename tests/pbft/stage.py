@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from aegis_edge.pbft import certificates, journal, quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
@@ -19,11 +20,13 @@ from aegis_edge.pbft.events import (
     BatchesGone,
     Deliver,
     Effect,
+    Event,
     Foresee,
     Foreseen,
     KeepHandovers,
     LinkDown,
     LinkUp,
+    PartSent,
     Persist,
     Prune,
     Received,
@@ -96,8 +99,9 @@ class Actor:
             self.rebuilt,
             self.waypoint,
         )
+        now = self.configuration
         self.replica = Replica(
-            self.signer, self.configuration, self.stage.parameters, restored, self.opener.open
+            self.signer, now, self.stage.parameters_of(now), restored, self.opener.open
         )
         self.alive = True
         self.step(Tick(self.stage.now, self.clock_ms))
@@ -111,14 +115,17 @@ class Actor:
         return now
 
     def after(self, now: Configuration, batch: Deliver | Foresee) -> Configuration:
-        members = set(now.members)
+        members, terms = set(now.members), now.terms
         for bundle in batch.bundles:
             for op in bundle.message.operations if bundle.message.of_members else ():
+                if op.startswith(b"="):
+                    terms = op[1:]
+                    continue
                 key = self.stage[op[1:].decode()].key
                 members = members | {key} if op.startswith(b"+") else members - {key}
-        if members == set(now.members):
+        if (members, terms) == (set(now.members), now.terms):
             return now
-        return now.followed_by(batch.sequence, tuple(sorted(members)))
+        return now.followed_by(batch.sequence, tuple(sorted(members)), terms)
 
     @property
     def proven(self) -> Record | None:
@@ -175,11 +182,12 @@ class Actor:
                     if proven:
                         self.records[inherited] = Record(*inherited, proven.data)
                     commits = messages.read(effect.certificate, self.opener.open).commits
-                    handover = messages.Handover(now.members, commits)
+                    handover = messages.Handover(now.members, commits, now.terms)
                     assert certificates.heir(handover, before) == now
                     self.handovers[now.number] = handover.raw
             case Settle(sequence):
-                settled = Settled(sequence, self.root(), self.configuration, self.stage.parameters)
+                now = self.configuration
+                settled = Settled(sequence, self.root(), now, self.stage.parameters_of(now))
                 self.stage.later.append((self, settled))
             case Foresee():
                 self.stage.later.append((self, self.foresee(effect)))
@@ -196,10 +204,12 @@ class Actor:
                 self.stage.later.append((self, BatchesGone(peer, first)))
             case KeepHandovers(first, raws):
                 self.handovers.update(enumerate(raws, first))
-            case SendPart(kind=messages.HANDOVERS):
-                self.stage.post(self.key, effect.peer, self.lineage(effect).pack())
             case SendPart():
-                self.stage.asked.append((self.key, effect))
+                if effect.kind == messages.HANDOVERS:
+                    self.stage.post(self.key, effect.peer, self.lineage(effect).pack())
+                else:
+                    self.stage.asked.append((self.key, effect))
+                self.stage.later.append((self, PartSent(effect.peer, 0, 0)))
             case SendCommitted(peer, first, last, bytes_max):
                 size = 0
                 for deliver in self.delivered[first - 1 : last]:
@@ -218,7 +228,7 @@ class Stage:
         self.parameters = parameters
         self.now = 0
         self.wire: deque[tuple[bytes, bytes, bytes]] = deque()
-        self.later: deque[tuple[Actor, RootTaken | Settled | Foreseen | BatchesGone]] = deque()
+        self.later: deque[tuple[Actor, Event]] = deque()
         #: Who was asked for which pieces of a state.
         self.asked: list[tuple[bytes, SendPart]] = []
         self.lost: Callable[[bytes, bytes, bytes], bool] = lambda sender, to, raw: False
@@ -287,13 +297,23 @@ class Stage:
         for _ in range(0, ticks, step):
             self.tick(step)
 
+    def parameters_of(self, configuration: Configuration) -> Parameters:
+        """What its members go by."""
+        if not configuration.terms:
+            return self.parameters
+        interval = int(configuration.terms)
+        return replace(self.parameters, checkpoint_interval=interval, window=2 * interval)
+
     def submit(self, name: str, *operations: bytes, run: bool = True) -> None:
         self[name].step(Submitted(operations))
         if run:
             self.run()
 
     def change_members(self, by: str, *changes: str, run: bool = True) -> None:
-        """`by` submits changes such as "+E" or "-A", each of which is in effect once executed."""
+        """`by` submits changes such as "+E" or "-A", each of which is in effect once executed.
+
+        "=2": so many batches are a checkpoint interval, and two of those a window.
+        """
         self[by].step(Submitted(tuple(change.encode() for change in changes), True))
         if run:
             self.run()

@@ -42,9 +42,13 @@ def test_another_number_start_or_member_is_another_configuration() -> None:
         zero.followed_by(8, KEYS[:4]),
         zero.followed_by(7, KEYS[1:4]),
         one.followed_by(7, KEYS[:4]),
+        zero.followed_by(7, KEYS[:4], b"terms"),
+        zero.followed_by(7, KEYS[:4], b"other terms"),
     ]
     assert len({each.digest for each in others}) == len(others)
     assert one.digest == digest_of(1, 7, KEYS[:4])
+    assert others[-1].digest == digest_of(1, 7, KEYS[:4], b"other terms")
+    assert others[-1].followed_by(9, KEYS[:4]).terms == b"", "each says all of its own"
 
 
 def test_how_many_may_be_faulty_follows_the_genesis_for_good() -> None:

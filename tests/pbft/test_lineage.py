@@ -51,7 +51,7 @@ from tests.pbft.test_reconfiguration import follow
 
 ZERO = Configuration(0, KEYS[:4], 1)
 ONE = ZERO.followed_by(10, KEYS[:5])
-TWO = ONE.followed_by(20, KEYS[1:6])
+TWO = ONE.followed_by(20, KEYS[1:6], b"what they agreed on")
 THREE = TWO.followed_by(30, KEYS[2:7])
 PATIENCE = PACE.fetch_ticks + PACE.travel_ticks(ANSWER_BYTES)
 
@@ -62,7 +62,7 @@ def signed(before: Configuration, after: Configuration, count: int | None = None
     signers = [s for s in SIGNERS if s.public in before][
         : before.quorum if count is None else count
     ]
-    return pack_handover(after.members, tuple(s.sign(said).raw for s in signers))
+    return pack_handover(after.members, tuple(s.sign(said).raw for s in signers), after.terms)
 
 
 def stable(of: Configuration, sequence: int, count: int | None = None) -> bytes:
@@ -316,3 +316,4 @@ def test_pieces_are_given_to_whoever_is_in_another_configuration() -> None:
         assert [e for e in effects if isinstance(e, SendPart)] == [
             SendPart(stage["D"].key, 8, 0, (b"",))
         ]
+        stage.answer()

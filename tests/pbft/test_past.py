@@ -22,6 +22,20 @@ def test_batches_are_remembered_for_one_window() -> None:
     assert not past.denies(21, b"other"), "not yet"
 
 
+def test_with_another_window_it_goes_back_as_far_as_that() -> None:
+    past = Past(8)
+    past.spans(4)  # before anything was executed
+    past.spans(8)
+    for sequence in range(1, 21):
+        past.executed(sequence, b"%d" % sequence)
+    past.spans(4)
+    assert [past.denies(s, b"other") for s in (16, 17)] == [False, True]
+    past.spans(8)
+    for sequence in range(21, 30):
+        past.executed(sequence, b"%d" % sequence)
+    assert [past.denies(s, b"other") for s in (21, 22)] == [False, True]
+
+
 def test_roots_are_remembered_for_one_window() -> None:
     past = Past(8)
     for sequence in (4, 8, 12):

@@ -6,6 +6,8 @@ state machine's business, and this stage's rule is: at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aegis_edge.pbft.configuration import Parameters
@@ -67,6 +69,66 @@ def test_one_board_becomes_four_and_then_two() -> None:
     assert [op for op in stage.agree("C", "D") if op.startswith(b"put")] == [
         b"put %d" % step for step in range(1, 6)
     ]
+
+
+def test_the_members_go_by_another_interval_from_one_batch_on() -> None:
+    stage = Stage(4)
+    for number in range(5):
+        stage.submit("A", b"%d" % number)
+    assert {actor.replica.stable for actor in stage.actors} == {4}
+    stage.change_members("B", "=3")  # the batch at 6 ends the configuration of four
+    assert numbers(stage, "ABCD") == [1] * 4
+    for actor in stage.actors:
+        parameters = actor.replica.parameters
+        assert (parameters.checkpoint_interval, parameters.window) == (3, 6)
+        assert (actor.replica.stable, actor.replica.log.high) == (6, 12)
+    for number in range(2):
+        stage.submit("C", b"later %d" % number)
+    assert {actor.replica.stable for actor in stage.actors} == {6}, "8 is no checkpoint any more"
+    stage.submit("D", b"the third")
+    assert {actor.replica.stable for actor in stage.actors} == {9}
+    assert stage["A"].replica.past.denies(9, b"") and not stage["A"].replica.past.denies(3, b"")
+
+
+def test_who_was_away_and_who_comes_go_by_what_was_agreed_on() -> None:
+    stage = Stage(4, outsiders=1)
+    stage.crash("D")
+    stage.submit("A", b"before")
+    stage.change_members("A", "=2")
+    stage.submit("A", b"after")
+    stage.restart("D")
+    follow(stage, "D")
+    stage.change_members("A", "+E")
+    follow(stage, "E")
+    for name in "ABCDE":
+        assert stage[name].replica.parameters.checkpoint_interval == 2
+        assert stage[name].replica.configuration.terms == b"2"
+    for name in "ABCDE":
+        stage.crash(name)
+    for name in "ABCDE":
+        stage.restart(name)
+    assert {actor.replica.parameters.window for actor in stage.actors} == {4}
+    for number in range(5):
+        stage.submit("E", b"%d" % number)
+    stage.wait(5_000)
+    assert {actor.replica.stable for actor in stage.actors} == {8}
+    stage.agree()
+
+
+def test_who_leads_is_given_up_after_the_new_time_and_not_the_old_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(4)
+    quick = replace(PARAMETERS, timeout_ticks=600)
+    monkeypatch.setattr(stage, "parameters_of", lambda now: quick if now.terms else PARAMETERS)
+    stage.change_members("A", "=1")
+    (silent,) = {actor.replica.primary for actor in stage.actors}
+    rest = [actor.name for actor in stage.actors if actor.key != silent]
+    stage.lost = lambda sender, to, raw: sender == silent
+    stage.submit(rest[0], b"waits")
+    stage.wait(1_500)  # half of what it was before
+    assert {stage[name].replica.view for name in rest} == {1}
+    assert stage.agree(*rest)[-1] == b"waits"
 
 
 def test_who_is_removed_votes_no_more_and_takes_nothing_in() -> None:

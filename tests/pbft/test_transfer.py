@@ -445,11 +445,6 @@ def test_pieces_are_given_to_who_asks_for_some() -> None:
     play = Play(claims=())
     play.hears(1, FetchState(0, 36, 1, (b"\x01",)))
     assert play.effects == [SendPart(B, 36, 1, (b"\x01",))]
-    play.hears(1, FetchState(0, 36, 1, ()))
-    assert play.effects == []
-    passed_on = SIGNERS[1].sign(FetchState(0, 36, 1, (b"\x01",)))
-    play.step(Received(A, passed_on))
-    assert play.effects == []
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

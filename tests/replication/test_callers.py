@@ -100,6 +100,20 @@ async def test_those_who_wait_for_room_hear_of_it(
             waiting.refuse(Stopped("the end"))
 
 
+def test_what_waits_when_less_goes_at_a_time_goes_alone() -> None:
+    waiting = Callers()
+    for size in (600, 600, 100, 100):
+        waiting.enqueue(bytes(size), ignore)
+    waiting.bound(500)
+    for sizes in ([600], [600], [100, 100]):
+        assert [len(operation) for operation in waiting.form()] == sizes
+        waiting.bundled(1, 1 + len(sizes))
+    with pytest.raises(TooLarge, match="bound is 500"):
+        waiting.enqueue(bytes(501), ignore)
+    waiting.bound(600)
+    waiting.enqueue(bytes(501), ignore)
+
+
 def test_at_the_end_everybody_is_told_wherever_they_wait() -> None:
     waiting = Callers()
     heard: list[Any] = []

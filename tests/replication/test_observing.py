@@ -81,7 +81,6 @@ async def running(settings: Config, line: Line) -> AsyncIterator[Replication]:
             genesis,
             membership.founders(genesis),
             keys,
-            Parameters(status_ticks=200),
             cast(Any, line),
             await way.find(settings, genesis, keys, own_record(settings, keys)),
             line.poller,
@@ -96,8 +95,9 @@ async def running(settings: Config, line: Line) -> AsyncIterator[Replication]:
 
 
 async def test_a_newcomer_follows_reads_and_takes_part_from_the_batch_that_admits_it(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(node, "_parameters", lambda *_: Parameters(status_ticks=200))
     (first,) = cluster(tmp_path, 1)
     (port,) = free_ports(1)
     second = home(tmp_path / "b1", port)

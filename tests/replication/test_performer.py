@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ import trio.testing
 
 from aegis_edge import proof
 from aegis_edge.disk.errors import DatabaseDamaged
+from aegis_edge.knowledge.agreed import Agreed
 from aegis_edge.knowledge.inclusion import Inclusion
 from aegis_edge.knowledge.merkle import label
 from aegis_edge.knowledge.operations import Barrier
@@ -50,6 +51,7 @@ from aegis_edge.pbft.events import (
     Measured,
     MendRows,
     PartJudged,
+    PartSent,
     Persist,
     Prune,
     Received,
@@ -159,6 +161,7 @@ class Store:
     error: Exception | None = None
     retired: int = 0
     searches: int = 3
+    size: int = 4096
     #: Whether rows are not mended with what is given.
     left: bool = False
     #: What the next ones to settle are told.
@@ -216,6 +219,9 @@ class Store:
             return []
         found = [b"certificate %d" % s for s in range(first, last + 1)]
         return found[: max(1, max_bytes // len(found[0]))]
+
+    def size_bytes(self) -> int:
+        return self.size
 
     def part(self, peer: bytes, sequence: int, kind: int, items: Sequence[bytes]) -> bytes | None:
         self.searches -= 1
@@ -638,7 +644,24 @@ async def test_pieces_of_a_state_are_looked_for_until_they_are_found() -> None:
     async with Stage().running() as stage:
         await stage.heard(SendPart(CARL, 8, 1, (b"a", b"b")))
         assert stage.store.searches == 0
-        assert stage.wires.sent == [(CARL, StatePart(8, 1, b"8 of %b: ab" % CARL).pack())]
+        data = b"8 of %b: ab" % CARL
+        assert stage.wires.sent == [(CARL, StatePart(8, 1, data).pack())]
+        sent = [e for e in stage.core.heard if isinstance(e, PartSent)]
+        assert sent == [PartSent(CARL, len(data), 4096)], "once, and with what it was"
+
+
+async def test_neither_kind_of_answer_takes_the_place_of_the_other() -> None:
+    async with Stage(eager=False).running() as stage:
+        stage.store.searches = 0
+        await stage.heard(persist(1))
+        await stage.heard(SendPart(CARL, 8, 1, (b"a",)), SendCommitted(CARL, 1, 1))
+        await stage.heard(SendCommitted(CARL, 2, 2))
+        for _ in range(3):
+            stage.disk.finish()
+            await stage.quiet()
+        kinds = [raw == b"certificate 2" for _, raw in stage.wires.sent]
+        assert kinds == [False, True]
+        assert [type(e) for e in stage.core.heard if isinstance(e, PartSent)] == [PartSent]
 
 
 async def test_pieces_are_judged_on_the_disk_and_the_replica_is_told() -> None:
@@ -1552,6 +1575,26 @@ async def test_other_members_are_known_before_the_replica_goes_on() -> None:
         assert status["reachable"] == ["anna"], "bert has a link still, and does not count"
         assert status["has_quorum"]
         assert stage.node.name(BERT) != "bert"
+
+
+async def test_what_the_members_agreed_on_is_what_callers_go_by_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with Stage().running(ANNA, BERT) as stage:
+        before = stage.node.members
+        now = replace(before.parameters, bytes_a_second=400, timeout_ticks=10_000)
+        stage.successors[1] = replace(
+            members(1, ME, ANNA, BERT, quorum=2, start=1),
+            parameters=now,
+            agreed=(Agreed("pbft_timeout", 10_000, 1),),
+        )
+        stage.store.rolls = [Roll((), 1, 1)]
+        await stage.heard(Settle(1))
+        assert stage.core.heard[-1].parameters == now
+        with pytest.raises(TooLarge, match="bound is 2000"):
+            stage.node.enqueue(bytes(2001), lambda _: None)
+        assert "pbft_timeout is 10 seconds" in caplog.text
 
 
 async def test_what_a_batch_would_do_is_asked_of_the_disk() -> None:

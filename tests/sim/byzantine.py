@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aegis_edge.knowledge.operations import (
+    Adjust,
     Admit,
     Approve,
     Delete,
@@ -811,7 +812,7 @@ class DoubleBundle(Vice):
 
 
 class Coup(Vice):
-    """Wants honest members out and its friends in, and votes for and against whatever there is."""
+    """Wants honest members out and its friends in, odd rules, and votes on whatever there is."""
 
     name = "coup"
 
@@ -829,6 +830,10 @@ class Coup(Vice):
             ballot = Propose(Admit(records[keys[self.somebody()]], keys[self.somebody()]))
         elif choice < 0.7:
             ballot = Propose(Admit(records[keys[self.somebody()]]))
+        elif choice < 0.8:
+            name = self.chance.choice(("pbft_timeout", "checkpoint_interval", "quorum"))
+            value = self.chance.choice((0, 1, 4, 100, 128, 129, 1_000, 3_600_001))
+            ballot = Propose(Adjust(name, value))
         else:
             ballot = Approve(1 + self.chance.randrange(12), self.likely(0.5))
         self.liar.did("Bundle", self.name)

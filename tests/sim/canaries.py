@@ -289,6 +289,13 @@ class ForgetsThatItForgot(Replica):
         super()._succeed(configuration, parameters)
 
 
+class StaysAsItIs(Replica):
+    """Goes by what it began with, whatever the members agree on."""
+
+    def _succeed(self, configuration: Any, parameters: Any) -> None:
+        super()._succeed(configuration, self.parameters)
+
+
 class VotesAtOnce(Replica):
     """Forgot its votes, and votes."""
 
@@ -588,6 +595,13 @@ CANARIES: tuple[Canary, ...] = (
         besieged=True,
         fault="disk_lost",
         seeds=400,
+    ),
+    Canary(
+        "goes_by_its_own_parameters",
+        "what the members agree on is not what they do",
+        frozenset({"parameters", "progress"}),
+        _replica(StaysAsItIs),
+        besieged=True,
     ),
     Canary(
         "any_voice_counts",

@@ -20,6 +20,7 @@ from aegis_edge.wire import messages as wire
 from tests.sim import linearizability
 from tests.sim.model import Model
 from tests.sim.node import SLOW_SYNCS
+from tests.sim.operator import wish_of
 
 if TYPE_CHECKING:
     from tests.sim.node import Node
@@ -344,6 +345,13 @@ class Judges:
         if len(later) > now.f:  # one alone may have had its reasons, and nobody follows it
             self.fail("steady", f"nodes {later} leave view {self._rest_view} without a reason")
 
+    def _check_parameters(self) -> None:
+        """What the members agreed on is what they go by, whatever their own settings say."""
+        world = self._world
+        for node in world.members:
+            if node.replica.parameters != world.parameters(node.index, world.agreed):
+                self.fail("parameters", f"node {node.index} goes by {node.replica.parameters}")
+
     def clock_changed(self) -> None:
         for node in self._world.nodes:
             if node.clock_offset:
@@ -372,7 +380,7 @@ class Judges:
         if node.liar:
             return
         if configuration.number == len(known):
-            if frozenset(configuration.members) not in self._world.operator.wished:
+            if wish_of(configuration) not in self._world.operator.wished:
                 self.fail("members", f"nobody wanted {len(configuration.members)} such members")
             known.append(configuration)
             self._judge_clocks()
@@ -390,12 +398,13 @@ class Judges:
         raw = node.disk.handovers[after.number]
         handover = wire.Handover.open(raw, self._world.reader.opener.open)
         signers = {commit.signer for commit in handover.commits}
-        said = {commit.message.vote for commit in handover.commits}
+        votes = {commit.message.vote for commit in handover.commits}
         place = (before.number, after.start, after.digest)
         n, f = len(before.members), (len(before.members) - 1) // 3
         enough = 2 * len(signers) > n + f and signers <= set(before.members)
-        named = {(vote[0], *vote[2::2]) for vote in said}
-        return enough and handover.members == after.members and named == {place}
+        named = {(vote[0], *vote[2::2]) for vote in votes}
+        said = (handover.members, handover.terms)
+        return enough and said == (after.members, after.terms) and named == {place}
 
     def executed(self, node: Node, deliver: Deliver, outcomes: Sequence[Sequence[Any]]) -> None:
         """An execution is durable at a node; all answers must be those of the model."""
@@ -561,7 +570,7 @@ class Judges:
         if set(executed) != {len(self.ledger)}:
             waiting.append(f"executed {executed} of {len(self.ledger)}")
         waiting += [f"node {node.index} has {node.waits_for}" for node in members if not node.idle]
-        interval = world.plan.checkpoint_interval
+        interval = world.parameters(0, world.agreed).checkpoint_interval
         due = max(executed) // interval * interval
         stable = [node.replica.stable for node in members]
         if min(stable) < due:
@@ -585,6 +594,7 @@ class Judges:
         world = self._world
         self._check_lag()
         self._check_steady()
+        self._check_parameters()
         roots = {(node.disk.machine.executed, node.disk.machine.root()) for node in world.honest}
         if len(roots) > len({executed for executed, _ in roots}):
             self.fail("equal roots", "the honest nodes end in different states")

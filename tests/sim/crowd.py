@@ -32,6 +32,7 @@ from aegis_edge.pbft.events import (
     JudgePart,
     LinkDown,
     LinkUp,
+    PartSent,
     Received,
     RootTaken,
     Send,
@@ -185,6 +186,7 @@ class Board:
                 data = self.disk.part(effect.peer, effect.sequence, effect.kind, effect.items)
             part = wire.StatePart(effect.sequence, effect.kind, data)
             self._send(effect.peer, part.pack())
+            return [PartSent(effect.peer, len(data), 0)]
         elif isinstance(effect, HangUp):
             self.crowd.unlink(self.index, self.crowd.index_of[effect.peer])
         elif isinstance(effect, Step):

@@ -135,8 +135,8 @@ class Disk:
         if type(step) is Foresee:
             roll = machine.foresee(step.sequence, step.time_ms, step.bundles)
             is_other = roll.number != machine.roll.number
-            successor = digest_of(roll.number, roll.start, roll.members) if is_other else b""
-            return Foreseen(step.sequence, step.digest, successor)
+            successor = digest_of(roll.number, roll.start, roll.members, roll.terms)
+            return Foreseen(step.sequence, step.digest, successor if is_other else b"")
         if type(step) is Persist:
             record = step.record
             self.records[(record.kind, record.view, record.sequence)] = record
@@ -148,7 +148,8 @@ class Disk:
             roll = self.machine.roll
             if roll.number != number:
                 _, commits, _ = codec.decode(step.certificate)
-                self.handovers[roll.number] = wire.pack_handover(roll.members, commits)
+                raw = wire.pack_handover(roll.members, commits, roll.terms)
+                self.handovers[roll.number] = raw
                 self._forget_records()
             return outcomes
         if type(step) is Settle:

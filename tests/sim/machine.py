@@ -23,14 +23,15 @@ HISTORY_VERSIONS = 3
 
 RULES = Rules(
     quorum=lambda n: quorum.quorum(n, quorum.faults(n)),
-    members_max=MEMBERS_MAX,
+    fits=lambda n, agreed: n <= MEMBERS_MAX,
     open_record=lambda raw: open_record(raw, signing.open_record),
 )
 
 
 def configuration_of(roll: Roll) -> Configuration:
     """What a roll means for the agreement."""
-    return Configuration(roll.number, roll.members, quorum.faults(len(roll.members)), roll.start)
+    f = quorum.faults(len(roll.members))
+    return Configuration(roll.number, roll.members, f, roll.start, terms=roll.terms)
 
 
 class DictState(MemoryState):

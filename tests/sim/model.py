@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from aegis_edge.knowledge.operations import (
+    Adjust,
     Admit,
     Approve,
     Barrier,
@@ -38,16 +39,17 @@ Said = tuple[tuple[tuple[int, int], ...], ...]
 class Motion:
     """A proposal that is open."""
 
-    change: Admit | Dismiss
+    change: Admit | Dismiss | Adjust
     author: bytes
     until_ms: int
     votes: dict[bytes, bool]
 
 
 class Members:
-    """Who belongs, and what is put to the vote."""
+    """Who belongs, by what they go, and what is put to the vote."""
 
     WEEK_MS = 604_800_000
+    BOUNDS: ClassVar = {"pbft_timeout": (100, 3_600_000), "checkpoint_interval": (1, 128)}
 
     def __init__(self, plan: Plan) -> None:
         records = signing.records(plan.n)
@@ -56,12 +58,14 @@ class Members:
         self._motions: dict[int, Motion] = {}
         self._last = 0
         self._number = 0
-        self._before = self._now
+        #: What was agreed on, and for which configuration.
+        self._values: dict[str, tuple[int, int]] = {}
+        self._before = self._now, self._values
 
     def ended(self) -> None:
-        """A batch is over: if the members are others, a configuration begins."""
-        self._number += self._now != self._before
-        self._before = self._now
+        """A batch is over: with other members, or other values, a configuration begins."""
+        self._number += (self._now, self._values) != self._before
+        self._before = self._now, self._values
 
     def ballot(self, who: bytes, time_ms: int, asked: Propose | Approve | Leave) -> tuple[int, int]:
         if who not in self._now:
@@ -72,11 +76,11 @@ class Members:
         if isinstance(asked, Leave):
             if self._now == {who}:
                 return REFUSED, 0
-            self._become(self._now - {who})
+            self._make(Dismiss(who))
             return DONE, 0
         if isinstance(asked, Approve):
             return self._vote(who, asked.number, asked.yes)
-        refused, _ = self._outcome(asked.change)
+        refused = self._objection(asked.change)
         if refused is not None:
             return refused, 0
         for number, motion in self._motions.items():
@@ -97,29 +101,38 @@ class Members:
         needed = (n + (n - 1) // 3) // 2 + 1
         said = [motion.votes.get(member) for member in self._now]
         if said.count(True) >= needed:
-            self._become(self._outcome(motion.change)[1])
+            self._make(motion.change)
         elif n - said.count(False) < needed:
             del self._motions[number]
         return DONE, number
 
-    def _outcome(self, change: Admit | Dismiss) -> tuple[int | None, set[bytes]]:
-        """Why it cannot be made (None: it can), and who the members would be."""
+    def _objection(self, change: Admit | Dismiss | Adjust) -> int | None:
+        """Why it cannot be made; None: it can."""
+        if isinstance(change, Adjust):
+            lowest, highest = self.BOUNDS.get(change.name, (1, 0))
+            if not lowest <= change.value <= highest:
+                return INVALID
+            return CONFLICT if self._values.get(change.name, (-1,))[0] == change.value else None
         if isinstance(change, Dismiss):
             if change.key not in self._now:
-                return ABSENT, self._now
-            return (REFUSED if len(self._now) == 1 else None), self._now - {change.key}
+                return ABSENT
+            return REFUSED if len(self._now) == 1 else None
         new = self._key_of.get(change.record)
         if new is None:
-            return INVALID, self._now
+            return INVALID
         if change.instead_of is not None and change.instead_of not in self._now:
-            return ABSENT, self._now
-        rest = self._now - {change.instead_of or b""}
-        return (CONFLICT if new in rest else None), rest | {new}
+            return ABSENT
+        return CONFLICT if new in self._now - {change.instead_of or b""} else None
 
-    def _become(self, members: set[bytes]) -> None:
-        self._now = members
+    def _make(self, change: Admit | Dismiss | Adjust) -> None:
+        if isinstance(change, Adjust):
+            self._values = {**self._values, change.name: (change.value, self._number + 1)}
+        elif isinstance(change, Dismiss):
+            self._now = self._now - {change.key}
+        else:
+            self._now = self._now - {change.instead_of or b""} | {self._key_of[change.record]}
         self._motions = {
-            k: m for k, m in self._motions.items() if self._outcome(m.change)[0] is None
+            k: m for k, m in self._motions.items() if self._objection(m.change) is None
         }
 
 

@@ -33,6 +33,7 @@ from aegis_edge.pbft.events import (
     KeepHandovers,
     LinkDown,
     LinkUp,
+    PartSent,
     Persist,
     Prune,
     Received,
@@ -144,7 +145,7 @@ class Node:
             self.replica = world.build.replica(
                 self.signer,
                 configuration_of(self.disk.machine.roll),
-                world.parameters(self.index),
+                world.parameters(self.index, self.disk.machine.roll.agreed),
                 restored,
                 world.reader.opener.open,
             )
@@ -437,7 +438,7 @@ class Node:
     def _settled(self, settle: Settle | InstallState, root: bytes, roll: Roll) -> Settled:
         configuration = configuration_of(roll)
         self.world.judges.settled(self, configuration)
-        parameters = self.world.parameters(self.index)
+        parameters = self.world.parameters(self.index, roll.agreed)
         return Settled(settle.sequence, root, configuration, parameters)
 
     def _begin(self, effects: list[Effect]) -> None:
@@ -478,7 +479,7 @@ class Node:
         elif type(effect) is Confirmed:
             self._confirmed(effect)
         elif type(effect) is SendPart:
-            self._send_part(effect)
+            return [self._send_part(effect)]
         else:
             assert type(effect) is SendCommitted
             target = self.world.index_of[effect.peer]
@@ -489,12 +490,13 @@ class Node:
                 return [BatchesGone(effect.peer, effect.first)]
         return []
 
-    def _send_part(self, effect: SendPart) -> None:
+    def _send_part(self, effect: SendPart) -> PartSent:
         data = None
         while data is None:
             data = self.disk.part(effect.peer, effect.sequence, effect.kind, effect.items)
         part = StatePart(effect.sequence, effect.kind, self.piece(effect.kind, data))
         self.transmit(self.world.index_of[effect.peer], part.pack())
+        return PartSent(effect.peer, len(data), 0)
 
     def piece(self, kind: int, data: bytes) -> bytes:
         """What is given to others of a state of this node's."""

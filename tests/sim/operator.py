@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aegis_edge.knowledge.operations import Admit, Change, Dismiss, Leave, Propose
+from aegis_edge.knowledge.agreed import unpack
+from aegis_edge.knowledge.operations import Adjust, Admit, Change, Dismiss, Leave, Propose
 from aegis_edge.pbft import quorum
+from aegis_edge.pbft.configuration import Configuration
 from tests.sim import signing
 
 if TYPE_CHECKING:
@@ -18,10 +20,21 @@ if TYPE_CHECKING:
 
 #: How often a member is asked again, in time-outs.
 AGAIN_TIMEOUTS = 2
+#: How often what they want is another value of what all members share.
+ADJUSTMENTS = 0.3
+
+#: Who the members shall be, and what they shall have agreed on.
+Wish = tuple[frozenset[bytes], frozenset[tuple[str, int]]]
+
+
+def wish_of(configuration: Configuration) -> Wish:
+    """What somebody wanted who got this."""
+    values = frozenset((name, value) for name, value, _ in unpack(configuration.terms))
+    return frozenset(configuration.members), values
 
 
 class Operator:
-    """`wished`: every set of members that was wanted, whether it came about or not."""
+    """`wished`: all that was wanted, whether it came about or not."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -29,7 +42,7 @@ class Operator:
         self._records = dict(signing.records(world.plan.n))
         self._open: tuple[int, Change, int | None] | None = None
         self._number = 0
-        self.wished: list[frozenset[bytes]] = []
+        self.wished: list[Wish] = []
 
     @property
     def waits(self) -> bool:
@@ -42,12 +55,20 @@ class Operator:
         world = self._world
         if self.waits or any(node.forgetful for node in world.honest):
             return
-        members = set(world.configuration.members)
-        options = [(change, after) for change, after in self._options(members) if self._fits(after)]
+        now, values = wish_of(world.configuration)
+        options: list[tuple[Change, Wish]]
+        if self._random.random() < ADJUSTMENTS:
+            options = self._adjustments(dict(values))
+        else:
+            options = [
+                (change, (frozenset(after), values))
+                for change, after in self._options(set(now))
+                if self._fits(after)
+            ]
         if not options:
             return
         change, after = self._random.choice(options)
-        self.wished.append(frozenset(after))
+        self.wished.append(after)
         leaver = None
         if isinstance(change, Dismiss) and self._random.random() < 0.3:
             leaver = world.index_of[change.key]
@@ -65,6 +86,18 @@ class Operator:
         for other in outside:
             options += [(Admit(self._records[other]), members | {other})] * 4
         return options
+
+    def _adjustments(self, values: dict[str, int]) -> list[tuple[Change, Wish]]:
+        members, plan = self._world.configuration.members, self._world.plan
+        # Where lines carry little, callers have values that go by the time-out of the plan.
+        fifths = (5, 6, 7) if plan.bytes_a_tick else (4, 5, 6)
+        choices = [("pbft_timeout", plan.timeout_ticks * part // 5) for part in fifths]
+        choices += [("checkpoint_interval", interval) for interval in (2, 3, 4, 8, 16)]
+        return [
+            (Adjust(name, value), (frozenset(members), frozenset({**values, name: value}.items())))
+            for name, value in choices
+            if values.get(name) != value
+        ]
 
     def _fits(self, members: set[bytes]) -> bool:
         liars = sum(self._world.keys[liar] in members for liar in self._world.plan.liars)

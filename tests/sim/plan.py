@@ -160,8 +160,9 @@ class Plan:
 
     @property
     def value_bytes(self) -> int:
-        """What a large value measures: most of what a line carries in a time-out."""
-        return self.bytes_a_tick * self.timeout_ticks * 6 // 10
+        """What a large value measures: most of what a line carries in the shortest time-out."""
+        shortest_ticks = self.timeout_ticks * 4 // 5 if self.mixed else self.timeout_ticks
+        return self.bytes_a_tick * shortest_ticks * 6 // 10
 
     def without(self, indexes: frozenset[int]) -> Plan:
         """The plan less some of its faults and vices."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from aegis_edge.knowledge.agreed import Agreed, unpack
 from aegis_edge.pbft import quorum
 from aegis_edge.pbft.configuration import Configuration, Parameters
 from tests.sim import byzantine, signing
@@ -130,16 +131,24 @@ class World:
         self.operator = Operator(self)
         self.clients = [build.client(self, number) for number in range(plan.clients)]
 
-    def parameters(self, index: int) -> Parameters:
-        """What one node counts and waits for."""
-        if not self.plan.mixed:
-            return self._parameters
-        choice = self.plan.random(f"parameters {index}").choice
+    def parameters(self, index: int, agreed: tuple[Agreed, ...] = ()) -> Parameters:
+        """What one node counts and waits for, where the members agreed on some of it."""
+        own = self._parameters
+        if self.plan.mixed:
+            choice = self.plan.random(f"parameters {index}").choice
+            own = replace(
+                own,
+                timeout_ticks=self.plan.timeout_ticks * choice((4, 5, 6)) // 5,
+                pipeline=choice((1, 2, 4)),
+                bundles_in_flight=choice((1, 2, 4)),
+            )
+        shared = {name: value for name, value, _ in agreed}
+        interval = shared.get("checkpoint_interval", own.checkpoint_interval)
         return replace(
-            self._parameters,
-            timeout_ticks=self.plan.timeout_ticks * choice((4, 5, 6)) // 5,
-            pipeline=choice((1, 2, 4)),
-            bundles_in_flight=choice((1, 2, 4)),
+            own,
+            timeout_ticks=shared.get("pbft_timeout", own.timeout_ticks),
+            checkpoint_interval=interval,
+            window=own.window // own.checkpoint_interval * interval,
         )
 
     # --- time ---
@@ -208,6 +217,11 @@ class World:
     def configuration(self) -> Configuration:
         """The one in force."""
         return self.configurations[-1]
+
+    @property
+    def agreed(self) -> tuple[Agreed, ...]:
+        """What the members agreed on, beside who they are."""
+        return unpack(self.configuration.terms)
 
     @property
     def honest(self) -> list[Node]:

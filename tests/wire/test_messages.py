@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -442,11 +442,16 @@ def test_a_handover_is_the_keys_of_members_and_commits_of_distinct_signers(voice
             say.Handover.open(heirs(voices, *wrong).raw, open_)
     with pytest.raises(WireError):
         say.Handover.open(heirs(voices, *(blob(n) for n in range(65))).raw, open_)
+    agreed = replace(good, terms=b"what they agreed on")
+    assert say.Handover.open(agreed.raw, open_) == agreed
     raws = tuple(c.raw for c in good.commits)
     vote = voices.signed[Prepare].raw
     for fields in (
         (b"".join(good.members),),
         (b"".join(good.members), raws, 0),
+        (b"".join(good.members), raws, b""),
+        (b"".join(good.members), raws, bytes(say.TERMS_BYTES_MAX + 1)),
+        (b"".join(good.members), raws, b"terms", b""),
         (b"".join(good.members), (*raws, raws[0])),
         (b"".join(good.members), (vote,)),
         (b"".join(good.members), (b"raw",)),
@@ -465,7 +470,8 @@ def test_the_largest_handover_has_room(voices: Voices) -> None:
     signers = [Signer(bytes((n,)) * 32, CLUSTER) for n in range(say.MEMBERS_MAX)]
     said = Commit(top, top, top, blob(7), top, blob(6))
     members = tuple(sorted(s.public for s in signers))
-    handover = say.Handover(members, tuple(s.sign(said) for s in signers))
+    terms = bytes(say.TERMS_BYTES_MAX)
+    handover = say.Handover(members, tuple(s.sign(said) for s in signers), terms)
     assert len(handover.raw) < say.HANDOVER_BYTES_MAX
     assert say.Handover.open(handover.raw, voices.opener().open) == handover
 
