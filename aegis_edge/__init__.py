@@ -17,6 +17,7 @@ The house.  Imports go strictly down by floor, and on a floor by step; never sid
          api          HTTP/1.1 on a Unix socket
          client       the same, for Python programs
          config       one TOML file, and the environment
+         supervisor   what systemd is told of the node
     3.1  net          links to the peers: Trio begins here
          disk         the SQLite database and the key file
     3.0  membership   what the roll of members means for agreement, links and people

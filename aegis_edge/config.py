@@ -33,6 +33,10 @@ SECURITY_LEVELS = ("STANDARD", "HIGH", "PARANOID")
 
 FILE_NAME = "config.toml"
 HOME_VARIABLE = "AEGIS_EDGE_HOME"
+#: The home and the API of the node that runs as the board's service, where one is installed; others
+#: who may use it cannot look into its home, but into that folder of /run.
+SERVICE_HOME = Path("/var/lib/aegis-edge")
+SERVICE_API_SOCKET = Path("/run/aegis-edge/api.sock")
 PREFIX = "AEGIS_EDGE_"
 
 #: Settings that only mean something where links go through Tor.  Whoever sets one and has direct
@@ -198,6 +202,10 @@ def _endpoint(value: Any) -> str:
     raise ValueError("must be a port of this host, or unix:/path of a socket")
 
 
+def _default_api_socket(home: Path) -> Path:
+    return SERVICE_API_SOCKET if home == SERVICE_HOME else home / "api.sock"
+
+
 def _host_name(_home: Path) -> str:
     name = socket.gethostname().partition(".")[0] or "node"
     return name.encode()[:NAME_BYTES_MAX].decode(errors="ignore")
@@ -294,7 +302,7 @@ SETTINGS: tuple[Setting, ...] = (
         "--api-socket",
         "the Unix socket of the local HTTP API",
         _socket_path,
-        lambda home: home / "api.sock",
+        _default_api_socket,
     ),
     Setting(
         "pbft_timeout",
@@ -528,6 +536,7 @@ def load(
         else:
             given, source = setting.default(Path(home.value)), "default"
         values[setting.key] = Value(_parsed(setting, given, source), source)
+    _refuse_leaving_tor(values, table, path)
     _refuse_half_tor(values)
     _refuse_beacons_beside_tor(values)
     _refuse_idle_ports(values, environment)
@@ -557,7 +566,10 @@ def _home(flag: Any, environment: Mapping[str, str]) -> Value:
         found = Value(Path(first), "environment STATE_DIRECTORY")
     else:
         data = environment.get("XDG_DATA_HOME") or str(Path("~/.local/share").expanduser())
-        found = Value(Path(data) / "aegis-edge", "default")
+        own = Path(data) / "aegis-edge"
+        # The board's own node, unless this user has another.
+        is_service = SERVICE_HOME.is_dir() and not os.path.isdir(own)
+        found = Value(SERVICE_HOME if is_service else own, "default")
     return Value(Path(os.path.abspath(found.value)), found.source)
 
 
@@ -598,6 +610,18 @@ def _nearest(key: str, known: list[str]) -> str:
 
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else f"the known ones are {', '.join(known)}"
+
+
+def _refuse_leaving_tor(values: Mapping[str, Value], table: Mapping[str, Any], path: Path) -> None:
+    """A board that was made for Tor shows nobody where it is because of how it was started."""
+    transport = values["transport"]
+    if transport.value != "tor" and table.get("transport") == "tor":
+        raise _error(
+            transport.source,
+            f"transport is {transport.value}, and {path} says tor: this would tell others where the"
+            " board is; start the node without that (as a service: aegis-edge-tor), or change the"
+            " file",
+        )
 
 
 def _refuse_half_tor(values: Mapping[str, Value]) -> None:

@@ -23,10 +23,11 @@ from typing import Any
 import trio
 
 import aegis_edge
-from aegis_edge import api, home, membership
+from aegis_edge import api, home, membership, supervisor
 from aegis_edge.bans import Bans
 from aegis_edge.config import Config, ConfigError
 from aegis_edge.disk import hostfile, keyfile, waypointfile
+from aegis_edge.disk.card import Card
 from aegis_edge.disk.database import Database
 from aegis_edge.disk.errors import DatabaseDamaged, DatabaseLost, DiskError
 from aegis_edge.disk.hostfile import Host
@@ -52,6 +53,7 @@ from aegis_edge.peers.book import Book
 from aegis_edge.peers.genesis import Genesis, GenesisError
 from aegis_edge.replication import Members, Outlived, Replication
 from aegis_edge.replication.scrub import scrub
+from aegis_edge.supervisor import Service
 from aegis_edge.way import Way
 from aegis_edge.way import find as find_way
 from aegis_edge.wire import messages
@@ -92,13 +94,15 @@ async def run(
     ready: Callable[[Replication], None] = lambda _: None,
     stop: trio.Event | None = None,
     lost: str = "",
+    service: Service | None = None,
 ) -> None:
     """Run the node described by `config` until `stop` is set or the task is cancelled.
 
     `ready` is called once the API answers and links are being made.  `alone`: the owner says that
     nobody but the members that the database knows ever took part; `lost`: what became of the
-    database that was found damaged just now, for the owner to hear.  Raises `HomeError` and the
-    typed errors of the disk, the links and the API, alone or in a group.
+    database that was found damaged just now, for the owner to hear; `service`: the manager that
+    wants to know how the node stands, if there is one.  Raises `HomeError` and the typed errors of
+    the disk, the links and the API, alone or in a group.
     """
     stop = trio.Event() if stop is None else stop
     genesis = home.read_genesis(config)
@@ -146,6 +150,8 @@ async def run(
                     *(config.name, identity.short(record.signer), way.listen, config.api_socket),
                 )
                 _say_if_no_member(replication)
+                if service is not None:
+                    nursery.start_soon(_attended, service, speaker.status, thread, config)
                 ready(replication)
                 await stop.wait()
                 await replication.stop()
@@ -190,6 +196,17 @@ async def _database(
             await thread.call(database.close)
     finally:
         thread.close()
+
+
+async def _attended(
+    service: Service,
+    status: Callable[[], Mapping[str, Any]],
+    thread: DatabaseThread,
+    config: Config,
+) -> None:
+    """Tell the manager how the node stands, and that its disk answers: where the database waits."""
+    with closing(Card(config.genesis_file)) as card:
+        await service.attend(status, partial(thread.call, card.answer))
 
 
 def _links(
@@ -526,21 +543,20 @@ def main(
     alone: bool = False,
     ready: Callable[[Replication], None] = lambda _: None,
     tell: Callable[[Exception], object] = _told,
+    reread: Callable[[], Config] | None = None,
 ) -> int:
     """Run the node until SIGTERM or SIGINT; the process's exit code.
 
     0: told to stop; else the `exit_code` of what ended it, 1 if that has none: 74, the disk
     failed; 75, another process holds what this one needs; 78, settings, genesis, key or database
-    must be corrected by a person.  `tell` is given each error; for `alone` see `run`.  Where a
-    database is found damaged while it is in use, the node begins anew with an empty one, a few
-    times: of that one the owner said nothing, `alone` or not.  So it does where it has found an
-    earlier life of its own that was counted higher.
+    must be corrected by a person.  `tell` is given each error; for `alone` see `run`.  A service
+    reads its settings again at SIGHUP, by `reread`.  Where a database is found damaged while it is
+    in use, the node begins anew with an empty one, a few times: of that one the owner said nothing,
+    `alone` or not.  So it does where it has found an earlier life of its own that was counted
+    higher.
     """
-    logging.basicConfig(
-        level=config.log_level.upper(),
-        format=("" if "JOURNAL_STREAM" in os.environ else "%(asctime)s ")
-        + "%(levelname)s %(message)s",
-    )
+    _log_to_stderr(config)
+    service = supervisor.of(os.environ)
     # What the imports made stays for good, and cycles are few: look for them less often.
     gc.collect()
     gc.freeze()
@@ -550,12 +566,17 @@ def main(
     while True:
         failures: list[Exception] = []
         try:
-            run_once = partial(_until_signalled, config, ready, alone, lost, signalled)
+            hear = partial(_heed, config, service, reread)
+            run_once = partial(
+                _until_signalled, config, ready, alone, lost, signalled, service, hear
+            )
             trio.run(run_once, strict_exception_groups=True)
         except* OURS as group:
             failures = list(_leaves(group))
         for error in failures:
             tell(error)
+            if service is not None:
+                service.say(str(error))
         left -= 1
         begins_anew = any(isinstance(error, (DatabaseLost, Outlived)) for error in failures)
         if not begins_anew or not left or signalled:
@@ -572,20 +593,64 @@ async def _until_signalled(
     alone: bool,
     lost: str,
     signalled: list[int],
+    service: Service | None,
+    heed: Callable[[trio.Event, list[int]], Awaitable[None]],
 ) -> None:
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-
-        async def heed() -> None:
-            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                async for number in signals:
-                    log.info("stopping after %s", signal.Signals(number).name)
-                    signalled.append(number)
-                    stop.set()
-
-        nursery.start_soon(heed)
-        await run(config, alone=alone, ready=ready, stop=stop, lost=lost)
+        nursery.start_soon(heed, stop, signalled)
+        if service is not None:
+            await service.pause(stop)
+            nursery.start_soon(service.open)
+        if not stop.is_set():
+            await run(config, alone=alone, ready=ready, stop=stop, lost=lost, service=service)
         nursery.cancel_scope.cancel()
+
+
+async def _heed(
+    config: Config,
+    service: Service | None,
+    reread: Callable[[], Config] | None,
+    stop: trio.Event,
+    signalled: list[int],
+) -> None:
+    """Set `stop` when the process is told to end; a service is told to read its settings, too."""
+    reload = [] if service is None or reread is None else [signal.SIGHUP]
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, *reload) as signals:
+        async for number in signals:
+            if service is not None and reread is not None and number == signal.SIGHUP:
+                service.reloading()
+                _reload(config, reread)
+                service.reloaded()
+                continue
+            log.info("stopping after %s", signal.Signals(number).name)
+            signalled.append(number)
+            if service is not None:
+                service.stopping()
+            stop.set()
+
+
+def _reload(config: Config, reread: Callable[[], Config]) -> None:
+    """How much is logged is changed at once; of the rest the owner is told when it counts."""
+    try:
+        fresh = reread()
+    except ConfigError as error:
+        log.error("the settings stay as they are: %s", error)
+        return
+    logging.getLogger().setLevel(fresh.log_level.upper())
+    later = [key for key in fresh.values if key != "log_level" and fresh[key] != config[key]]
+    if later:
+        log.warning("%s: what the settings say now counts from the next start", ", ".join(later))
+    log.info("the settings were read again")
+
+
+def _log_to_stderr(config: Config) -> None:
+    handler = logging.StreamHandler()
+    if supervisor.is_journal(os.environ, 2):
+        handler.setFormatter(supervisor.Formatter("%(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=config.log_level.upper(), handlers=[handler])
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:

@@ -100,6 +100,23 @@ def test_without_a_hint_the_home_is_below_the_users_own(monkeypatch: pytest.Monk
     assert load({}, BARE).directory == Path("/home/somebody/.local/share/aegis-edge")
 
 
+def test_where_the_package_is_installed_the_home_is_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "SERVICE_HOME", tmp_path / "service")
+    there = {"XDG_DATA_HOME": str(tmp_path)}
+    assert load({}, there).directory == tmp_path / "aegis-edge"
+    (tmp_path / "service").mkdir()
+    found = load({}, there)
+    assert found.directory == tmp_path / "service"
+    assert found.api_socket == config.SERVICE_API_SOCKET
+    assert load({"api_socket": "/a"}, there).api_socket == Path("/a")
+    (tmp_path / "aegis-edge").mkdir()
+    own = load({}, there)
+    assert own.directory == tmp_path / "aegis-edge"
+    assert own.api_socket == own.directory / "api.sock"
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 
@@ -372,3 +389,20 @@ def test_what_may_be_set_here_may_be_agreed_on() -> None:
     for value in (parameter.lowest - 1, parameter.highest + 1):
         with pytest.raises(ValueError):
             setting.parse(parameter.said(value))
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "source"),
+    [
+        ({}, {"AEGIS_EDGE_TRANSPORT": "direct"}, "environment AEGIS_EDGE_TRANSPORT"),
+        ({"transport": "direct"}, {}, "flag --transport"),
+    ],
+)
+def test_a_board_that_was_made_for_tor_does_not_leave_it(
+    tmp_path: Path, flags: dict[str, str], environment: dict[str, str], source: str
+) -> None:
+    (tmp_path / "config.toml").write_text("transport = 'tor'\n")
+    with pytest.raises(ConfigError, match=rf"{source}: transport is direct, and .* says tor: this"):
+        load({"home": tmp_path, **flags}, environment)
+    (tmp_path / "config.toml").write_text("transport = 'direct'\n")
+    assert not load({"home": tmp_path, **flags}, environment).is_through_tor

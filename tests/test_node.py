@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ from tests.replication.many import submit_many
 PROGRAM = """
 import sys
 from aegis_edge import config, node
-settings = config.load({"home": sys.argv[1]}, {})
-sys.exit(node.main(settings, ready=lambda _: print("ready", flush=True)))
+settings = lambda: config.load({"home": sys.argv[1]}, {})
+ready = lambda _: print("ready", flush=True)
+sys.exit(node.main(settings(), ready=ready, reread=settings))
 """
 TIMEOUT_S = 60.0
 
@@ -342,10 +343,14 @@ def caller(settings: Config, version: int) -> Links:
 
 
 @contextmanager
-def process(settings: Config) -> Iterator[subprocess.Popen[str]]:
+def process(settings: Config, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A node as a process of its own, serving."""
     started = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(settings.directory)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, str(settings.directory)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if environment else None,
+        text=True,
     )
     with started:
         try:
@@ -625,3 +630,80 @@ def test_a_node_that_was_told_to_stop_does_not_begin_anew(
     told: list[Exception] = []
     assert node.main(home(tmp_path / "n", 1), tell=told.append) == os.EX_IOERR
     assert runs == [""]
+
+
+# --- as a service ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
+    """A service manager at `notify`: all lines that it is told up to this one."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        end.settimeout(TIMEOUT_S)
+
+        def until(wanted: str) -> list[str]:
+            lines: list[str] = []
+            while wanted not in lines:
+                lines += end.recv(4_096).decode().splitlines()
+            return lines
+
+        yield until
+
+
+def test_a_service_says_how_it_stands_and_reads_its_settings_again(
+    tmp_path: Path, told: Callable[[str], list[str]]
+) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with process(
+        settings, NOTIFY_SOCKET=str(tmp_path / "notify"), RUNTIME_DIRECTORY=str(tmp_path)
+    ) as run:
+        before = told("READY=1")
+        assert "STATUS=opens its database" in before
+        assert before[-1] == "STATUS=1 of 1 nodes reachable; n0 leads, view 0"
+        assert (tmp_path / "starts").read_text() == "1"
+        for text in ("log_level = 'debug'\nname = 'other'\np2p_port = 1\n", "nonsense"):
+            settings.file.write_text(text)
+            run.send_signal(signal.SIGHUP)
+            assert "RELOADING=1" in told("READY=1")
+        run.terminate()
+        assert told("STATUS=stops")[-2:] == ["STOPPING=1", "STATUS=stops"]
+        assert run.wait(TIMEOUT_S) == 0
+        assert run.stderr is not None
+        said = run.stderr.read()
+        assert "WARNING name, p2p_port, pbft_timeout: what the settings say now counts" in said
+        assert "ERROR the settings stay as they are: " in said
+        assert not (tmp_path / "starts").exists()
+
+
+def test_a_service_that_cannot_begin_says_why_to_its_manager(
+    tmp_path: Path, told: Callable[[str], list[str]]
+) -> None:
+    settings = home(tmp_path / "n", 1)
+    words = [sys.executable, "-c", PROGRAM, str(settings.directory)]
+    environment = os.environ | {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    done = subprocess.run(words, env=environment, capture_output=True, timeout=TIMEOUT_S)
+    assert done.returncode == os.EX_CONFIG
+    assert "STATUS=stops" not in told(f"STATUS={done.stderr.decode()[12:-1]}"[:519])
+
+
+def test_what_goes_to_the_journal_has_priorities_and_no_times(tmp_path: Path) -> None:
+    (settings,) = cluster(tmp_path, 1)
+    with (tmp_path / "journal").open("w") as journal:
+        found = os.fstat(journal.fileno())
+        words = [sys.executable, "-c", PROGRAM, str(settings.directory)]
+        run = subprocess.Popen(
+            words,
+            env=os.environ | {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"},
+            stdout=subprocess.PIPE,
+            stderr=journal,
+            text=True,
+        )
+        with run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == "ready\n"
+            run.terminate()
+            assert run.wait(TIMEOUT_S) == 0
+    lines = (tmp_path / "journal").read_text().splitlines()
+    assert any(line.startswith("<6>n0 runs: ") for line in lines)
+    assert all(line[0] + line[2] == "<>" for line in lines)

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,8 +52,9 @@ def main(words: str) -> int:
     try:
         from aegis_edge import config, node
 
-        settings = config.load(said["given"])
-        return node.main(settings, alone=said["alone"], ready=ready, tell=tell)
+        reread = partial(config.load, said["given"])
+        settings = reread()
+        return node.main(settings, alone=said["alone"], ready=ready, tell=tell, reread=reread)
     except KeyboardInterrupt:  # while it is still being read: a node heeds it by itself
         return INTERRUPTED
     except Exception as error:

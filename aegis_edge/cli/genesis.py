@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import owner, screen
 from aegis_edge.cli.meant import Group
 from aegis_edge.cli.status import tolerance
 
@@ -99,6 +99,7 @@ def install(file: str) -> None:
     config = screen.config()
     text = _text(file, "genesis")
     genesis = _read(file, text)
+    owner.become(config)
     own = keyfile.read(config.key_file).public
     if config.genesis_file.exists() and _text(str(config.genesis_file)) == text:
         screen.note("it is installed already")
@@ -111,7 +112,7 @@ def install(file: str) -> None:
             screen.say(f"This node, {identity.node_id(own)}, is not one of its members.")
             screen.say("Give its record to one of the cluster, who lets it in once it runs:")
             screen.say(f"  aegis-edge members add {config.name}.record")
-        screen.say(f"Next: {screen.typed('run')}")
+        screen.say(f"Next: {owner.to_start(config)}")
 
 
 @command.command("show")

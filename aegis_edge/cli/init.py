@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import owner, screen
 from aegis_edge.cli.genesis import ratio_option
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def make(config: Config, unsaved: Mapping[str, Value]) -> Verified[NodeRecord]:
     from aegis_edge.disk import keyfile
     from aegis_edge.disk.errors import disk_errors
 
+    owner.become(config)
     _refuse_a_nodes_home(config)
     with disk_errors(config.directory):
         config.directory.mkdir(0o700, parents=True, exist_ok=True)
@@ -262,7 +263,7 @@ def _tell(
         screen.say(f"before it, to {config.tor_extra_file}")
         screen.say()
     if single:
-        screen.say(f"Next: {screen.typed('run')}")
+        screen.say(f"Next: {owner.to_start(config)}")
     else:
         if not (config.is_through_tor or config["advertise"]) and config.listen in (
             "127.0.0.1",
@@ -272,14 +273,14 @@ def _tell(
             screen.say("another home, with --address HOST:PORT.")
             screen.say()
         record = f"{screen.typed('record')} > {shlex.quote(config.name)}.record"
-        install, run = screen.typed("genesis install genesis"), screen.typed("run")
+        install = screen.typed("genesis install genesis")
         screen.say("Next:")
         screen.say(f"  {record:45}  # on each board; bring all to one")
         screen.say(
             "  aegis-edge genesis create *.record -o genesis  # there, once; copy it to each"
         )
         screen.say(f"  {install:45}  # on each board")
-        screen.say(f"  {run:45}  # on each board")
+        screen.say(f"  {owner.to_start(config):45}  # on each board")
 
 
 def _links(config: Config) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import owner, screen
 from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def rotate(now: bool) -> None:
     screen.say()
     screen.say("The backup of identity.key is of no use any more: make a new one.")
     screen.say("The address counts from the node's next start; if it runs as a service:")
-    screen.say("  systemctl --user restart aegis-edge")
+    screen.say(f"  {owner.to_restart(config)}")
 
 
 def _config() -> Config:
@@ -84,6 +84,7 @@ def _config() -> Config:
             "the links of this node are direct, so it has no onion address",
             "set transport to tor for one; see aegis-edge config show",
         )
+    owner.become(config)
     return config
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from aegis_edge.cli import screen
+from aegis_edge.cli import owner, screen
 from aegis_edge.cli.meant import Group
 
 if TYPE_CHECKING:
@@ -102,4 +102,5 @@ def _own() -> Verified[NodeRecord]:
     from aegis_edge.disk import keyfile
 
     config = screen.config()
+    owner.become(config)
     return home.own_record(config, keyfile.read(config.key_file))

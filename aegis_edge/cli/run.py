@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from aegis_edge import config
-from aegis_edge.cli import bare, screen
+from aegis_edge.cli import bare, owner, screen
 from aegis_edge.config import SETTINGS
 
 #: Settings that are no flags of `run`: `common` has the one, and the other is in the genesis.
@@ -50,5 +50,6 @@ def command(alone: bool, **flags: Any) -> NoReturn:
       aegis-edge run --listen 0.0.0.0 --log-level debug
     """
     given = screen.given(**{key: value for key, value in flags.items() if value is not None})
-    config.load(given)  # what is wrong with a flag is said before anything else
+    settings = config.load(given)  # what is wrong with a flag is said before anything else
+    owner.become(settings)
     bare.become(given, alone=alone, as_json=screen.wants_json())

@@ -3,6 +3,8 @@ of its last node record, and which of its onion addresses is the last.
 
 Knows how to keep a secret file: 0600, written beside and renamed, synced with its folder; and that
 a node and a command may change it at once, so whoever does holds its folder's lock (flock(2)).
+A service manager may hold the keys instead (systemd.exec(5), LoadCredential=): then the home has
+nothing but what changes.
 Refuses to know what the keys sign.  The Ed25519 seed and the Noise key are independent random
 bytes, so that losing one says nothing about the other.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +24,11 @@ from aegis_edge.disk.errors import DiskError, disk_errors
 from aegis_edge.disk.schema import mark_new, sync_folder
 
 ENTROPY_BYTES = 64
+#: The credential that holds a key file, and the file beside where that was that holds its counts.
+CREDENTIAL = "aegis-edge.identity"
+COUNTS_SUFFIX = ".counts"
 _FIRST_LINE = "aegis-edge identity 1"
+_COUNTS_LINE = "aegis-edge counts 1"
 _CHECK_DOMAIN = b"aegis-edge keys"
 _SIZE_BYTES_MAX = 1024
 _VERSION_MAX = 2**63 - 1
@@ -82,7 +88,7 @@ def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
     assert len(entropy) == ENTROPY_BYTES, "two keys take 64 bytes of entropy"
     keys = NodeKeys(entropy[:32], entropy[32:])
     with disk_errors(path), _alone(path):
-        fresh = _written(path, keys)
+        fresh = _written(path, _formatted(keys))
         try:
             os.link(fresh, path)
         except FileExistsError:
@@ -98,16 +104,37 @@ def create(path: Path, entropy: bytes | None = None) -> NodeKeys:
 
 
 def read(path: Path) -> NodeKeys:
-    """The keys at `path`; raises `KeyFileError` if others may read it, or it is damaged."""
+    """The keys at `path`, or those that the service manager holds.
+
+    Raises `KeyFileError` if there are none or two, others may read them, or they are damaged.
+    """
+    given = _credential(os.environ)
+    if given is None:
+        return _parsed(path, _text(path))
+    if path.exists():
+        raise KeyFileError(
+            f"{path} is there, and the service has a credential {CREDENTIAL} too",
+            "remove one of them: keep the one with which this node ran last",
+        )
+    with disk_errors(given):
+        keys = _parsed(given, given.read_bytes()[: _SIZE_BYTES_MAX + 1])
+    return _with_counts(_counts(path), keys)
+
+
+def _credential(environment: Mapping[str, str]) -> Path | None:
+    """The key file that the service manager gave to this process alone, if it did."""
+    folder = environment.get("CREDENTIALS_DIRECTORY")
+    if not folder or not (found := Path(folder, CREDENTIAL)).exists():
+        return None
+    return found
+
+
+def _text(path: Path) -> bytes:
     with disk_errors(path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            raise KeyFileError(
-                f"{path} does not exist",
-                "run aegis-edge init to make an identity, or, if this node had one, restore it "
-                "from your backup",
-            ) from None
+            raise _missing(path) from None
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
@@ -118,10 +145,47 @@ def read(path: Path) -> NodeKeys:
                     f"run chmod 600 {path}; if others had access, count this node among the "
                     "faulty ones that its cluster bears",
                 )
-            text = os.read(descriptor, _SIZE_BYTES_MAX + 1)
+            return os.read(descriptor, _SIZE_BYTES_MAX + 1)
         finally:
             os.close(descriptor)
-    return _parsed(path, text)
+
+
+def _missing(path: Path) -> KeyFileError:
+    if _counts(path).exists():
+        return KeyFileError(
+            f"{path} does not exist: the keys of this node are a credential of its service",
+            "run this beside the service, as in systemd-run --pipe --uid=aegis-edge -p "
+            f"LoadCredential={CREDENTIAL} aegis-edge record",
+        )
+    return KeyFileError(
+        f"{path} does not exist",
+        "run aegis-edge init to make an identity, or, if this node had one, restore it from your "
+        "backup",
+    )
+
+
+def _counts(path: Path) -> Path:
+    return path.with_suffix(COUNTS_SUFFIX)
+
+
+def _with_counts(path: Path, keys: NodeKeys) -> NodeKeys:
+    """The keys of a credential with what changed since that was made, which is at `path`."""
+    with disk_errors(path):
+        try:
+            text = path.read_bytes()[: _SIZE_BYTES_MAX + 1]
+        except FileNotFoundError:  # nothing did
+            return keys
+    try:
+        version, last, oldest = map(int, text.split(b"\n")[1].split(b" "))
+    except (IndexError, ValueError):
+        version, last, oldest = -1, 0, 0
+    found = replace(keys, record_version=version, onion_generation=last, onion_oldest=oldest)
+    if version < 0 or _formatted_counts(found) != text:
+        raise KeyFileError(
+            f"{path} is damaged, or of another node",
+            "restore it from your backup: with older counts the others refuse this node",
+        )
+    return found
 
 
 def next_record_version(path: Path) -> NodeKeys:
@@ -166,7 +230,10 @@ def _changed(path: Path, change: Callable[[NodeKeys], NodeKeys]) -> NodeKeys:
         before = read(path)
         keys = change(before)
         if keys != before:
-            _written(path, keys).replace(path)
+            is_here = _credential(os.environ) is None
+            target = path if is_here else _counts(path)
+            text = _formatted(keys) if is_here else _formatted_counts(keys)
+            _written(target, text).replace(target)
             sync_folder(path.parent)
     return keys
 
@@ -182,14 +249,14 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _written(path: Path, keys: NodeKeys) -> Path:
-    """A synced file beside `path` that holds `keys`; a left-over of a crash is written over."""
+def _written(path: Path, text: bytes) -> Path:
+    """A synced file beside `path` that holds `text`; a left-over of a crash is written over."""
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, 0o600)
-        file.write(_formatted(keys))
+        file.write(text)
         file.flush()
         os.fsync(descriptor)
     return fresh
@@ -211,6 +278,13 @@ def _formatted(keys: NodeKeys) -> bytes:
     )
     body = "\n".join(lines).encode()
     return body + f"check = {sodium.digest(_CHECK_DOMAIN, body)[:8].hex()}\n".encode()
+
+
+def _formatted_counts(keys: NodeKeys) -> bytes:
+    counts = f"{keys.record_version} {keys.onion_generation} {keys.onion_oldest}"
+    body = f"{_COUNTS_LINE}\n{counts}\n".encode()
+    check = sodium.digest(_CHECK_DOMAIN, keys.public + body)[:8].hex()
+    return body + f"check = {check}\n".encode()
 
 
 def _parsed(path: Path, text: bytes) -> NodeKeys:

@@ -220,3 +220,81 @@ def test_no_change_of_a_node_or_a_command_is_lost_while_another_makes_one(path: 
     assert list(map(int, generations.split())) == list(range(1, TIMES + 1))
     keys = keyfile.read(path)
     assert (keys.record_version, keys.onion_generation) == (2 * TIMES, TIMES)
+
+
+# --- keys that the service manager holds ----------------------------------------------------
+
+
+@pytest.fixture
+def credential(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An identity that was made in a home, and lies where systemd puts it for a service alone."""
+    folder = path.parent / "credentials"
+    folder.mkdir()
+    keyfile.create(path, ENTROPY)
+    keyfile.next_record_version(path)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    given = folder / keyfile.CREDENTIAL
+    path.rename(given)
+    given.chmod(0o440)  # an access list for the service's user shows so
+    return given
+
+
+def test_a_credential_is_the_identity_and_what_changes_is_kept_in_the_home(
+    path: Path, credential: Path
+) -> None:
+    before = credential.read_bytes()
+    assert keyfile.read(path) == NodeKeys(ENTROPY[:32], ENTROPY[32:], 1)
+    assert keyfile.next_record_version(path).record_version == 2
+    keyfile.rotate_onion(path)
+    assert keyfile.read(path) == NodeKeys(ENTROPY[:32], ENTROPY[32:], 2, 1, 0)
+    keyfile.end_rotation(path, 1)
+    assert keyfile.read(path).onion_generations == (1,)
+    counts = path.with_suffix(".counts").read_bytes()
+    assert counts.startswith(b"aegis-edge counts 1\n2 1 1\ncheck = ")
+    assert ENTROPY[:32].hex().encode() not in counts
+    assert (credential.read_bytes(), path.exists()) == (before, False)
+
+
+def test_counts_that_were_touched_or_are_of_another_node_are_refused(
+    path: Path, credential: Path
+) -> None:
+    keyfile.next_record_version(path)
+    counts = path.with_suffix(".counts")
+    good = counts.read_bytes()
+    for text in (b"", good.replace(b"\n2 0 0", b"\n1 0 0"), good + b"x", b"x\n-1 0 0\n", good[:-9]):
+        counts.write_bytes(text)
+        with pytest.raises(KeyFileError, match=r"node\.counts is damaged, or of another node"):
+            keyfile.read(path)
+    counts.write_bytes(good)
+    other = keyfile.create(path.parent / "other")
+    credential.chmod(0o600)
+    credential.write_bytes((path.parent / "other").read_bytes())
+    assert other.seed != ENTROPY[:32]
+    with pytest.raises(KeyFileError, match="of another node"):
+        keyfile.read(path)
+
+
+def test_one_identity_at_a_time(path: Path, credential: Path) -> None:
+    path.write_bytes(credential.read_bytes())
+    with pytest.raises(KeyFileError, match=r"has a credential .* too; remove one"):
+        keyfile.read(path)
+
+
+def test_who_has_no_credential_reads_the_file_or_hears_who_has_the_keys(
+    path: Path, credential: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyfile.next_record_version(path)
+    credential.rename(path)
+    path.chmod(0o600)
+    assert keyfile.read(path).record_version == 1
+    path.unlink()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    with pytest.raises(KeyFileError, match="are a credential of its service; run this beside"):
+        keyfile.read(path)
+
+
+def test_a_damaged_credential_is_a_clear_error(path: Path, credential: Path) -> None:
+    credential.chmod(0o600)
+    credential.write_bytes(b"x" * 5_000)
+    with pytest.raises(KeyFileError, match="is no key file, or a damaged one"):
+        keyfile.read(path)
