@@ -24,3 +24,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "modest"))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tor", action="store_true", help="also run tests/tor, on a real Tor network")
+    parser.addoption(
+        "--system", action="store_true", help="also run tests/system, in machines that boot systemd"
+    )
