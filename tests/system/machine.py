@@ -22,9 +22,9 @@ PATIENCE_S = 300.0
 INCLUDED = ("dbus", "iproute2", "man-db", "procps", "systemd", "systemd-sysv", "tor")
 NODE, TOR_NODE, TOR = "aegis-edge", "aegis-edge-tor", "tor-for-aegis-edge"
 UNITS = (NODE, TOR_NODE, TOR)
-#: The last two are for the filters of addresses, which are programs in the kernel.
 NSPAWN = ("--register=no", "--keep-unit", "--console=pipe", "--private-network")
-NSPAWN += ("--capability=all", "--system-call-filter=bpf")
+#: For the filters of addresses, which are programs in the kernel; modules are the host's own.
+NSPAWN += ("--capability=all", "--system-call-filter=bpf", "--drop-capability=CAP_SYS_MODULE")
 
 
 class Machine:
