@@ -579,9 +579,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); check its owner and its permissions"
-        ) from None
+        advice = "check its owner and its permissions"
+        if path.parent == SERVICE_HOME and isinstance(error, PermissionError):
+            advice = (
+                "it is of the board's service: use sudo, or have an owner of the board type `sudo"
+                " adduser YOU aegis-edge` and log in anew; or name a home of your own with --home"
+            )
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}; correct that line") from None
     except RecursionError:

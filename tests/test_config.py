@@ -117,6 +117,22 @@ def test_where_the_package_is_installed_the_home_is_the_services(
     assert own.api_socket == own.directory / "api.sock"
 
 
+def test_who_may_not_look_into_the_services_home_hears_who_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match=r"\(Permission denied\); check its owner"):
+        load({"home": tmp_path}, BARE)
+    monkeypatch.setattr(config, "SERVICE_HOME", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"\(Permission denied\); .* `sudo adduser YOU aegis-edge`"
+    ):
+        load({"home": tmp_path}, BARE)
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 

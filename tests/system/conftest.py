@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The package of this tree; before it the same one as if it had come out earlier."""
-    subprocess.run([ROOT / "scripts" / "deb"], check=True)
-    (new,) = sorted((ROOT / "dist").glob("aegis-edge_*_all.deb"))[-1:]
+    said = subprocess.run([ROOT / "scripts" / "deb"], check=True, capture_output=True, text=True)
+    new = ROOT / said.stdout.strip()
     folder = tmp_path_factory.mktemp("earlier")
     subprocess.run(["dpkg-deb", "-R", new, folder / "tree"], check=True)
     control = folder / "tree" / "DEBIAN" / "control"

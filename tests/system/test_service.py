@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from aegis_edge.disk.keyfile import CREDENTIAL
 from tests.system.machine import NODE, TOR, TOR_NODE, Machine
 
 STANDS = "1 of 1 nodes reachable; {} leads, view 0"
@@ -33,7 +34,8 @@ def test_it_is_ready_when_it_serves_and_says_how_it_stands(board: Machine) -> No
     board.type("id -u pi || useradd pi; usermod -aG aegis-edge pi; id -u eve || useradd eve")
     assert "turn left" in board.type("runuser -u pi -- aegis-edge kb get pump")
     assert "1 of 1 nodes" in board.type("runuser -u pi -- aegis-edge status")
-    assert board.tried("runuser -u eve -- aegis-edge kb get pump").returncode != 0
+    refused = board.tried("runuser -u eve -- aegis-edge kb get pump")
+    assert (refused.returncode, "adduser YOU aegis-edge" in refused.stderr) == (78, True)
     assert board.tried(f"runuser -u pi -- cat {KEY}").returncode != 0
 
 
@@ -102,12 +104,13 @@ def test_what_may_pass_is_tried_less_and_less_often(board: Machine) -> None:
 
 
 def test_its_identity_may_be_a_credential(board: Machine) -> None:
-    before = board.type("aegis-edge status --json")
+    before, record = board.type("aegis-edge status --json"), board.type("aegis-edge record")
     board.type("systemctl stop aegis-edge && mkdir -p -m 700 /etc/credstore")
-    board.type(f"mv {KEY} /etc/credstore/aegis-edge.identity && systemctl start aegis-edge")
+    board.type(f"mv {KEY} /etc/credstore/{CREDENTIAL} && systemctl start aegis-edge")
     assert json.loads(board.type("aegis-edge status --json"))["id"] == json.loads(before)["id"]
-    refused = board.tried("runuser -u aegis-edge -- find /run/credentials -name '*.identity'")
-    assert "/etc/credstore" not in refused.stdout
+    assert board.tried("aegis-edge record").returncode == 78, "it is the service's alone"
+    beside = f"systemd-run -q --pipe --uid=aegis-edge -p LoadCredential={CREDENTIAL}"
+    assert board.type(f"{beside} aegis-edge record") == record
 
 
 def test_its_identity_may_be_an_encrypted_credential(board: Machine) -> None:
