@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from aegis_edge.cli import screen
-
 if TYPE_CHECKING:
     from aegis_edge.config import Config
 
@@ -20,9 +18,16 @@ DIRECT, TOR = "aegis-edge", "aegis-edge-tor"
 
 def to_start(config: Config) -> str:
     """The command that has the node of this home run."""
+    from aegis_edge.cli import screen
+
     if _is_service(config):
         return f"sudo systemctl enable --now {_unit(config)}"
     return screen.typed("run")
+
+
+def has_key(config: Config) -> bool:
+    """Whether this is a node's home; a service may have its key from elsewhere (a credential)."""
+    return _is_service(config) or config.key_file.exists()
 
 
 def to_restart(config: Config) -> str:

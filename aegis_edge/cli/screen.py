@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from aegis_edge.cli import owner
+
 if TYPE_CHECKING:
     from aegis_edge.client import Client
     from aegis_edge.config import Config
@@ -132,14 +134,15 @@ def client(timeout_s: float | None = None) -> Client:
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        if settings is not None and not settings.key_file.exists():
+        if settings is not None and not owner.has_key(settings):
             raise Failure(
                 f"{settings.directory} is no node's home: there is no {settings.key_file.name}",
                 "say which is, with --home or AEGIS_EDGE_HOME; or make this board a node:"
                 " aegis-edge init",
                 "not_running",
             ) from None
-        start = "start it with: aegis-edge run; if it runs, say where with --home or --socket"
+        run = typed("run") if settings is None else owner.to_start(settings)
+        start = f"start it with: {run}; if it runs, say where with --home or --socket"
         raise Failure(f"the node is not running: no {path}", start, "not_running") from None
     except OSError:
         pass  # the client has the words for it

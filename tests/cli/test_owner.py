@@ -27,7 +27,11 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Path
     ("options", "unit"), [(("--single",), "aegis-edge"), (("--tor",), "aegis-edge-tor")]
 )
 def test_a_board_is_told_how_its_service_begins(
-    cli: Cli, service: Path, options: tuple[str, ...], unit: str
+    cli: Cli,
+    service: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    unit: str,
 ) -> None:
     said = cli("init", *options)
     assert (said.code, said.err) == (0, "")
@@ -35,6 +39,8 @@ def test_a_board_is_told_how_its_service_begins(
     assert f"sudo systemctl enable --now {unit}" in [
         line.removeprefix("Next:").partition("#")[0].strip() for line in said.out.splitlines()
     ]
+    monkeypatch.setattr(config, "SERVICE_API_SOCKET", service / "api.sock")
+    assert f"start it with: sudo systemctl enable --now {unit};" in cli("status").err
     if unit == owner.TOR:
         assert f"  sudo systemctl restart {unit}\n" in cli("onion", "rotate").out
 
