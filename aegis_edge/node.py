@@ -145,11 +145,7 @@ async def run(
                 if lan is not None:
                     nursery.start_soon(lan.run)
                 await nursery.start(api.serve, speaker, listener)
-                log.info(
-                    "%s runs: %s listens on %s, its API on %s",
-                    *(config.name, identity.short(record.signer), way.listen, config.api_socket),
-                )
-                _say_if_no_member(replication)
+                _log_where(config, record, way, replication)
                 if service is not None:
                     nursery.start_soon(_attended, service, speaker.status, thread, config)
                 ready(replication)
@@ -158,7 +154,13 @@ async def run(
                 nursery.cancel_scope.cancel()
 
 
-def _say_if_no_member(replication: Replication) -> None:
+def _log_where(
+    config: Config, record: Verified[NodeRecord], way: Way, replication: Replication
+) -> None:
+    """Where the node is by now, and what its owner may have to do."""
+    short = identity.short(record.signer)
+    places = (config.name, short, way.listen, config.api_socket)
+    log.info("%s runs: %s listens on %s, its API on %s", *places)
     if replication.is_observer and not replication.is_member:
         log.info("%s", replication.no_member_text())
     elif not replication.is_member:

@@ -13,6 +13,7 @@ from aegis_edge import config
 from aegis_edge.cli import owner, screen
 from aegis_edge.config import ConfigError
 from aegis_edge.disk import keyfile
+from aegis_edge.net import lan
 
 UNITS = Path(__file__).resolve().parent.parent / "systemd"
 DIRECT, TOR = UNITS / f"{owner.DIRECT}.service", UNITS / f"{owner.TOR}.service"
@@ -63,6 +64,10 @@ def test_the_two_differ_only_where_links_travel() -> None:
     }
     assert (lines(TOR, "PrivateNetwork"), lines(TOR, "IPAddressAllow")) == (["yes"], [])
     assert lines(TOR, "RestrictAddressFamilies") == ["AF_UNIX"]
+
+
+def test_the_direct_unit_hears_the_beacons_of_its_network() -> None:
+    assert lan.GROUP in words(DIRECT, "IPAddressAllow")
 
 
 @pytest.mark.parametrize(
