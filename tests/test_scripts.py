@@ -140,7 +140,8 @@ def _alike(one: str, other: str) -> bool:
 def test_the_tests_take_their_options_in_any_order(order: list[str]) -> None:
     script = [str(ROOT / "scripts" / "test"), *order, "--help"]
     said = subprocess.run(script, capture_output=True, text=True, check=True).stdout
-    assert said.endswith("scripts/test [--debian | --newest] [--tor] [pytest arguments ...]\n")
+    options = "[--debian | --newest] [--tor | --system]"
+    assert said.endswith(f"scripts/test {options} [pytest arguments ...]\n")
 
 
 def test_a_level_hides_nothing_without_tor() -> None:

@@ -182,7 +182,12 @@ class Replica:
         self.followers.begin(at, log)
         self.serving.begin(at)
         self._incarnation = restored.incarnation
-        self._handlers: dict[type, Any] = {
+        self._handlers = self._handle()
+        self._remember(restored)
+
+    def _handle(self) -> dict[type, Any]:
+        """Who takes a message of which kind, of this configuration."""
+        return {
             Bundle: self.requests.on_bundle,
             Proposal: self._on_proposal,
             Prepare: self._on_prepare,
@@ -202,7 +207,6 @@ class Replica:
             Body: self._on_body,
             StableCheckpoint: self._on_stable_checkpoint,
         }
-        self._remember(restored)
 
     def _remember(self, restored: Restored) -> None:
         """Take up what the records of an earlier life say."""

@@ -29,6 +29,7 @@ from aegis_edge.pbft.events import (
     Foresee,
     HangUp,
     InstallState,
+    Introduce,
     JudgePart,
     KeepHandovers,
     LinkDown,
@@ -369,8 +370,8 @@ class Node:
                 self._submitting = []
             elif kind is Alarm:
                 self.world.judges.alarmed(self, effect)
-            elif kind is HangUp:
-                pass  # links of the simulator have no memory: a flood costs it nothing
+            elif kind in (HangUp, Introduce):
+                pass  # links of the simulator have no memory, and everyone knows everyone's place
             elif kind is Confirmed and not queue and not self._writing:
                 self._confirmed(effect)
             else:
