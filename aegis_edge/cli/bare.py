@@ -17,6 +17,9 @@ from typing import Any, NoReturn
 
 import aegis_edge
 
+#: Lines are enough to find what failed: columns are kept for every instruction of every module.
+#: Likewise one heap is enough: a node's threads seldom want memory at the same time.
+SPARING = ("-X", "no_debug_ranges")
 #: As in `screen`, which takes click to read.
 INTERRUPTED = 130
 
@@ -24,7 +27,11 @@ INTERRUPTED = 130
 def become(given: Mapping[str, Any], *, alone: bool, as_json: bool) -> NoReturn:
     """Run the node in the place of this process: `given` is for `config.load`."""
     words = json.dumps({"given": dict(given), "alone": alone, "as_json": as_json})
-    os.execv(sys.executable, [sys.executable, *_safety(), "-m", __name__, words])
+    os.execve(
+        sys.executable,
+        [sys.executable, *SPARING, *_safety(), "-m", __name__, words],
+        {"MALLOC_ARENA_MAX": "1"} | os.environ,
+    )
 
 
 def _safety() -> list[str]:

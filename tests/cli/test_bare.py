@@ -42,12 +42,23 @@ def test_a_module_that_lies_about_is_not_taken(tmp_path: Path, options: list[str
 
 def test_it_is_found_where_the_command_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
     became: list[list[str]] = []
-    monkeypatch.setattr(os, "execv", lambda _, words: became.append(words))
+    monkeypatch.setattr(os, "execve", lambda _, words, __: became.append(words))
     here = str(Path(bare.__file__).parents[2])
     for first, options in ((here, []), ("/usr/bin", ["-P"])):
         monkeypatch.setattr(sys, "path", [first, *sys.path])
         bare.become({"home": "h"}, alone=True, as_json=False)
-        assert became.pop()[1:-1] == [*options, "-m", "aegis_edge.cli.bare"]
+        assert became.pop()[1:-1] == [*bare.SPARING, *options, "-m", "aegis_edge.cli.bare"]
+
+
+@pytest.mark.parametrize(("said", "heaps"), [({}, "1"), ({"MALLOC_ARENA_MAX": "4"}, "4")])
+def test_one_heap_is_enough_unless_the_owner_says_more(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, str], heaps: str
+) -> None:
+    became: list[dict[str, str]] = []
+    monkeypatch.setattr(os, "execve", lambda _, __, environment: became.append(environment))
+    monkeypatch.setattr(os, "environ", said | {"HOME": "h"})
+    bare.become({"home": "h"}, alone=True, as_json=False)
+    assert became == [{"MALLOC_ARENA_MAX": heaps, "HOME": "h"}]
 
 
 def test_what_was_given_comes_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
