@@ -80,14 +80,14 @@ class Members:
             return DONE, 0
         if isinstance(asked, Approve):
             return self._vote(who, asked.number, asked.yes)
-        refused = self._objection(asked.change)
-        if refused is not None:
-            return refused, 0
         for number, motion in self._motions.items():
             if motion.change == asked.change:
                 return self._vote(who, number, True)
         if [m.author for m in self._motions.values()].count(who) == 4:
             return REFUSED, 0
+        refused = self._objection(asked.change)
+        if refused is not None:
+            return refused, 0
         self._last += 1
         self._motions[self._last] = Motion(asked.change, who, time_ms + self.WEEK_MS, {})
         return self._vote(who, self._last, True)
