@@ -142,7 +142,8 @@ def _bytes_of(text: str) -> bytes:
 
 def _decode(data: bytes) -> Invitation:
     value = codec.decode(data, items_max=_ITEMS_MAX)
-    if type(value) is not tuple or (len(value), *value[:1]) not in _SHAPES:
+    shape = (len(value), *value[:1]) if type(value) is tuple else ()
+    if shape not in _SHAPES or type(value[0]) is not int:
         raise WireError("it is of another format; both sides should run the same version")
     cluster_id, host, addresses, secret, until_s, number, mark = value[1:8]
     level = value[8] if value[0] == FORMAT_THROUGH_TOR else ""

@@ -113,7 +113,8 @@ def read_answer(raw: bytes) -> Answer:
 
 def _fields(raw: bytes, count: int) -> tuple[Any, ...]:
     value = codec.decode(raw, items_max=_ITEMS_MAX)
-    _check(type(value) is tuple and len(value) == count + 1 and value[0] == FORMAT)
+    _check(type(value) is tuple and len(value) == count + 1)
+    _check(type(value[0]) is int and value[0] == FORMAT)
     return tuple(value[1:])
 
 

@@ -90,7 +90,9 @@ def test_an_address_outside_tor_has_no_level() -> None:
             Invitation.from_text(replace(THROUGH_TOR, addresses=addresses).to_text())
 
 
-@pytest.mark.parametrize("fields", [(1, *FIELDS[1:], "HIGH"), (2, *FIELDS[1:]), (3, *FIELDS[1:])])
+@pytest.mark.parametrize(
+    "fields", [(1, *FIELDS[1:], "HIGH"), (2, *FIELDS[1:]), (3, *FIELDS[1:]), (True, *FIELDS[1:])]
+)
 def test_each_format_has_its_own_fields(fields: tuple[object, ...]) -> None:
     with pytest.raises(InvitationError, match="another format"):
         Invitation.from_text(coded(*fields))
